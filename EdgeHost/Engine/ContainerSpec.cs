@@ -1,0 +1,134 @@
+namespace EdgeHost.Engine;
+
+/// <summary>What somebody asked for: a container, in Docker's words. Immutable; nothing in it was decided by us.</summary>
+public sealed record ContainerSpec
+{
+    /// <summary>The name, <c>[a-zA-Z0-9][a-zA-Z0-9_.-]*</c>; null lets the engine make one.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>The image as the user wrote it: a reference, or an image id.</summary>
+    public required string Image { get; init; }
+
+    /// <summary>Replaces the image's entrypoint; an empty list clears it; null keeps it.</summary>
+    public IReadOnlyList<string>? Entrypoint { get; init; }
+
+    /// <summary>Replaces the image's command; null keeps it unless <see cref="Entrypoint"/> is given.</summary>
+    public IReadOnlyList<string>? Command { get; init; }
+
+    /// <summary>Variables as <c>NAME=value</c>, put over the image's.</summary>
+    public IReadOnlyList<string> Environment { get; init; } = [];
+
+    /// <summary>Replaces the image's working directory.</summary>
+    public string? WorkingDirectory { get; init; }
+
+    /// <summary>Replaces the image's user: <c>name|uid[:group|gid]</c>.</summary>
+    public string? User { get; init; }
+
+    /// <summary>The host name inside; null takes the first 12 digits of the id.</summary>
+    public string? Hostname { get; init; }
+
+    /// <summary>Labels, put over the image's.</summary>
+    public IReadOnlyDictionary<string, string> Labels { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Volumes, binds and tmpfs.</summary>
+    public IReadOnlyList<ContainerMount> Mounts { get; init; } = [];
+
+    /// <summary>The network that it lives in.</summary>
+    public NetworkMode Network { get; init; } = NetworkMode.None;
+
+    /// <summary>What it may use at most.</summary>
+    public ResourceLimits Limits { get; init; } = new();
+
+    /// <summary>What happens when it ends.</summary>
+    public RestartPolicy Restart { get; init; } = RestartPolicy.Never;
+
+    /// <summary>The signal that asks it to stop (<c>SIGTERM</c>, <c>TERM</c> or a number); null takes the image's, else SIGTERM.</summary>
+    public string? StopSignal { get; init; }
+
+    /// <summary>How long it may take to stop before it is killed; null means 10 s.</summary>
+    public TimeSpan? StopGrace { get; init; }
+
+    /// <summary>Whether its root file system is read-only.</summary>
+    public bool ReadOnlyRoot { get; init; }
+
+    /// <summary>Capabilities to add to the default set, with or without <c>CAP_</c>; <c>ALL</c> for all.</summary>
+    public IReadOnlyList<string> AddCapabilities { get; init; } = [];
+
+    /// <summary>Capabilities to take from the default set; <c>ALL</c> for all.</summary>
+    public IReadOnlyList<string> DropCapabilities { get; init; } = [];
+
+    /// <summary>Whether it is removed, with its anonymous volumes, once it has ended.</summary>
+    public bool AutoRemove { get; init; }
+}
+
+/// <summary>The network of a container. Bridges come with a later version.</summary>
+public enum NetworkMode
+{
+    /// <summary>A network namespace of its own with a loopback only.</summary>
+    None,
+
+    /// <summary>The host's network namespace.</summary>
+    Host,
+}
+
+/// <summary>The kind of a mount.</summary>
+public enum ContainerMountKind
+{
+    /// <summary>A directory that EdgeHost keeps under a name.</summary>
+    Volume,
+
+    /// <summary>A path of the host.</summary>
+    Bind,
+
+    /// <summary>Memory, counted against the container's limit.</summary>
+    Tmpfs,
+}
+
+/// <summary>Something mounted into a container.</summary>
+/// <param name="Kind">What it is.</param>
+/// <param name="Source">The volume's name (empty for an anonymous one) or the host's path; unused for tmpfs.</param>
+/// <param name="Target">The absolute path inside.</param>
+/// <param name="ReadOnly">Whether it cannot be written.</param>
+/// <param name="Options">Mount options of a tmpfs, as in <c>size=16m,mode=1777</c>.</param>
+public sealed record ContainerMount(ContainerMountKind Kind, string Source, string Target, bool ReadOnly = false, string? Options = null);
+
+/// <summary>What a container may use at most. Null is no limit of its own: the parent of all containers still has one.</summary>
+public sealed record ResourceLimits
+{
+    /// <summary>Memory in bytes, page cache and tmpfs included; at least 512 KiB; the kernel rounds down to pages.</summary>
+    public long? MemoryBytes { get; init; }
+
+    /// <summary>CPU time per time, in billionths of one CPU: 500,000,000 is half a CPU; at least 10,000,000.</summary>
+    public long? NanoCpus { get; init; }
+
+    /// <summary>Processes and threads; at least 1.</summary>
+    public long? Pids { get; init; }
+
+    /// <summary>The CPUs that it may run on, as in <c>0-2,4</c>.</summary>
+    public string? CpusetCpus { get; init; }
+}
+
+/// <summary>When a container that has ended is started again.</summary>
+public enum RestartKind
+{
+    /// <summary>Never.</summary>
+    No,
+
+    /// <summary>Always, also after a boot, even when it was stopped by hand before.</summary>
+    Always,
+
+    /// <summary>When it ended with another exit code than 0.</summary>
+    OnFailure,
+
+    /// <summary>Always, but not after it was stopped by hand.</summary>
+    UnlessStopped,
+}
+
+/// <summary>When and how often a container is started again. The delay doubles from 100 ms to 1 min and falls back after 10 s of running.</summary>
+/// <param name="Kind">When.</param>
+/// <param name="MaximumRetryCount">How often at most for <see cref="RestartKind.OnFailure"/>; 0 is without end.</param>
+public sealed record RestartPolicy(RestartKind Kind, int MaximumRetryCount = 0)
+{
+    /// <summary>Never.</summary>
+    public static readonly RestartPolicy Never = new(RestartKind.No);
+}

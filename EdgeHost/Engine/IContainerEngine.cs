@@ -1,0 +1,99 @@
+using EdgeHost.Errors;
+
+namespace EdgeHost.Engine;
+
+/// <summary>
+/// The front door of the engine. A container is named by its id, an unambiguous beginning of it, or its name.
+/// Each method throws <see cref="EdgeHostException"/> with the kind that says why; a name that fits nothing is
+/// <see cref="ErrorKind.NotFound"/>.
+/// </summary>
+public interface IContainerEngine
+{
+    /// <summary>Makes a container of an image that is present. With a restart policy it is on disk before this returns.</summary>
+    /// <returns>The id.</returns>
+    Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel);
+
+    /// <summary>Starts it; returns once its program runs, or throws with <see cref="ErrorKind.CannotExecute"/> and the like, everything undone. Running already is no error: false.</summary>
+    Task<bool> StartAsync(string container, CancellationToken cancel);
+
+    /// <summary>Asks it to stop, and kills it when the grace (null: its own) is over. False when it did not run.</summary>
+    Task<bool> StopAsync(string container, TimeSpan? grace, CancellationToken cancel);
+
+    /// <summary>Sends a signal to its first process.</summary>
+    Task KillAsync(string container, int signal, CancellationToken cancel);
+
+    /// <summary>Stops and starts it.</summary>
+    Task RestartAsync(string container, TimeSpan? grace, CancellationToken cancel);
+
+    /// <summary>Gives it another name.</summary>
+    Task RenameAsync(string container, string name, CancellationToken cancel);
+
+    /// <summary>Removes it; a running one only with <paramref name="force"/>, which kills it.</summary>
+    Task RemoveAsync(string container, bool force, bool removeAnonymousVolumes, CancellationToken cancel);
+
+    /// <summary>Waits for its end.</summary>
+    /// <returns>The exit code; null when nobody saw it.</returns>
+    Task<int?> WaitAsync(string container, WaitCondition condition, CancellationToken cancel);
+
+    /// <summary>All containers, newest first.</summary>
+    IReadOnlyList<ContainerStatus> List();
+
+    /// <summary>One container.</summary>
+    ContainerStatus Inspect(string container);
+
+    /// <summary>The kernel's counters of a running container.</summary>
+    ContainerStats ReadStats(string container);
+
+    /// <summary>Its output, oldest first; with <see cref="LogQuery.Follow"/> until it ends.</summary>
+    IAsyncEnumerable<LogRecord> ReadLogsAsync(string container, LogQuery query, CancellationToken cancel);
+
+    /// <summary>What happens from now on. A reader that falls 1024 events behind is ended with <see cref="ErrorKind.Unavailable"/>.</summary>
+    IAsyncEnumerable<EngineEvent> WatchAsync(CancellationToken cancel);
+}
+
+/// <summary>What a wait waits for, as in Docker's API.</summary>
+public enum WaitCondition
+{
+    /// <summary>Until it does not run; at once when it does not run now.</summary>
+    NotRunning,
+
+    /// <summary>Until the next end.</summary>
+    NextExit,
+
+    /// <summary>Until it was removed.</summary>
+    Removed,
+}
+
+/// <summary>Which output.</summary>
+/// <param name="Follow">Go on with what comes.</param>
+/// <param name="Tail">The last so many lines; null for all.</param>
+/// <param name="Since">Not before.</param>
+/// <param name="Until">Not after.</param>
+/// <param name="StandardOutput">With what came from standard output.</param>
+/// <param name="StandardError">With what came from standard error.</param>
+public sealed record LogQuery(
+    bool Follow = false,
+    int? Tail = null,
+    DateTimeOffset? Since = null,
+    DateTimeOffset? Until = null,
+    bool StandardOutput = true,
+    bool StandardError = true);
+
+/// <summary>A piece of output: a line with its end, or part of a longer line.</summary>
+/// <param name="Time">When the logger read it.</param>
+/// <param name="IsError">Whether it came from standard error.</param>
+/// <param name="Bytes">The bytes as written, a newline included where there was one.</param>
+public readonly record struct LogRecord(DateTimeOffset Time, bool IsError, ReadOnlyMemory<byte> Bytes);
+
+/// <summary>Something that happened, in the words of <c>docker events</c>.</summary>
+/// <param name="Time">When.</param>
+/// <param name="Type"><c>container</c>, <c>image</c>, <c>volume</c>.</param>
+/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>destroy</c>, <c>rename</c>, <c>pull</c>, <c>load</c>, <c>delete</c> …</param>
+/// <param name="Id">Of the object.</param>
+/// <param name="Attributes">Name, image, labels, exit code and the like.</param>
+public sealed record EngineEvent(
+    DateTimeOffset Time,
+    string Type,
+    string Action,
+    string Id,
+    IReadOnlyDictionary<string, string> Attributes);

@@ -1,0 +1,83 @@
+namespace EdgeHost.Linux;
+
+/// <summary>
+/// The one way in which EdgeHost replaces a file that must survive a pulled plug: temporary name in the same
+/// directory, write, fsync, rename, fsync of the directory. A reader sees the whole old or the whole new content,
+/// never a mixture; after the rename nothing can fail but the flush of the directory.
+/// </summary>
+public static unsafe class DurableFile
+{
+    /// <summary>Writes a file whole, or leaves what was there.</summary>
+    /// <param name="path">An absolute path; its directory exists.</param>
+    /// <param name="content">The bytes.</param>
+    /// <param name="mode">Permission bits, as in <c>0o600</c> = 384.</param>
+    /// <param name="group">The group that is to own the file, or null to leave it.</param>
+    /// <exception cref="LinuxException">A step failed; the old content is untouched and the temporary file is gone.</exception>
+    public static void Write(string path, ReadOnlySpan<byte> content, uint mode = 0x1A4, uint? group = null)
+    {
+        var directory = Path.GetDirectoryName(path) ?? "/";
+        var name = Path.GetFileName(path);
+        using var dir = Files.OpenDirectory(directory);
+        var temporary = Libc.Z($".{name}.{Environment.ProcessId:x}.tmp");
+        var target = Libc.Z(name);
+        fixed (byte* temporaryName = temporary, targetName = target)
+        {
+            var renamed = false;
+            try
+            {
+                using (var file = new Fd((int)Libc.Check(
+                    Libc.openat(dir.Value, temporaryName, Libc.O_WRONLY | Libc.O_CREAT | Libc.O_TRUNC | Libc.O_CLOEXEC | Libc.O_NOFOLLOW, mode),
+                    $"create a new version of {path}")))
+                {
+                    // The umask must not take from what was asked.
+                    Libc.Check(Libc.fchmod(file.Value, mode), $"set the mode of {path}");
+                    if (group is { } gid)
+                    {
+                        fixed (byte* empty = "\0"u8)
+                        {
+                            Libc.Check(Libc.fchownat(file.Value, empty, uint.MaxValue, gid, Libc.AT_EMPTY_PATH), $"set the group of {path}");
+                        }
+                    }
+
+                    Files.WriteAll(file, content, path);
+                    Libc.Check(Libc.fsync(file.Value), $"flush {path}");
+                }
+
+                Libc.Check(Libc.renameat2(dir.Value, temporaryName, dir.Value, targetName, 0), $"put the new version of {path} in place");
+                renamed = true;
+            }
+            finally
+            {
+                if (!renamed)
+                {
+                    _ = Libc.unlinkat(dir.Value, temporaryName, 0);
+                }
+            }
+
+            Libc.Check(Libc.fsync(dir.Value), $"flush directory {directory}");
+        }
+    }
+
+    /// <summary>Removes a file and makes the removal durable; a file that is not there is no error.</summary>
+    /// <param name="path">An absolute path.</param>
+    /// <exception cref="LinuxException">It could not be removed or flushed.</exception>
+    public static void Remove(string path)
+    {
+        var directory = Path.GetDirectoryName(path) ?? "/";
+        using var dir = Files.OpenDirectory(directory);
+        fixed (byte* name = Libc.Z(Path.GetFileName(path)))
+        {
+            if (Libc.unlinkat(dir.Value, name, 0) == -1)
+            {
+                if (Libc.LastErrno == Errno.ENOENT)
+                {
+                    return;
+                }
+
+                throw Libc.Failure($"remove {path}");
+            }
+        }
+
+        Libc.Check(Libc.fsync(dir.Value), $"flush directory {directory}");
+    }
+}

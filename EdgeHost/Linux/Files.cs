@@ -1,0 +1,56 @@
+namespace EdgeHost.Linux;
+
+/// <summary>Plain verbs on files and directories that must act on descriptors rather than on names.</summary>
+public static unsafe class Files
+{
+    /// <summary>Opens a directory for flushing, locking or as the start of relative paths.</summary>
+    /// <param name="path">The directory.</param>
+    /// <returns>The descriptor, close-on-exec.</returns>
+    /// <exception cref="LinuxException">It is not there, not a directory, or may not be read.</exception>
+    public static Fd OpenDirectory(string path)
+    {
+        fixed (byte* name = Libc.Z(path))
+        {
+            return new Fd((int)Libc.Check(
+                Libc.openat(Libc.AT_FDCWD, name, Libc.O_RDONLY | Libc.O_DIRECTORY | Libc.O_CLOEXEC),
+                $"open directory {path}"));
+        }
+    }
+
+    /// <summary>Writes all bytes, going on after short writes and interruptions.</summary>
+    /// <param name="fd">Where to.</param>
+    /// <param name="content">The bytes.</param>
+    /// <param name="name">What it is called in an error.</param>
+    /// <exception cref="LinuxException">A write failed.</exception>
+    public static void WriteAll(Fd fd, ReadOnlySpan<byte> content, string name)
+    {
+        fixed (byte* start = content)
+        {
+            nint done = 0;
+            while (done < content.Length)
+            {
+                var count = Libc.write(fd.Value, start + done, content.Length - done);
+                if (count == -1)
+                {
+                    if (Libc.LastErrno == Errno.EINTR)
+                    {
+                        continue;
+                    }
+
+                    throw Libc.Failure($"write {name}");
+                }
+
+                done += count;
+            }
+        }
+    }
+
+    /// <summary>Flushes a directory, so that names created, renamed or removed in it survive a power cut.</summary>
+    /// <param name="path">The directory.</param>
+    /// <exception cref="LinuxException">It cannot be opened or flushed.</exception>
+    public static void FlushDirectory(string path)
+    {
+        using var dir = OpenDirectory(path);
+        Libc.Check(Libc.fsync(dir.Value), $"flush directory {path}");
+    }
+}
