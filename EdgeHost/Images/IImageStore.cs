@@ -1,0 +1,73 @@
+using EdgeHost.Errors;
+using EdgeHost.Oci;
+
+namespace EdgeHost.Images;
+
+/// <summary>
+/// The front door of the image store. Each method throws <see cref="EdgeHostException"/> with the kind that says why:
+/// <see cref="ErrorKind.NotFound"/>, <see cref="ErrorKind.Unavailable"/> (registry), <see cref="ErrorKind.Corrupt"/>
+/// (digest), <see cref="ErrorKind.Infeasible"/> (architecture), <see cref="ErrorKind.Full"/>, <see cref="ErrorKind.Denied"/>.
+/// Nothing becomes visible before every digest and diff_id was checked.
+/// </summary>
+public interface IImageStore
+{
+    /// <summary>Fetches, verifies and unpacks an image; what is held already is not fetched. Goes on with an interrupted pull.</summary>
+    /// <param name="reference">As the user wrote it.</param>
+    /// <param name="progress">Told at most ten times a second.</param>
+    /// <param name="cancel">Ends the pull; what was fetched is kept for the next one.</param>
+    Task<Image> PullAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel);
+
+    /// <summary>Loads all images of an OCI layout or a docker archive (a tar, plain or compressed), in one pass and bounded memory.</summary>
+    Task<IReadOnlyList<Image>> LoadAsync(Stream archive, CancellationToken cancel);
+
+    /// <summary>Finds by reference, by id, or by an unambiguous beginning of an id; null when it is not held.</summary>
+    Image? Find(string referenceOrId);
+
+    /// <summary>All images, newest first.</summary>
+    IReadOnlyList<Image> List();
+
+    /// <summary>Takes a reference away, and the image with its last one. In use by a container: <see cref="ErrorKind.Conflict"/> unless <paramref name="force"/>.</summary>
+    /// <returns>What was untagged and what was deleted.</returns>
+    Task<ImageRemoval> RemoveAsync(string referenceOrId, bool force, CancellationToken cancel);
+
+    /// <summary>Makes, durably, the writable layer of a container over an image and holds the image for it; the same id again finds the same layer.</summary>
+    ContainerSnapshot Prepare(string imageId, string containerId);
+
+    /// <summary>Removes the writable layer of a container and lets its image go. Not there: no error.</summary>
+    void Discard(string containerId);
+}
+
+/// <summary>An image that is held, unpacked and verified.</summary>
+/// <param name="Id">The digest of its configuration: Docker's image id.</param>
+/// <param name="ManifestDigest">The digest of its manifest for this platform.</param>
+/// <param name="References">The names that lead to it, in full form (<c>docker.io/library/busybox:latest</c>).</param>
+/// <param name="RepositoryDigests">As in <c>docker.io/library/busybox@sha256:…</c>.</param>
+/// <param name="Config">Its configuration.</param>
+/// <param name="SizeBytes">Unpacked size of its layers, in bytes.</param>
+/// <param name="Created">When it was built, as it says; when it was loaded where it says nothing.</param>
+public sealed record Image(
+    Digest Id,
+    Digest ManifestDigest,
+    IReadOnlyList<string> References,
+    IReadOnlyList<string> RepositoryDigests,
+    ImageConfig Config,
+    long SizeBytes,
+    DateTimeOffset Created);
+
+/// <summary>How far a pull is.</summary>
+/// <param name="Phase"><c>resolving</c>, <c>downloading</c>, <c>extracting</c>, <c>done</c>.</param>
+/// <param name="Layer">The digest of the layer that it is about, or null.</param>
+/// <param name="DoneBytes">Bytes done, of the layer or, without one, of all.</param>
+/// <param name="TotalBytes">Bytes in all.</param>
+public readonly record struct PullProgress(string Phase, string? Layer, long DoneBytes, long TotalBytes);
+
+/// <summary>What a removal did.</summary>
+/// <param name="Untagged">References that no longer lead anywhere.</param>
+/// <param name="Deleted">Digests that are gone.</param>
+public sealed record ImageRemoval(IReadOnlyList<string> Untagged, IReadOnlyList<string> Deleted);
+
+/// <summary>The layers from which a container's root is mounted with overlayfs.</summary>
+/// <param name="LowerDirectories">Absolute paths, the topmost layer first.</param>
+/// <param name="UpperDirectory">What the container writes.</param>
+/// <param name="WorkDirectory">overlayfs's own.</param>
+public sealed record ContainerSnapshot(IReadOnlyList<string> LowerDirectories, string UpperDirectory, string WorkDirectory);
