@@ -1,3 +1,5 @@
+using EdgeHost.Runtime.Oci;
+
 namespace EdgeHost;
 
 /// <summary>Entry point.</summary>
@@ -6,5 +8,14 @@ public static class Program
     /// <summary>Dispatches to the kind of process that was asked for.</summary>
     /// <param name="args">The command line.</param>
     /// <returns>The exit code.</returns>
-    public static int Main(string[] args) => args.Length;
+    public static int Main(string[] args)
+    {
+        // These keep one managed thread, so they come before anything that would start another.
+        if (args is ["oci", ..])
+        {
+            return OciCommand.Run(args.AsSpan(1));
+        }
+
+        return 1;
+    }
 }

@@ -53,4 +53,22 @@ public static unsafe class Files
         using var dir = OpenDirectory(path);
         Libc.Check(Libc.fsync(dir.Value), $"flush directory {path}");
     }
+
+    /// <summary>Makes one directory whose name was free.</summary>
+    /// <param name="path">The directory.</param>
+    /// <param name="mode">Permission bits.</param>
+    /// <returns>False when something has that name.</returns>
+    /// <exception cref="LinuxException">Any other refusal.</exception>
+    public static bool TryMakeDirectory(string path, uint mode)
+    {
+        fixed (byte* name = Libc.Z(path))
+        {
+            if (Libc.mkdirat(Libc.AT_FDCWD, name, mode) == 0)
+            {
+                return true;
+            }
+
+            return Libc.LastErrno == Errno.EEXIST ? false : throw Libc.Failure($"make directory {path}");
+        }
+    }
 }

@@ -63,6 +63,7 @@ internal static class Nr
     internal static int inotify_init1 => X64 ? 294 : 26;
     internal static int inotify_rm_watch => X64 ? 255 : 28;
     internal static int ioctl => X64 ? 16 : 29;
+    internal static int keyctl => X64 ? 250 : 219;
     internal static int kill => X64 ? 62 : 129;
     internal static int lgetxattr => X64 ? 192 : 9;
     internal static int linkat => X64 ? 265 : 37;
@@ -73,11 +74,14 @@ internal static class Nr
     internal static int memfd_create => X64 ? 319 : 279;
     internal static int mkdirat => X64 ? 258 : 34;
     internal static int mknodat => X64 ? 259 : 33;
+    internal static int mmap => X64 ? 9 : 222;
     internal static int mount => X64 ? 165 : 40;
     internal static int mount_setattr => X64 ? 442 : 442;
     internal static int move_mount => X64 ? 429 : 429;
+    internal static int munmap => X64 ? 11 : 215;
     internal static int name_to_handle_at => X64 ? 303 : 264;
     internal static int nanosleep => X64 ? 35 : 101;
+    internal static int newfstatat => X64 ? 262 : 79;
     internal static int open_tree => X64 ? 428 : 428;
     internal static int openat => X64 ? 257 : 56;
     internal static int openat2 => X64 ? 437 : 437;
@@ -98,6 +102,7 @@ internal static class Nr
     internal static int renameat2 => X64 ? 316 : 276;
     internal static int rt_sigaction => X64 ? 13 : 134;
     internal static int rt_sigprocmask => X64 ? 14 : 135;
+    internal static int sched_getaffinity => X64 ? 204 : 123;
     internal static int sched_setaffinity => X64 ? 203 : 122;
     internal static int sched_yield => X64 ? 24 : 124;
     internal static int seccomp => X64 ? 317 : 277;
@@ -108,6 +113,7 @@ internal static class Nr
     internal static int setgroups => X64 ? 116 : 159;
     internal static int sethostname => X64 ? 170 : 161;
     internal static int setns => X64 ? 308 : 268;
+    internal static int setpgid => X64 ? 109 : 154;
     internal static int setresgid => X64 ? 119 : 149;
     internal static int setresuid => X64 ? 117 : 147;
     internal static int setsid => X64 ? 112 : 157;

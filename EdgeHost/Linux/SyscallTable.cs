@@ -2,7 +2,7 @@ namespace EdgeHost.Linux;
 
 /// <summary>
 /// Every system call by name, with its number on each architecture that a container of ours may use
-/// (asm/unistd.h of Linux 6.1: x86_64, arm64, and AArch32 with the EABI, which an arm64 kernel runs too).
+/// (asm/unistd.h of Linux 6.1, with the later calls that are common to all up to 6.10: x86_64, arm64, and AArch32 with the EABI, which an arm64 kernel runs too).
 /// </summary>
 public static class SyscallTable
 {
@@ -67,6 +67,7 @@ public static class SyscallTable
         ("bind", new(49, 200, 282)),
         ("bpf", new(321, 280, 386)),
         ("brk", new(12, 214, 45)),
+        ("cachestat", new(451, 451, 451)),
         ("capget", new(125, 90, 184)),
         ("capset", new(126, 91, 185)),
         ("chdir", new(80, 49, 12)),
@@ -119,6 +120,7 @@ public static class SyscallTable
         ("fchdir", new(81, 50, 133)),
         ("fchmod", new(91, 52, 94)),
         ("fchmodat", new(268, 53, 333)),
+        ("fchmodat2", new(452, 452, 452)),
         ("fchown", new(93, 55, 95)),
         ("fchown32", new(-1, -1, 207)),
         ("fchownat", new(260, 54, 325)),
@@ -145,8 +147,11 @@ public static class SyscallTable
         ("ftruncate", new(77, 46, 93)),
         ("ftruncate64", new(-1, -1, 194)),
         ("futex", new(202, 98, 240)),
+        ("futex_requeue", new(456, 456, 456)),
         ("futex_time64", new(-1, -1, 422)),
+        ("futex_wait", new(455, 455, 455)),
         ("futex_waitv", new(449, 449, 449)),
+        ("futex_wake", new(454, 454, 454)),
         ("futimesat", new(261, -1, 326)),
         ("get_kernel_syms", new(177, -1, -1)),
         ("get_mempolicy", new(239, 236, 320)),
@@ -221,15 +226,20 @@ public static class SyscallTable
         ("link", new(86, -1, 9)),
         ("linkat", new(265, 37, 330)),
         ("listen", new(50, 201, 284)),
+        ("listmount", new(458, 458, 458)),
         ("listxattr", new(194, 11, 232)),
         ("llistxattr", new(195, 12, 233)),
         ("lookup_dcookie", new(212, 18, 249)),
         ("lremovexattr", new(198, 15, 236)),
         ("lseek", new(8, 62, 19)),
         ("lsetxattr", new(189, 6, 227)),
+        ("lsm_get_self_attr", new(459, 459, 459)),
+        ("lsm_list_modules", new(461, 461, 461)),
+        ("lsm_set_self_attr", new(460, 460, 460)),
         ("lstat", new(6, -1, 107)),
         ("lstat64", new(-1, -1, 196)),
         ("madvise", new(28, 233, 220)),
+        ("map_shadow_stack", new(453, 453, 453)),
         ("mbind", new(237, 235, 319)),
         ("membarrier", new(324, 283, 389)),
         ("memfd_create", new(319, 279, 385)),
@@ -260,6 +270,7 @@ public static class SyscallTable
         ("mq_timedsend_time64", new(-1, -1, 418)),
         ("mq_unlink", new(241, 181, 275)),
         ("mremap", new(25, 216, 163)),
+        ("mseal", new(462, 462, 462)),
         ("msgctl", new(71, 187, 304)),
         ("msgget", new(68, 186, 303)),
         ("msgrcv", new(70, 188, 302)),
@@ -425,6 +436,7 @@ public static class SyscallTable
         ("stat64", new(-1, -1, 195)),
         ("statfs", new(137, 43, 99)),
         ("statfs64", new(-1, -1, 266)),
+        ("statmount", new(457, 457, 457)),
         ("statx", new(332, 291, 397)),
         ("swapoff", new(168, 225, 115)),
         ("swapon", new(167, 224, 87)),

@@ -1,0 +1,145 @@
+using EdgeHost.Errors;
+
+namespace EdgeHost.Linux.Launch;
+
+/// <summary>
+/// Clones the process that a plan describes. Only a process with one managed thread may call it: a copy of one whose
+/// other threads were collecting garbage would hang.
+/// </summary>
+public static unsafe class Launcher
+{
+    /// <summary>Clones and lets the child execute the plan.</summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="cgroup">A directory of cgroup v2 that the child is born in; null where the plan joins v1 cgroups or none.</param>
+    /// <param name="descriptors">What fills the caller's slots, in order.</param>
+    /// <returns>The child, which is not yet past its plan: see <see cref="LaunchedProcess.Wait"/>.</returns>
+    /// <exception cref="LinuxException">The clone failed; there is no child.</exception>
+    public static LaunchedProcess Start(LaunchPlan plan, Fd? cgroup, ReadOnlySpan<int> descriptors)
+    {
+        if (descriptors.Length != plan.CallerSlots)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"the launch plan wants {plan.CallerSlots} descriptors, {descriptors.Length} were given");
+        }
+
+        var slots = stackalloc int[LaunchPlan.SlotCount];
+        for (var i = 0; i < LaunchPlan.SlotCount; i++)
+        {
+            slots[i] = i < descriptors.Length ? descriptors[i] : -1;
+        }
+
+        var pipe = stackalloc int[2];
+        Libc.Check(Libc.pipe2(pipe, Libc.O_CLOEXEC), "make the status pipe of a launch");
+        using var read = new Fd(pipe[0]);
+        using var write = new Fd(pipe[1]);
+        var pidfd = -1;
+        var arguments = new Libc.clone_args
+        {
+            flags = plan.CloneFlags | Libc.CLONE_PIDFD | Libc.CLONE_CLEAR_SIGHAND | (cgroup is null ? 0 : Libc.CLONE_INTO_CGROUP),
+            pidfd = (ulong)(nint)(&pidfd),
+            exit_signal = 17,
+            cgroup = cgroup is null ? 0 : (ulong)cgroup.Value,
+        };
+
+        // A collection on the finalizer thread at this moment would leave the child's heap locked.
+        GC.WaitForPendingFinalizers();
+        fixed (byte* block = plan.Bytes)
+        {
+            var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
+            if (pid == 0)
+            {
+                LaunchChild.Run(block, slots, pipe[1]);
+            }
+
+            if (pid == -1)
+            {
+                throw new LinuxException("clone the container's first process", (Errno)(*Libc.errno_location()));
+            }
+
+            return new LaunchedProcess(plan, pid, new Fd(pidfd), new Fd(read.Release()));
+        }
+    }
+}
+
+/// <summary>A cloned process that executes its plan.</summary>
+public sealed unsafe class LaunchedProcess : IDisposable
+{
+    private readonly LaunchPlan _plan;
+
+    internal LaunchedProcess(LaunchPlan plan, int pid, Fd pidFd, Fd status)
+    {
+        _plan = plan;
+        Pid = pid;
+        PidFd = pidFd;
+        Status = status;
+    }
+
+    /// <summary>Its pid in the caller's namespace.</summary>
+    public int Pid { get; }
+
+    /// <summary>Its pidfd.</summary>
+    public Fd PidFd { get; }
+
+    /// <summary>Readable once the plan has ended, one way or the other.</summary>
+    public Fd Status { get; }
+
+    /// <summary>Waits until the program was executed, or until a step failed.</summary>
+    /// <returns>Null when it runs, else what failed.</returns>
+    public LaunchFailure? Wait() => ReadOutcome(_plan, Status);
+
+    /// <summary>Reads what a status pipe holds, blocking until its other end is closed or a report comes.</summary>
+    /// <exception cref="LinuxException">It cannot be read.</exception>
+    public static LaunchFailure? ReadOutcome(LaunchPlan plan, Fd status)
+    {
+        long report;
+        nint count;
+        do
+        {
+            count = Libc.read(status.Value, &report, sizeof(long));
+        }
+        while (count == -1 && Libc.LastErrno == Errno.EINTR);
+
+        Libc.Check(count, "read the outcome of a launch");
+        return count == 0 ? null : new LaunchFailure(plan, (int)(report & 0xFFFFFFFF), (Errno)(report >> 32));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        PidFd.Dispose();
+        Status.Dispose();
+    }
+}
+
+/// <summary>The step of a plan that failed.</summary>
+public sealed class LaunchFailure
+{
+    private readonly LaunchPlan _plan;
+
+    internal LaunchFailure(LaunchPlan plan, int step, Errno errno)
+    {
+        _plan = plan;
+        Step = step;
+        Errno = errno;
+    }
+
+    /// <summary>Which step.</summary>
+    public int Step { get; }
+
+    /// <summary>What the kernel said.</summary>
+    public Errno Errno { get; }
+
+    /// <summary>Whether the program itself could not be executed.</summary>
+    public bool IsExecute => _plan.IsExecute(Step);
+
+    /// <summary>As an exception, in one line.</summary>
+    public EdgeHostException ToException() => IsExecute
+        ? new EdgeHostException(ErrorKind.CannotExecute, Message)
+        : new LinuxException(_plan.Describe(Step), Errno);
+
+    private string Message => Errno switch
+    {
+        Errno.ENOENT => $"{_plan.Describe(Step)}: executable file not found, or its interpreter is missing",
+        Errno.ENOEXEC => $"{_plan.Describe(Step)}: exec format error (built for another architecture, or a script without #!)",
+        _ => $"{_plan.Describe(Step)}: {Errno.InWords()}",
+    };
+}

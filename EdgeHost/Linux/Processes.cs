@@ -1,0 +1,97 @@
+namespace EdgeHost.Linux;
+
+/// <summary>Processes of others, by pid or pidfd.</summary>
+public static unsafe class Processes
+{
+    /// <summary>Sends a signal.</summary>
+    /// <returns>False when there is no such process.</returns>
+    /// <exception cref="LinuxException">It may not be sent.</exception>
+    public static bool TryKill(int pid, int signal)
+    {
+        if (Libc.kill(pid, signal) == 0)
+        {
+            return true;
+        }
+
+        return Libc.LastErrno == Errno.ESRCH ? false : throw Libc.Failure($"send signal {signal} to process {pid}");
+    }
+
+    /// <summary>Sends a signal through a pidfd, which cannot hit another process that took the pid over.</summary>
+    /// <returns>False when it has ended.</returns>
+    /// <exception cref="LinuxException">It may not be sent.</exception>
+    public static bool TryKill(Fd pidFd, int signal)
+    {
+        if (Libc.pidfd_send_signal(pidFd.Value, signal) == 0)
+        {
+            return true;
+        }
+
+        return Libc.LastErrno == Errno.ESRCH ? false : throw Libc.Failure($"send signal {signal}");
+    }
+
+    /// <summary>Opens a pidfd.</summary>
+    /// <returns>Null when there is no such process.</returns>
+    /// <exception cref="LinuxException">Any other refusal.</exception>
+    public static Fd? TryOpen(int pid)
+    {
+        var fd = Libc.pidfd_open(pid, 0);
+        if (fd >= 0)
+        {
+            return new Fd(fd);
+        }
+
+        return Libc.LastErrno is Errno.ESRCH or Errno.EINVAL ? null : throw Libc.Failure($"open process {pid}");
+    }
+
+    /// <summary>Waits for a child's end.</summary>
+    /// <returns>The exit code, 128 + signal when it was killed.</returns>
+    /// <exception cref="LinuxException">It is no child of ours.</exception>
+    public static int Wait(int pid)
+    {
+        int status;
+        while (Libc.wait4(pid, &status, 0) == -1)
+        {
+            if (Libc.LastErrno != Errno.EINTR)
+            {
+                throw Libc.Failure($"wait for process {pid}");
+            }
+        }
+
+        return ExitCodeOf(status);
+    }
+
+    /// <summary>Takes a child's end if it has ended.</summary>
+    /// <returns>False while it runs.</returns>
+    /// <exception cref="LinuxException">It is no child of ours.</exception>
+    public static bool TryReap(int pid, out int exitCode)
+    {
+        int status = 0;
+        var result = (int)Libc.Check(Libc.wait4(pid, &status, Libc.WNOHANG), $"wait for process {pid}");
+        exitCode = ExitCodeOf(status);
+        return result == pid;
+    }
+
+    /// <summary>
+    /// When a process was started, in clock ticks since the boot (proc(5), stat field 22): with the pid it names one
+    /// process and no later one.
+    /// </summary>
+    /// <returns>Null when there is none, or only a zombie is left.</returns>
+    public static long? TryReadStartTime(int pid)
+    {
+        string stat;
+        try
+        {
+            stat = File.ReadAllText($"/proc/{pid}/stat");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+
+        // The name in parentheses may hold anything, spaces and parentheses included.
+        var fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+        return fields[0] is "Z" or "X" ? null : long.Parse(fields[19], System.Globalization.CultureInfo.InvariantCulture);
+    }
+
+    private static int ExitCodeOf(int status) => (status & 0x7F) == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F);
+}

@@ -1,0 +1,224 @@
+using System.Globalization;
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+
+namespace EdgeHost.Runtime.Cgroups;
+
+/// <summary>A cgroup in each controller of v1 (Documentation/admin-guide/cgroup-v1).</summary>
+public sealed class CgroupV1 : Cgroup
+{
+    private static readonly string[] Controllers = ["memory", "cpu", "cpuacct", "cpuset", "pids", "freezer"];
+
+    private readonly Dictionary<string, string> _directories = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, string> _roots = new(StringComparer.Ordinal);
+
+    internal CgroupV1(CgroupMounts mounts, string path)
+        : base(path)
+    {
+        foreach (var controller in Controllers)
+        {
+            if (mounts.V1.TryGetValue(controller, out var root))
+            {
+                _roots[controller] = root;
+                _directories[controller] = root + path;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public override string? BirthDirectory => null;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> JoinFiles => [.. _directories.Values.Distinct().Select(directory => directory + "/cgroup.procs")];
+
+    /// <inheritdoc/>
+    public override bool Exists => _directories.Values.Any(Directory.Exists);
+
+    /// <inheritdoc/>
+    public override void Create()
+    {
+        if (Exists && !TryDelete())
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"cgroup {CgroupPath} holds processes of somebody else; choose another name or end them");
+        }
+
+        foreach (var (controller, directory) in _directories)
+        {
+            if (controller == "cpuset")
+            {
+                CreateCpuset(_roots[controller]);
+            }
+            else
+            {
+                Directory.CreateDirectory(directory);
+            }
+        }
+
+        // The children of a cgroup count against it only with use_hierarchy, the default since Linux 5.11.
+        if (_directories.TryGetValue("memory", out var memory) && TryRead(memory + "/memory.use_hierarchy") == "0")
+        {
+            WriteAndVerify(memory + "/memory.use_hierarchy", "1", "hierarchical memory accounting");
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Apply(CgroupLimits limits)
+    {
+        if (limits.MemoryBytes is { } memory)
+        {
+            ApplyMemory(limits, memory);
+        }
+        else if (limits.MemoryAndSwapBytes is > 0)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "a limit of memory and swap needs a memory limit beside it");
+        }
+
+        if (limits.MemoryReservationBytes is { } soft)
+        {
+            WriteAndVerify(File_("memory", "memory.soft_limit_in_bytes"), Text(soft), "memory reservation", held => HoldsBytes(held, soft));
+        }
+
+        if (limits.Swappiness is { } swappiness)
+        {
+            WriteAndVerify(File_("memory", "memory.swappiness"), Text(swappiness), "swappiness");
+        }
+
+        if (limits.CpuQuotaMicroseconds is { } quota)
+        {
+            // The old quota must fit the new period and the other way round: none in between.
+            CgroupFile.Write(File_("cpu", "cpu.cfs_quota_us"), "-1", "CPU limit");
+            WriteAndVerify(File_("cpu", "cpu.cfs_period_us"), Text(limits.CpuPeriodMicroseconds), "CPU period");
+            WriteAndVerify(File_("cpu", "cpu.cfs_quota_us"), Text(quota), "CPU limit");
+        }
+
+        if (limits.CpuShares is { } shares)
+        {
+            WriteAndVerify(File_("cpu", "cpu.shares"), Text(shares), "CPU weight");
+        }
+
+        if (limits.CpusetCpus is { } cpus)
+        {
+            WriteAndVerify(File_("cpuset", "cpuset.cpus"), cpus, "CPUs", held => SameSet(held, cpus));
+        }
+
+        if (limits.CpusetMems is { } mems)
+        {
+            WriteAndVerify(File_("cpuset", "cpuset.mems"), mems, "memory nodes", held => SameSet(held, mems));
+        }
+
+        if (limits.Pids is { } pids)
+        {
+            WriteAndVerify(File_("pids", "pids.max"), Text(pids), "process limit");
+        }
+
+        if (limits.Unified.Count > 0)
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, "linux.resources.unified: this board has cgroup v1; take it out or boot with systemd.unified_cgroup_hierarchy=1");
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Kill()
+    {
+        foreach (var directory in _directories.Values.Distinct())
+        {
+            KillBeneath(directory);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override bool TryDelete() => _directories.Values.Distinct().ToList().TrueForAll(RemoveBeneath);
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<int> ReadPids() => [.. _directories.Values.Distinct().SelectMany(PidsBeneath).Distinct()];
+
+    /// <inheritdoc/>
+    public override long ReadOomKills() =>
+        _directories.TryGetValue("memory", out var directory)
+            ? DeepestFirst(directory).Sum(each => ReadKey(each + "/memory.oom_control", "oom_kill"))
+            : 0;
+
+    /// <inheritdoc/>
+    public override CgroupStats ReadStats()
+    {
+        var quota = TryReadNumber(File_("cpu", "cpu.cfs_quota_us"));
+        var period = TryReadNumber(File_("cpu", "cpu.cfs_period_us")) ?? 100_000;
+        var ticks = 1_000_000_000L / 100;
+        return new CgroupStats
+        {
+            MemoryBytes = TryReadNumber(File_("memory", "memory.usage_in_bytes")) ?? 0,
+            InactiveFileBytes = ReadKey(File_("memory", "memory.stat"), "total_inactive_file"),
+            MemoryLimitBytes = Limited(TryReadNumber(File_("memory", "memory.limit_in_bytes"))),
+            MemoryAndSwapLimitBytes = Limited(TryReadNumber(File_("memory", "memory.memsw.limit_in_bytes"))),
+            OomKills = ReadOomKills(),
+            CpuNanoseconds = TryReadNumber(File_("cpuacct", "cpuacct.usage")) ?? 0,
+            CpuUserNanoseconds = ReadKey(File_("cpuacct", "cpuacct.stat"), "user") * ticks,
+            CpuSystemNanoseconds = ReadKey(File_("cpuacct", "cpuacct.stat"), "system") * ticks,
+            NanoCpus = quota is > 0 ? quota * 1_000_000_000 / period : null,
+            CpuPeriods = ReadKey(File_("cpu", "cpu.stat"), "nr_periods"),
+            CpuThrottledPeriods = ReadKey(File_("cpu", "cpu.stat"), "nr_throttled"),
+            CpuThrottledNanoseconds = ReadKey(File_("cpu", "cpu.stat"), "throttled_time"),
+            Pids = TryReadNumber(File_("pids", "pids.current")) ?? 0,
+            PidsLimit = TryReadNumber(File_("pids", "pids.max")),
+            PidsRefused = ReadKey(File_("pids", "pids.events"), "max"),
+            CpusetCpus = TryRead(File_("cpuset", "cpuset.cpus")),
+        };
+    }
+
+    // "No limit" is the largest number of pages that fits a signed 64-bit count of bytes.
+    private static long? Limited(long? bytes) => bytes > 1L << 60 ? null : bytes;
+
+    private void ApplyMemory(CgroupLimits limits, long memory)
+    {
+        var both = limits.MemoryAndSwapBytes ?? memory;
+        if (both != -1 && both < memory)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"the limit of memory and swap, {both}, is below the memory limit, {memory}");
+        }
+
+        WriteAndVerify(File_("memory", "memory.limit_in_bytes"), Text(memory), "memory limit", held => HoldsBytes(held, memory));
+        var memsw = File_("memory", "memory.memsw.limit_in_bytes");
+        if (both == -1)
+        {
+            return;
+        }
+
+        if (File.Exists(memsw))
+        {
+            WriteAndVerify(memsw, Text(both), "swap limit", held => HoldsBytes(held, both));
+        }
+        else if (BoardHasSwap)
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, "memory limit: this board has swap but its kernel does not account it, so the limit would not hold; turn swap off (swapoff -a) or boot with swapaccount=1");
+        }
+        else
+        {
+            Remark = "this kernel does not account swap (no memory.memsw); the memory limit holds because the board has no swap now";
+        }
+    }
+
+    // A new cpuset is empty and takes no process until it has CPUs and nodes: each level takes its parent's.
+    private void CreateCpuset(string root)
+    {
+        var directory = root;
+        foreach (var part in CgroupPath.Split('/', StringSplitOptions.RemoveEmptyEntries))
+        {
+            var parent = directory;
+            directory = $"{directory}/{part}";
+            Directory.CreateDirectory(directory);
+            foreach (var file in (ReadOnlySpan<string>)["cpuset.cpus", "cpuset.mems"])
+            {
+                if (string.IsNullOrEmpty(TryRead($"{directory}/{file}")))
+                {
+                    CgroupFile.Write($"{directory}/{file}", TryRead($"{parent}/{file}") ?? string.Empty, file);
+                }
+            }
+        }
+    }
+
+    private string File_(string controller, string name) => _directories.TryGetValue(controller, out var directory)
+        ? $"{directory}/{name}"
+        : $"/sys/fs/cgroup/{controller}{CgroupPath}/{name}";
+
+    private static string Text(long value) => value.ToString(CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,236 @@
+using System.Globalization;
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+
+namespace EdgeHost.Runtime.Cgroups;
+
+/// <summary>A cgroup of the unified hierarchy (Documentation/admin-guide/cgroup-v2.rst).</summary>
+public sealed class CgroupV2 : Cgroup
+{
+    private static readonly string[] Controllers = ["memory", "cpu", "pids", "cpuset", "io"];
+
+    private readonly string _root;
+    private readonly string _directory;
+
+    internal CgroupV2(string root, string path)
+        : base(path)
+    {
+        _root = root;
+        _directory = root + path;
+    }
+
+    /// <inheritdoc/>
+    public override string? BirthDirectory => _directory;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> JoinFiles => [];
+
+    /// <inheritdoc/>
+    public override bool Exists => Directory.Exists(_directory);
+
+    /// <inheritdoc/>
+    public override void Create()
+    {
+        if (Exists && !TryDelete())
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"cgroup {_directory} holds processes of somebody else; choose another name or end them");
+        }
+
+        var parts = CgroupPath.Split('/', StringSplitOptions.RemoveEmptyEntries);
+        var directory = _root;
+        foreach (var part in parts)
+        {
+            EnableControllers(directory);
+            directory = $"{directory}/{part}";
+            Directory.CreateDirectory(directory);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Apply(CgroupLimits limits)
+    {
+        if (limits.MemoryBytes is { } memory)
+        {
+            // Swap is closed before memory is: no moment in which the limit leaks into it.
+            ApplySwap(limits, memory);
+            WriteAndVerify(File_("memory.max"), Text(memory), "memory limit", held => HoldsBytes(held, memory));
+            if (File.Exists(File_("memory.oom.group")))
+            {
+                WriteAndVerify(File_("memory.oom.group"), "1", "killing the whole container for want of memory");
+            }
+        }
+        else if (limits.MemoryAndSwapBytes is > 0)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "a limit of memory and swap needs a memory limit beside it");
+        }
+
+        if (limits.MemoryReservationBytes is { } low)
+        {
+            WriteAndVerify(File_("memory.low"), Text(low), "memory reservation", held => HoldsBytes(held, low));
+        }
+
+        if (limits.Swappiness is not null)
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, "swappiness: cgroup v2 has none; take it out");
+        }
+
+        if (limits.CpuQuotaMicroseconds is { } quota)
+        {
+            WriteAndVerify(File_("cpu.max"), $"{Text(quota)} {Text(limits.CpuPeriodMicroseconds)}", "CPU limit");
+        }
+
+        if (limits.CpuShares is { } shares)
+        {
+            // The conversion that runc and crun use: 2..262144 to 1..10000.
+            var weight = 1 + ((Math.Clamp(shares, 2, 262144) - 2) * 9999 / 262142);
+            WriteAndVerify(File_("cpu.weight"), Text(weight), "CPU weight");
+        }
+
+        if (limits.CpusetCpus is { } cpus)
+        {
+            WriteAndVerify(File_("cpuset.cpus"), cpus, "CPUs", held => SameSet(held, cpus));
+            VerifyEffective("cpuset.cpus.effective", cpus, "CPUs");
+        }
+
+        if (limits.CpusetMems is { } mems)
+        {
+            WriteAndVerify(File_("cpuset.mems"), mems, "memory nodes", held => SameSet(held, mems));
+        }
+
+        if (limits.Pids is { } pids)
+        {
+            WriteAndVerify(File_("pids.max"), Text(pids), "process limit");
+        }
+
+        foreach (var (name, value) in limits.Unified)
+        {
+            if (name.Contains('/', StringComparison.Ordinal))
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"linux.resources.unified: \"{name}\" is not the name of a cgroup file");
+            }
+
+            if (!File.Exists(File_(name)))
+            {
+                throw new EdgeHostException(ErrorKind.Infeasible, $"linux.resources.unified: this kernel has no {name}");
+            }
+
+            CgroupFile.Write(File_(name), value, name);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Kill()
+    {
+        var kill = File_("cgroup.kill");
+        if (File.Exists(kill))
+        {
+            CgroupFile.Write(kill, "1", "kill the container");
+        }
+        else
+        {
+            KillBeneath(_directory);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override bool TryDelete() => RemoveBeneath(_directory);
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<int> ReadPids() => PidsBeneath(_directory);
+
+    /// <inheritdoc/>
+    public override long ReadOomKills() => ReadKey(File_("memory.events"), "oom_kill");
+
+    /// <inheritdoc/>
+    public override CgroupStats ReadStats()
+    {
+        var cpuMax = (TryRead(File_("cpu.max")) ?? "max").Split(' ');
+        var memory = TryReadNumber(File_("memory.max"));
+        var swap = TryReadNumber(File_("memory.swap.max"));
+        return new CgroupStats
+        {
+            MemoryBytes = TryReadNumber(File_("memory.current")) ?? 0,
+            InactiveFileBytes = ReadKey(File_("memory.stat"), "inactive_file"),
+            MemoryLimitBytes = memory,
+            MemoryAndSwapLimitBytes = memory + swap,
+            OomKills = ReadOomKills(),
+            CpuNanoseconds = ReadKey(File_("cpu.stat"), "usage_usec") * 1000,
+            CpuUserNanoseconds = ReadKey(File_("cpu.stat"), "user_usec") * 1000,
+            CpuSystemNanoseconds = ReadKey(File_("cpu.stat"), "system_usec") * 1000,
+            NanoCpus = cpuMax[0] == "max" ? null : long.Parse(cpuMax[0], CultureInfo.InvariantCulture) * 1_000_000_000 / long.Parse(cpuMax[1], CultureInfo.InvariantCulture),
+            CpuPeriods = ReadKey(File_("cpu.stat"), "nr_periods"),
+            CpuThrottledPeriods = ReadKey(File_("cpu.stat"), "nr_throttled"),
+            CpuThrottledNanoseconds = ReadKey(File_("cpu.stat"), "throttled_usec") * 1000,
+            Pids = TryReadNumber(File_("pids.current")) ?? 0,
+            PidsLimit = TryReadNumber(File_("pids.max")),
+            PidsRefused = ReadKey(File_("pids.events"), "max"),
+            CpusetCpus = TryRead(File_("cpuset.cpus.effective")),
+        };
+    }
+
+    private void ApplySwap(CgroupLimits limits, long memory)
+    {
+        var file = File_("memory.swap.max");
+        var asked = limits.MemoryAndSwapBytes switch
+        {
+            null => 0,
+            -1 => -1L,
+            { } both when both >= memory => both - memory,
+            { } both => throw new EdgeHostException(ErrorKind.Invalid, $"the limit of memory and swap, {both}, is below the memory limit, {memory}"),
+        };
+        if (!File.Exists(file))
+        {
+            // A kernel without CONFIG_SWAP or with swapaccount=0.
+            if (BoardHasSwap && asked != -1)
+            {
+                throw new EdgeHostException(ErrorKind.Infeasible, "memory limit: this board has swap but its kernel does not account it, so the limit would not hold; turn swap off (swapoff -a) or boot with swapaccount=1");
+            }
+
+            return;
+        }
+
+        if (asked == -1)
+        {
+            WriteAndVerify(file, "max", "swap limit");
+        }
+        else
+        {
+            WriteAndVerify(file, Text(asked), "swap limit", held => HoldsBytes(held, asked));
+        }
+    }
+
+    private void VerifyEffective(string file, string asked, string name)
+    {
+        var effective = TryRead(File_(file)) ?? string.Empty;
+        if (!ExpandList(asked).IsSubsetOf(ExpandList(effective)))
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, $"{name} {asked}: this board has only {effective} to give");
+        }
+    }
+
+    // "No internal processes": a cgroup that holds processes cannot hand controllers on, except the root.
+    private static void EnableControllers(string directory)
+    {
+        var available = (TryRead(directory + "/cgroup.controllers") ?? string.Empty).Split(' ');
+        var enabled = (TryRead(directory + "/cgroup.subtree_control") ?? string.Empty).Split(' ');
+        foreach (var controller in Controllers)
+        {
+            if (available.Contains(controller) && !enabled.Contains(controller))
+            {
+                try
+                {
+                    CgroupFile.Write(directory + "/cgroup.subtree_control", "+" + controller, $"hand the {controller} controller on to containers");
+                }
+                catch (LinuxException e) when (e.Errno == Errno.EBUSY)
+                {
+                    throw new EdgeHostException(
+                        ErrorKind.Infeasible, $"cgroup {directory} holds processes, so it cannot hand the {controller} controller on to containers; run EdgeHost in a cgroup of its own with Delegate=yes", e);
+                }
+            }
+        }
+    }
+
+    private string File_(string name) => $"{_directory}/{name}";
+
+    private static string Text(long value) => value.ToString(CultureInfo.InvariantCulture);
+}

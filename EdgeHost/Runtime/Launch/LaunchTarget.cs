@@ -1,0 +1,29 @@
+using EdgeHost.Runtime.Cgroups;
+
+namespace EdgeHost.Runtime.Launch;
+
+/// <summary>What a runtime configuration does not say and a launch needs: where things are on this machine.</summary>
+public sealed record LaunchTarget
+{
+    /// <summary>The absolute directory that relative paths of the configuration start from.</summary>
+    public required string Bundle { get; init; }
+
+    /// <summary>The layers of the root when it is mounted by the launch; null when the configuration's root is a directory.</summary>
+    public OverlayRoot? Overlay { get; init; }
+
+    /// <summary>The hierarchies of this machine.</summary>
+    public required CgroupMounts CgroupMounts { get; init; }
+
+    /// <summary>The container's cgroup.</summary>
+    public required Cgroup Cgroup { get; init; }
+
+    /// <summary>The fifo from which the program waits for its start, and the one on which it reports after that; null starts at once.</summary>
+    public (string Start, string Status)? Fifos { get; init; }
+}
+
+/// <summary>A root that overlayfs puts together inside the container's own mount namespace: the host never sees the mount.</summary>
+/// <param name="MountPoint">An empty directory of the host.</param>
+/// <param name="Lower">The layers, the topmost first.</param>
+/// <param name="Upper">Where writes go.</param>
+/// <param name="Work">overlayfs's own.</param>
+public sealed record OverlayRoot(string MountPoint, IReadOnlyList<string> Lower, string Upper, string Work);
