@@ -1,4 +1,5 @@
 using EdgeHost.Runtime.Oci;
+using EdgeHost.Runtime.Shepherd;
 
 namespace EdgeHost;
 
@@ -11,11 +12,12 @@ public static class Program
     public static int Main(string[] args)
     {
         // These keep one managed thread, so they come before anything that would start another.
-        if (args is ["oci", ..])
+        switch (args)
         {
-            return OciCommand.Run(args.AsSpan(1));
+            case ["oci", ..]: return OciCommand.Run(args.AsSpan(1));
+            case ["shepherd", ..]: return ShepherdCommand.RunShepherd(args.AsSpan(1));
+            case ["logger"]: return ShepherdCommand.RunLogger();
+            default: return 1;
         }
-
-        return 1;
     }
 }

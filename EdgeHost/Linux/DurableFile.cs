@@ -13,7 +13,21 @@ public static unsafe class DurableFile
     /// <param name="mode">Permission bits, as in <c>0o600</c> = 384.</param>
     /// <param name="group">The group that is to own the file, or null to leave it.</param>
     /// <exception cref="LinuxException">A step failed; the old content is untouched and the temporary file is gone.</exception>
-    public static void Write(string path, ReadOnlySpan<byte> content, uint mode = 0x1A4, uint? group = null)
+    public static void Write(string path, ReadOnlySpan<byte> content, uint mode = 0x1A4, uint? group = null) =>
+        Write(path, content, mode, group, flush: true);
+
+    /// <summary>
+    /// Writes a file whole, or leaves what was there, for state that a power cut ends anyway (a run directory on tmpfs):
+    /// as <see cref="Write(string, ReadOnlySpan{byte}, uint, uint?)"/> without the flushes.
+    /// </summary>
+    /// <param name="path">An absolute path; its directory exists.</param>
+    /// <param name="content">The bytes.</param>
+    /// <param name="mode">Permission bits.</param>
+    /// <exception cref="LinuxException">A step failed.</exception>
+    public static void WriteVolatile(string path, ReadOnlySpan<byte> content, uint mode = 0x180) =>
+        Write(path, content, mode, null, flush: false);
+
+    private static void Write(string path, ReadOnlySpan<byte> content, uint mode, uint? group, bool flush)
     {
         var directory = Path.GetDirectoryName(path) ?? "/";
         var name = Path.GetFileName(path);
@@ -40,7 +54,10 @@ public static unsafe class DurableFile
                     }
 
                     Files.WriteAll(file, content, path);
-                    Libc.Check(Libc.fsync(file.Value), $"flush {path}");
+                    if (flush)
+                    {
+                        Libc.Check(Libc.fsync(file.Value), $"flush {path}");
+                    }
                 }
 
                 Libc.Check(Libc.renameat2(dir.Value, temporaryName, dir.Value, targetName, 0), $"put the new version of {path} in place");
@@ -54,7 +71,10 @@ public static unsafe class DurableFile
                 }
             }
 
-            Libc.Check(Libc.fsync(dir.Value), $"flush directory {directory}");
+            if (flush)
+            {
+                Libc.Check(Libc.fsync(dir.Value), $"flush directory {directory}");
+            }
         }
     }
 

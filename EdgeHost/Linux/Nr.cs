@@ -122,6 +122,7 @@ internal static class Nr
     internal static int shutdown => X64 ? 48 : 210;
     internal static int signalfd4 => X64 ? 289 : 74;
     internal static int socket => X64 ? 41 : 198;
+    internal static int socketpair => X64 ? 53 : 199;
     internal static int splice => X64 ? 275 : 76;
     internal static int statfs => X64 ? 137 : 43;
     internal static int statx => X64 ? 332 : 291;

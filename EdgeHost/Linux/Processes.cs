@@ -1,3 +1,5 @@
+using EdgeHost.Errors;
+
 namespace EdgeHost.Linux;
 
 /// <summary>Processes of others, by pid or pidfd.</summary>
@@ -71,6 +73,15 @@ public static unsafe class Processes
         return result == pid;
     }
 
+    /// <summary>The effective user of this process.</summary>
+    public static uint EffectiveUser => (uint)Libc.syscall(Nr.geteuid);
+
+    /// <summary>When a child was started, which has perhaps ended but was not waited for.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Internal"/>: procfs does not show it.</exception>
+    public static long ReadStartTime(int pid) => ReadStat(pid) is { } fields
+        ? long.Parse(fields[19], System.Globalization.CultureInfo.InvariantCulture)
+        : throw new EdgeHostException(ErrorKind.Internal, $"/proc/{pid}/stat: the container's first process is not there; is /proc mounted?");
+
     /// <summary>
     /// When a process was started, in clock ticks since the boot (proc(5), stat field 22): with the pid it names one
     /// process and no later one.
@@ -78,19 +89,24 @@ public static unsafe class Processes
     /// <returns>Null when there is none, or only a zombie is left.</returns>
     public static long? TryReadStartTime(int pid)
     {
-        string stat;
+        return ReadStat(pid) is { } fields && fields[0] is not ("Z" or "X")
+            ? long.Parse(fields[19], System.Globalization.CultureInfo.InvariantCulture)
+            : null;
+    }
+
+    private static string[]? ReadStat(int pid)
+    {
         try
         {
-            stat = File.ReadAllText($"/proc/{pid}/stat");
+            var stat = File.ReadAllText($"/proc/{pid}/stat");
+
+            // The name in parentheses may hold anything, spaces and parentheses included.
+            return stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             return null;
         }
-
-        // The name in parentheses may hold anything, spaces and parentheses included.
-        var fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
-        return fields[0] is "Z" or "X" ? null : long.Parse(fields[19], System.Globalization.CultureInfo.InvariantCulture);
     }
 
     private static int ExitCodeOf(int status) => (status & 0x7F) == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F);

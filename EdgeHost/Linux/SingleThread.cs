@@ -42,6 +42,12 @@ public static unsafe class SingleThread
         return new Fd((int)Libc.Check(Libc.signalfd4(-1, wanted, Libc.SFD_CLOEXEC | Libc.SFD_NONBLOCK), "make a signal descriptor"));
     }
 
+    /// <summary>
+    /// Leaves the session and terminal of whoever started this process. A process that leads a group already cannot,
+    /// and need not.
+    /// </summary>
+    public static void TryBecomeSessionLeader() => _ = Libc.syscall(Nr.setsid);
+
     /// <summary>Takes the next signal.</summary>
     /// <returns>Null when none is pending.</returns>
     public static int? TakeSignal(Fd signals)

@@ -22,5 +22,5 @@ internal static class OciCreate
     }
 
     internal static void WritePid(string file, int pid) =>
-        DurableFile.Write(Path.GetFullPath(file), Encoding.ASCII.GetBytes(pid.ToString(CultureInfo.InvariantCulture)));
+        DurableFile.WriteVolatile(Path.GetFullPath(file), Encoding.ASCII.GetBytes(pid.ToString(CultureInfo.InvariantCulture)));
 }

@@ -77,7 +77,7 @@ internal sealed class OciLaunch : IDisposable
         {
             Fifo.Make(_state.StartFifo(_id));
             Fifo.Make(_state.StatusFifo(_id));
-            DurableFile.Write(_state.PlanFile(_id), plan.Block.Span, 0x180);
+            DurableFile.WriteVolatile(_state.PlanFile(_id), plan.Block.Span, 0x180);
         }
 
         cgroup.Create();

@@ -72,7 +72,7 @@ public sealed class OciStateDirectory
     }
 
     /// <summary>Writes the facts of a container.</summary>
-    public void Save(OciContainer container) => DurableFile.Write(
+    public void Save(OciContainer container) => DurableFile.WriteVolatile(
         $"{_root}/{container.Id}/state.json", JsonSerializer.SerializeToUtf8Bytes(container, OciStateJson.Default.OciContainer), 0x180);
 
     /// <summary>Reads the facts of a container.</summary>

@@ -1,0 +1,92 @@
+using EdgeHost.Linux;
+using EdgeHost.Runtime.Shepherd;
+
+namespace EdgeHost.Runtime.Logger;
+
+/// <summary>Appends to the segments of one container and keeps their number and size.</summary>
+internal sealed class LogWriter : IDisposable
+{
+    private readonly LogPolicy _policy;
+    private AppendFile? _file;
+    private long _segment;
+    private long _length;
+
+    internal LogWriter(LogPolicy policy) => _policy = policy;
+
+    /// <summary>Appends one record whole, or nothing.</summary>
+    /// <param name="record">Header and payload.</param>
+    /// <returns>False when the disk is full even after the oldest segment was given up.</returns>
+    /// <exception cref="LinuxException">Any other failure.</exception>
+    internal bool TryAppend(ReadOnlySpan<byte> record)
+    {
+        if (_file is null)
+        {
+            OpenLast();
+        }
+
+        if (_length > 0 && _length + record.Length > _policy.SegmentBytes)
+        {
+            OpenNext();
+        }
+
+        while (!_file!.TryAppend(record, _length))
+        {
+            // Full: the oldest lines of this container make room for its newest.
+            var oldest = LogFormat.ListSegments(_policy.Directory).FirstOrDefault(number => number < _segment, -1);
+            if (oldest < 0)
+            {
+                return false;
+            }
+
+            File.Delete(PathOf(oldest));
+        }
+
+        _length += record.Length;
+        return true;
+    }
+
+    public void Dispose() => _file?.Dispose();
+
+    private string PathOf(long segment) => $"{_policy.Directory}/{LogFormat.SegmentName(segment)}";
+
+    private void OpenLast()
+    {
+        Directory.CreateDirectory(_policy.Directory);
+        var segments = LogFormat.ListSegments(_policy.Directory);
+        Open(segments.Count > 0 ? segments[^1] : 1);
+    }
+
+    private void OpenNext()
+    {
+        _file!.Dispose();
+        Open(_segment + 1);
+        foreach (var old in LogFormat.ListSegments(_policy.Directory).Where(number => number <= _segment - _policy.Segments))
+        {
+            File.Delete(PathOf(old));
+        }
+    }
+
+    private void Open(long segment)
+    {
+        _segment = segment;
+        _file = AppendFile.Open(PathOf(segment), 0x1A0);
+        _length = WholeLength();
+        _file.Truncate(_length);
+    }
+
+    // What a power cut left may end in the middle of a record.
+    private long WholeLength()
+    {
+        using var stream = new FileStream(PathOf(_segment), FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+        Span<byte> header = stackalloc byte[LogFormat.HeaderSize];
+        long whole = 0;
+        while (stream.ReadAtLeast(header, header.Length, throwOnEndOfStream: false) == header.Length
+            && LogFormat.TryReadHeader(header, out var length, out _, out _)
+            && stream.Position + length <= stream.Length)
+        {
+            whole = stream.Seek(length, SeekOrigin.Current);
+        }
+
+        return whole;
+    }
+}

@@ -1,0 +1,146 @@
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Runtime.Shepherd;
+
+namespace EdgeHost.Runtime.Logger;
+
+/// <summary>
+/// The process between the containers' pipes and the disk. Only it waits for the disk: a stalled SD card stops this
+/// process, not the reaping and killing of containers.
+/// </summary>
+internal sealed class LoggerProcess
+{
+    private const int FullPauseMilliseconds = 1000;
+
+    private readonly PacketSocket _shepherd;
+    private readonly EventLoop _loop = new();
+    private readonly byte[] _message = new byte[PacketSocket.MaximumLength];
+    private readonly byte[] _record = new byte[LogFormat.HeaderSize + LogFormat.MaximumPayload];
+    private readonly Dictionary<string, (LogWriter Writer, int Users)> _writers = new(StringComparer.Ordinal);
+    private readonly Dictionary<int, int> _openStreams = [];
+    private readonly List<LoggedStream> _streams = [];
+    private readonly List<(LoggedStream Stream, byte[] Record)> _waiting = [];
+    private long _retryAt;
+    private bool _ended;
+
+    private LoggerProcess(PacketSocket shepherd) => _shepherd = shepherd;
+
+    internal static int Run(PacketSocket shepherd)
+    {
+        var process = new LoggerProcess(shepherd);
+        process._loop.Add(shepherd.Fd, process.OnMessage);
+
+        // Without a shepherd no new output can come, but what is in the pipes is still written.
+        while (!process._ended || process._streams.Count > 0)
+        {
+            process._loop.RunOnce(process._waiting.Count > 0 ? FullPauseMilliseconds : -1);
+            process.RetryWaiting();
+        }
+
+        return 0;
+    }
+
+    private void OnMessage()
+    {
+        var descriptors = new List<Fd>();
+        var length = _shepherd.Receive(_message, descriptors);
+        if (length == 0)
+        {
+            _loop.Remove(_shepherd.Fd);
+            _ended = true;
+            return;
+        }
+
+        var reader = new ShepherdMessageReader(_message.AsSpan(0, length));
+        if (reader.Kind != ShepherdMessageKind.AddStreams)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"the shepherd sent message {(int)reader.Kind}");
+        }
+
+        var run = reader.TakeInt32();
+        var policy = new LogPolicy(reader.TakeText(), reader.TakeInt64(), reader.TakeInt32());
+        var (writer, users) = _writers.GetValueOrDefault(policy.Directory, (new LogWriter(policy), 0));
+        _writers[policy.Directory] = (writer, users + descriptors.Count);
+        _openStreams[run] = descriptors.Count;
+        foreach (var descriptor in descriptors)
+        {
+            var stream = new LoggedStream(descriptor, run, (byte)reader.TakeInt32(), policy);
+            _streams.Add(stream);
+            _loop.Add(stream.Pipe, () => OnOutput(stream));
+        }
+    }
+
+    private void OnOutput(LoggedStream stream)
+    {
+        var count = Pipe.Read(stream.Pipe, _record.AsSpan(LogFormat.HeaderSize));
+        if (count == 0)
+        {
+            End(stream);
+            return;
+        }
+
+        LogFormat.WriteHeader(_record, count, stream.Number, DateTimeOffset.UtcNow);
+        if (!TryAppend(stream, _record.AsSpan(0, LogFormat.HeaderSize + count)))
+        {
+            // The writer waits at its full pipe, as it would at a full terminal; the other containers go on.
+            _loop.Remove(stream.Pipe);
+            _waiting.Add((stream, _record.AsSpan(0, LogFormat.HeaderSize + count).ToArray()));
+            _retryAt = Environment.TickCount64 + FullPauseMilliseconds;
+            SingleThread.PrintError($"edgehost logger: {stream.Policy.Directory}: disk full: the container's output waits until there is room\n");
+        }
+    }
+
+    private bool TryAppend(LoggedStream stream, ReadOnlySpan<byte> record) => _writers[stream.Policy.Directory].Writer.TryAppend(record);
+
+    private void RetryWaiting()
+    {
+        if (_waiting.Count == 0 || Environment.TickCount64 < _retryAt)
+        {
+            return;
+        }
+
+        _retryAt = Environment.TickCount64 + FullPauseMilliseconds;
+        foreach (var (stream, record) in _waiting.ToArray())
+        {
+            if (TryAppend(stream, record))
+            {
+                _waiting.RemoveAll(each => each.Stream == stream);
+                _loop.Add(stream.Pipe, () => OnOutput(stream));
+            }
+        }
+    }
+
+    private void End(LoggedStream stream)
+    {
+        _loop.Remove(stream.Pipe);
+        stream.Pipe.Dispose();
+        _streams.Remove(stream);
+        if (--_openStreams[stream.Run] == 0)
+        {
+            _openStreams.Remove(stream.Run);
+            Span<byte> end = stackalloc byte[LogFormat.HeaderSize];
+            LogFormat.WriteHeader(end, 0, LogFormat.EndOfRun, DateTimeOffset.UtcNow);
+
+            // On a full disk the mark is left out; readers also see that the container has ended.
+            _ = TryAppend(stream, end);
+        }
+
+        var (writer, users) = _writers[stream.Policy.Directory];
+        if (users == 1)
+        {
+            _writers.Remove(stream.Policy.Directory);
+            writer.Dispose();
+        }
+        else
+        {
+            _writers[stream.Policy.Directory] = (writer, users - 1);
+        }
+
+        var ended = new ShepherdMessageWriter(stackalloc byte[16], ShepherdMessageKind.StreamEnded);
+        ended.Put(stream.Run);
+        ended.Put((int)stream.Number);
+        _ = _shepherd.Send(ended.Written);
+    }
+
+    private sealed record LoggedStream(Fd Pipe, int Run, byte Number, LogPolicy Policy);
+}

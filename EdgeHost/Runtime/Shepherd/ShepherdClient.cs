@@ -1,0 +1,307 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Linux.Launch;
+
+namespace EdgeHost.Runtime.Shepherd;
+
+/// <summary>
+/// The daemon's connection to the shepherd. A thread of its own receives; requests may be made from any thread. When
+/// the shepherd is gone every request fails with <see cref="ErrorKind.Unavailable"/>, and <see cref="Disconnected"/> ends.
+/// </summary>
+public sealed class ShepherdClient : IDisposable
+{
+    private const int ConnectMilliseconds = 10_000;
+
+    private readonly PacketSocket _socket;
+    private readonly Lock _sending = new();
+    private readonly ConcurrentDictionary<int, Pending> _pending = new();
+    private readonly TaskCompletionSource _disconnected = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Action<ShepherdContainerStatus> _exited;
+    private int _nextRequest;
+
+    private ShepherdClient(PacketSocket socket, Action<ShepherdContainerStatus> exited)
+    {
+        _socket = socket;
+        _exited = exited;
+    }
+
+    /// <summary>The version of the protocol that the shepherd speaks.</summary>
+    public int Version { get; private set; }
+
+    /// <summary>The shepherd's pid.</summary>
+    public int Pid { get; private set; }
+
+    /// <summary>Ends when the shepherd is gone.</summary>
+    public Task Disconnected => _disconnected.Task;
+
+    /// <summary>Connects to the shepherd of a run directory, and starts one when there is none.</summary>
+    /// <param name="runDirectory">The absolute run directory.</param>
+    /// <param name="exited">Told of each exit, in order, on the receiving thread: hand it on at once.</param>
+    /// <param name="cancel">Gives up.</param>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Unavailable"/>: it does not come up, or speaks another protocol.</exception>
+    public static async Task<ShepherdClient> ConnectAsync(string runDirectory, Action<ShepherdContainerStatus> exited, CancellationToken cancel)
+    {
+        var path = runDirectory + "/shepherd.sock";
+        var socket = PacketSocket.TryConnect(path);
+        if (socket is null)
+        {
+            using var process = StartShepherd(runDirectory);
+            var until = Environment.TickCount64 + ConnectMilliseconds;
+            while ((socket = PacketSocket.TryConnect(path)) is null)
+            {
+                if (process.HasExited)
+                {
+                    throw new EdgeHostException(ErrorKind.Unavailable, $"the shepherd ended at once with exit code {process.ExitCode}; its message is above");
+                }
+
+                if (Environment.TickCount64 > until)
+                {
+                    throw new EdgeHostException(ErrorKind.Unavailable, $"the shepherd (pid {process.Id}) does not answer at {path} after {ConnectMilliseconds / 1000} s");
+                }
+
+                await Task.Delay(2, cancel).ConfigureAwait(false);
+            }
+        }
+
+        var client = new ShepherdClient(socket, exited);
+        client.Greet();
+        new Thread(client.Receive, 256 << 10) { IsBackground = true, Name = "shepherd" }.Start();
+        return client;
+    }
+
+    /// <summary>Clones a container and waits until its program runs.</summary>
+    /// <param name="id">The container's id.</param>
+    /// <param name="plan">Its plan.</param>
+    /// <param name="cgroupDirectory">The directory of cgroup v2 that it is born in; null for v1.</param>
+    /// <param name="log">Where its output goes.</param>
+    /// <param name="stopSignal">What asks it to stop when the shepherd ends all.</param>
+    /// <param name="grace">How long it has then.</param>
+    /// <returns>The pid and start time of its first process.</returns>
+    /// <exception cref="EdgeHostException">The step that failed, in words; nothing is left of it.</exception>
+    public async Task<(int Pid, long StartTime)> LaunchAsync(string id, LaunchPlan plan, string? cgroupDirectory, LogPolicy log, int stopSignal, TimeSpan grace)
+    {
+        using var memory = SealedMemory.Create("launch", plan.Block.Span);
+        using var cgroup = cgroupDirectory is null ? null : Files.OpenDirectory(cgroupDirectory);
+        var pending = new Pending();
+        var request = Register(pending);
+        Send(request, ShepherdMessageKind.Launch, (ref ShepherdMessageWriter writer) =>
+        {
+            writer.Put(id);
+            writer.Put(log.Directory);
+            writer.Put(log.SegmentBytes);
+            writer.Put(log.Segments);
+            writer.Put(stopSignal);
+            writer.Put((int)Math.Min(grace.TotalMilliseconds, int.MaxValue));
+            writer.Put(cgroup is null ? 0 : 1);
+        }, cgroup is null ? [memory.Value] : [memory.Value, cgroup.Value]);
+        await pending.Answer.Task.ConfigureAwait(false);
+        return (pending.Pid, pending.StartTime);
+    }
+
+    /// <summary>Sends a signal to a container's first process.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Conflict"/>: it does not run.</exception>
+    public Task SignalAsync(string id, int signal) => Ask(ShepherdMessageKind.Signal, (ref ShepherdMessageWriter writer) =>
+    {
+        writer.Put(id);
+        writer.Put(signal);
+    });
+
+    /// <summary>Says that an exit was taken down: the shepherd forgets it.</summary>
+    public Task AcknowledgeAsync(string id, int pid) => Ask(ShepherdMessageKind.Acknowledge, (ref ShepherdMessageWriter writer) =>
+    {
+        writer.Put(id);
+        writer.Put(pid);
+    });
+
+    /// <summary>Everything that the shepherd holds: what runs, and the exits that nobody has taken.</summary>
+    public async Task<IReadOnlyList<ShepherdContainerStatus>> ListAsync()
+    {
+        var pending = new Pending { Entries = [] };
+        Send(Register(pending), ShepherdMessageKind.List, static (ref ShepherdMessageWriter _) => { });
+        await pending.Answer.Task.ConfigureAwait(false);
+        return pending.Entries;
+    }
+
+    /// <summary>Lets the shepherd end all containers, each with its stop signal and grace, and then itself.</summary>
+    public Task ShutdownAsync() => Ask(ShepherdMessageKind.Shutdown, static (ref ShepherdMessageWriter _) => { });
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        // The receiving thread closes the socket: closing it here could hand its number to another file under that thread.
+        _socket.Shutdown();
+    }
+
+    private delegate void Put(ref ShepherdMessageWriter writer);
+
+    private static Process StartShepherd(string runDirectory)
+    {
+        var program = Environment.ProcessPath ?? "/proc/self/exe";
+        var start = new ProcessStartInfo(program) { UseShellExecute = false, WorkingDirectory = "/" };
+        start.ArgumentList.Add("shepherd");
+        start.ArgumentList.Add("--run-dir");
+        start.ArgumentList.Add(runDirectory);
+        start.Environment.Remove("NOTIFY_SOCKET");
+        start.Environment.Remove("WATCHDOG_USEC");
+        start.Environment.Remove("WATCHDOG_PID");
+        return Process.Start(start) ?? throw new EdgeHostException(ErrorKind.Unavailable, $"the shepherd cannot be started from {program}");
+    }
+
+    private void Greet()
+    {
+        var buffer = new byte[PacketSocket.MaximumLength];
+        var hello = new ShepherdMessageWriter(buffer, ShepherdMessageKind.Hello);
+        hello.Put(Shepherd.ProtocolVersion);
+        if (!_socket.Send(hello.Written))
+        {
+            throw Gone();
+        }
+
+        var length = _socket.Receive(buffer, []);
+        if (length == 0)
+        {
+            throw Gone();
+        }
+
+        var reader = new ShepherdMessageReader(buffer.AsSpan(0, length));
+        if (reader.Kind != ShepherdMessageKind.Welcome)
+        {
+            throw new EdgeHostException(ErrorKind.Unavailable, $"the shepherd greets with message {(int)reader.Kind}");
+        }
+
+        Version = reader.TakeInt32();
+        Pid = reader.TakeInt32();
+        if (Version is < 1 or > Shepherd.ProtocolVersion)
+        {
+            throw new EdgeHostException(
+                ErrorKind.Unavailable, $"the shepherd (pid {Pid}) speaks protocol {Version}, this daemon 1 to {Shepherd.ProtocolVersion}; update the daemon");
+        }
+    }
+
+    private static EdgeHostException Gone() => new(ErrorKind.Unavailable, "the shepherd is gone");
+
+    private async Task Ask(ShepherdMessageKind kind, Put put)
+    {
+        var pending = new Pending();
+        Send(Register(pending), kind, put);
+        await pending.Answer.Task.ConfigureAwait(false);
+    }
+
+    private int Register(Pending pending)
+    {
+        var request = Interlocked.Increment(ref _nextRequest);
+        _pending[request] = pending;
+        return request;
+    }
+
+    private void Send(int request, ShepherdMessageKind kind, Put put, params ReadOnlySpan<int> descriptors)
+    {
+        var buffer = System.Buffers.ArrayPool<byte>.Shared.Rent(8192);
+        try
+        {
+            var writer = new ShepherdMessageWriter(buffer, kind);
+            writer.Put(request);
+            put(ref writer);
+            lock (_sending)
+            {
+                if (_disconnected.Task.IsCompleted || !_socket.Send(writer.Written, descriptors))
+                {
+                    _pending.TryRemove(request, out _);
+                    throw Gone();
+                }
+            }
+        }
+        finally
+        {
+            System.Buffers.ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    private void Receive()
+    {
+        var buffer = new byte[PacketSocket.MaximumLength];
+        EdgeHostException reason = Gone();
+        try
+        {
+            var descriptors = new List<Fd>();
+            while (_socket.Receive(buffer, descriptors) is > 0 and var length)
+            {
+                Handle(new ShepherdMessageReader(buffer.AsSpan(0, length)));
+            }
+        }
+        catch (EdgeHostException e)
+        {
+            reason = new EdgeHostException(ErrorKind.Unavailable, $"the shepherd is not understood: {e.Message}", e);
+        }
+
+        lock (_sending)
+        {
+            _disconnected.TrySetResult();
+            _socket.Dispose();
+        }
+
+        foreach (var request in _pending.Keys)
+        {
+            if (_pending.TryRemove(request, out var pending))
+            {
+                pending.Answer.TrySetException(reason);
+            }
+        }
+    }
+
+    private void Handle(ShepherdMessageReader reader)
+    {
+        if (reader.Kind == ShepherdMessageKind.Exited)
+        {
+            _exited(ShepherdContainerStatus.Read(ref reader));
+            return;
+        }
+
+        var request = reader.TakeInt32();
+        if (reader.Kind == ShepherdMessageKind.Entry)
+        {
+            if (_pending.TryGetValue(request, out var list))
+            {
+                list.Entries.Add(ShepherdContainerStatus.Read(ref reader));
+            }
+
+            return;
+        }
+
+        if (!_pending.TryRemove(request, out var pending))
+        {
+            return;
+        }
+
+        switch (reader.Kind)
+        {
+            case ShepherdMessageKind.Done:
+                pending.Answer.TrySetResult();
+                break;
+            case ShepherdMessageKind.Launched:
+                pending.Pid = reader.TakeInt32();
+                pending.StartTime = reader.TakeInt64();
+                pending.Answer.TrySetResult();
+                break;
+            case ShepherdMessageKind.Failed:
+                pending.Answer.TrySetException(new EdgeHostException((ErrorKind)reader.TakeInt32(), reader.TakeText()));
+                break;
+            default:
+                pending.Answer.TrySetException(new EdgeHostException(ErrorKind.Unavailable, $"the shepherd answers with message {(int)reader.Kind}"));
+                break;
+        }
+    }
+
+    private sealed class Pending
+    {
+        internal TaskCompletionSource Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        internal List<ShepherdContainerStatus> Entries { get; init; } = [];
+
+        internal int Pid { get; set; }
+
+        internal long StartTime { get; set; }
+    }
+}

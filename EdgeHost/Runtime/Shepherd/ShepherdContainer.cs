@@ -1,0 +1,53 @@
+using EdgeHost.Linux;
+using EdgeHost.Linux.Launch;
+
+namespace EdgeHost.Runtime.Shepherd;
+
+/// <summary>A container in the shepherd's hands, from its clone until its exit was acknowledged.</summary>
+internal sealed class ShepherdContainer : IDisposable
+{
+    internal ShepherdContainer(string id, LaunchedProcess process, Fd standardOutput, Fd standardError, LogPolicy log, int stopSignal, int graceMilliseconds, int rank)
+    {
+        Id = id;
+        Process = process;
+        Streams = [standardOutput, standardError];
+        Log = log;
+        StopSignal = stopSignal;
+        GraceMilliseconds = graceMilliseconds;
+        Rank = rank;
+    }
+
+    internal string Id { get; }
+
+    internal LaunchedProcess Process { get; }
+
+    /// <summary>The reading ends of its output, kept beside the logger's so that a new logger can go on; null once the logger has seen the end.</summary>
+    internal Fd?[] Streams { get; }
+
+    internal LogPolicy Log { get; }
+
+    internal int StopSignal { get; }
+
+    internal int GraceMilliseconds { get; }
+
+    /// <summary>The order of starting; stopping goes the other way.</summary>
+    internal int Rank { get; }
+
+    internal long StartTime { get; set; }
+
+    /// <summary>Whether its program was executed.</summary>
+    internal bool Running { get; set; }
+
+    internal ContainerExit? Exit { get; set; }
+
+    internal ShepherdContainerStatus Status => new(Id, Process.Pid, StartTime, Exit);
+
+    public void Dispose()
+    {
+        Process.Dispose();
+        foreach (var stream in Streams)
+        {
+            stream?.Dispose();
+        }
+    }
+}

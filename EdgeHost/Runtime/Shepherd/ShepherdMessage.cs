@@ -1,0 +1,161 @@
+using System.Buffers.Binary;
+using System.Text;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Runtime.Shepherd;
+
+/// <summary>
+/// What daemon, shepherd and logger say to each other: one message a packet, its kind first. Numbers are never given
+/// another meaning; a newer side speaks the version that the older one told it.
+/// </summary>
+internal enum ShepherdMessageKind : ushort
+{
+    /// <summary>Client: version.</summary>
+    Hello = 1,
+
+    /// <summary>Shepherd: version, pid.</summary>
+    Welcome = 2,
+
+    /// <summary>Client: request, id, log directory, segment bytes, segments, stop signal, grace in ms, whether a cgroup follows the plan's descriptor.</summary>
+    Launch = 3,
+
+    /// <summary>Shepherd: request, pid, start time.</summary>
+    Launched = 4,
+
+    /// <summary>Shepherd: request, kind of error, message.</summary>
+    Failed = 5,
+
+    /// <summary>Client: request, id, signal.</summary>
+    Signal = 6,
+
+    /// <summary>Shepherd: request. Done.</summary>
+    Done = 7,
+
+    /// <summary>Client: request.</summary>
+    List = 8,
+
+    /// <summary>Shepherd: request, container.</summary>
+    Entry = 9,
+
+    /// <summary>Shepherd, unasked: container.</summary>
+    Exited = 10,
+
+    /// <summary>Client: request, id, pid. The exit was taken; the shepherd may forget it.</summary>
+    Acknowledge = 11,
+
+    /// <summary>Client: request. End all containers, then yourself.</summary>
+    Shutdown = 12,
+
+    /// <summary>To the logger, with pipes: run, log directory, segment bytes, segments, and for each pipe its stream.</summary>
+    AddStreams = 20,
+
+    /// <summary>From the logger: run, stream. The pipe has ended and everything is in the log.</summary>
+    StreamEnded = 21,
+}
+
+/// <summary>Writes a message into a buffer: little-endian numbers, strings with a 16-bit length.</summary>
+internal ref struct ShepherdMessageWriter
+{
+    private readonly Span<byte> _buffer;
+    private int _length;
+
+    internal ShepherdMessageWriter(Span<byte> buffer, ShepherdMessageKind kind)
+    {
+        _buffer = buffer;
+        BinaryPrimitives.WriteUInt16LittleEndian(buffer, (ushort)kind);
+        _length = 2;
+    }
+
+    internal readonly ReadOnlySpan<byte> Written => _buffer[.._length];
+
+    internal void Put(int value)
+    {
+        BinaryPrimitives.WriteInt32LittleEndian(_buffer[_length..], value);
+        _length += 4;
+    }
+
+    internal void Put(long value)
+    {
+        BinaryPrimitives.WriteInt64LittleEndian(_buffer[_length..], value);
+        _length += 8;
+    }
+
+    internal void Put(string text)
+    {
+        var count = Encoding.UTF8.GetBytes(text, _buffer[(_length + 2)..]);
+        BinaryPrimitives.WriteUInt16LittleEndian(_buffer[_length..], checked((ushort)count));
+        _length += 2 + count;
+    }
+}
+
+/// <summary>Reads a message; one that is too short is refused, not guessed.</summary>
+internal ref struct ShepherdMessageReader
+{
+    private ReadOnlySpan<byte> _rest;
+
+    internal ShepherdMessageReader(ReadOnlySpan<byte> message)
+    {
+        _rest = message;
+        Kind = (ShepherdMessageKind)BinaryPrimitives.ReadUInt16LittleEndian(Take(2));
+    }
+
+    internal ShepherdMessageKind Kind { get; }
+
+    internal int TakeInt32() => BinaryPrimitives.ReadInt32LittleEndian(Take(4));
+
+    internal long TakeInt64() => BinaryPrimitives.ReadInt64LittleEndian(Take(8));
+
+    internal string TakeText() => Encoding.UTF8.GetString(Take(BinaryPrimitives.ReadUInt16LittleEndian(Take(2))));
+
+    private ReadOnlySpan<byte> Take(int count)
+    {
+        if (_rest.Length < count)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "a message between daemon and shepherd is cut short");
+        }
+
+        var taken = _rest[..count];
+        _rest = _rest[count..];
+        return taken;
+    }
+}
+
+/// <summary>A container as the shepherd holds it.</summary>
+/// <param name="Id">Its id.</param>
+/// <param name="Pid">The pid of its first process.</param>
+/// <param name="StartTime">When that process was started, in clock ticks since the boot.</param>
+/// <param name="Exit">How it ended; null while it runs.</param>
+public sealed record ShepherdContainerStatus(string Id, int Pid, long StartTime, ContainerExit? Exit)
+{
+    internal void Write(ref ShepherdMessageWriter writer)
+    {
+        writer.Put(Id);
+        writer.Put(Pid);
+        writer.Put(StartTime);
+        writer.Put(Exit is null ? 0 : 1);
+        writer.Put(Exit?.ExitCode ?? 0);
+        writer.Put(Exit?.At.ToUnixTimeMilliseconds() ?? 0);
+    }
+
+    internal static ShepherdContainerStatus Read(ref ShepherdMessageReader reader)
+    {
+        var id = reader.TakeText();
+        var pid = reader.TakeInt32();
+        var startTime = reader.TakeInt64();
+        var ended = reader.TakeInt32() != 0;
+        var exitCode = reader.TakeInt32();
+        var at = reader.TakeInt64();
+        return new ShepherdContainerStatus(id, pid, startTime, ended ? new ContainerExit(exitCode, DateTimeOffset.FromUnixTimeMilliseconds(at)) : null);
+    }
+}
+
+/// <summary>How a container ended.</summary>
+/// <param name="ExitCode">0 to 255; 128 + signal when it was killed.</param>
+/// <param name="At">When the shepherd saw it.</param>
+public sealed record ContainerExit(int ExitCode, DateTimeOffset At);
+
+/// <summary>How the output of a container is kept.</summary>
+/// <param name="Directory">The absolute directory of its segments.</param>
+/// <param name="SegmentBytes">The size from which on a new segment is begun.</param>
+/// <param name="Segments">How many are kept, the current one included.</param>
+public sealed record LogPolicy(string Directory, long SegmentBytes, int Segments);
