@@ -1,3 +1,4 @@
+using EdgeHost.Cli;
 using EdgeHost.Runtime.Oci;
 using EdgeHost.Runtime.Shepherd;
 
@@ -9,15 +10,13 @@ public static class Program
     /// <summary>Dispatches to the kind of process that was asked for.</summary>
     /// <param name="args">The command line.</param>
     /// <returns>The exit code.</returns>
-    public static int Main(string[] args)
+    // The first three stay single-threaded, so nothing before them may touch Console, the host or System.CommandLine:
+    // each of these starts a thread, and a clone of a process with one may hang.
+    public static int Main(string[] args) => args switch
     {
-        // These keep one managed thread, so they come before anything that would start another.
-        switch (args)
-        {
-            case ["oci", ..]: return OciCommand.Run(args.AsSpan(1));
-            case ["shepherd", ..]: return ShepherdCommand.RunShepherd(args.AsSpan(1));
-            case ["logger"]: return ShepherdCommand.RunLogger();
-            default: return 1;
-        }
-    }
+        ["oci", ..] => OciCommand.Run(args.AsSpan(1)),
+        ["shepherd", ..] => ShepherdCommand.RunShepherd(args.AsSpan(1)),
+        ["logger"] => ShepherdCommand.RunLogger(),
+        _ => CliRoot.Run(args),
+    };
 }

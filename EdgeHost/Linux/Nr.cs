@@ -11,6 +11,7 @@ internal static class Nr
     private static bool X64 => RuntimeInformation.ProcessArchitecture == Architecture.X64;
 
     internal static int accept4 => X64 ? 288 : 242;
+    internal static int adjtimex => X64 ? 159 : 171;
     internal static int bind => X64 ? 49 : 200;
     internal static int bpf => X64 ? 321 : 280;
     internal static int capget => X64 ? 125 : 90;

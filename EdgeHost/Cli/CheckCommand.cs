@@ -1,0 +1,79 @@
+using System.CommandLine;
+using System.Text.Json;
+using EdgeHost.Board;
+
+namespace EdgeHost.Cli;
+
+/// <summary><c>edgehost check</c>: whether this board will do, and how to mend what it lacks.</summary>
+internal static class CheckCommand
+{
+    /// <summary>Makes the command.</summary>
+    internal static Command Create()
+    {
+        var json = new Option<bool>("--json") { Description = "Print JSON" };
+        var dataDirectory = new Option<string>("--data-dir")
+        {
+            Description = "Where the data are or will be (default \"/var/lib/edgehost\")",
+            HelpName = "directory",
+            DefaultValueFactory = _ => "/var/lib/edgehost",
+        };
+        var command = new Command("check", "Check this board for what EdgeHost needs; exits 1 if something is missing, 3 if the memory controller is off")
+        {
+            dataDirectory,
+            json,
+        };
+        command.SetAction(parsed =>
+        {
+            var report = BoardCheck.Observe(parsed.GetValue(dataDirectory)!);
+            var output = parsed.InvocationConfiguration.Output;
+            if (parsed.GetValue(json))
+            {
+                output.WriteLine(JsonSerializer.Serialize(report, BoardJson.Default.BoardReport));
+            }
+            else
+            {
+                Print(report, output);
+            }
+
+            return report.Verdict switch
+            {
+                BoardVerdict.Ok => ExitCode.Ok,
+                BoardVerdict.MemoryControllerOff => ExitCode.MemoryControllerOff,
+                _ => ExitCode.Failed,
+            };
+        });
+        return command;
+    }
+
+    private static void Print(BoardReport report, TextWriter output)
+    {
+        var board = report.Board;
+        output.WriteLine($"{board.Model ?? "Board"}: {board.Architecture}, Linux {board.Kernel}, {board.Cpus} CPUs, cgroup {report.Cgroups}");
+        output.WriteLine();
+        var width = report.Features.Max(f => f.Name.Length) + 2;
+        foreach (var feature in report.Features)
+        {
+            output.WriteLine($"{Mark(feature),-9}{feature.Name.PadRight(width)}{feature.Found}");
+            if (feature is { State: not FeatureState.Present, Remedy: { } remedy })
+            {
+                output.WriteLine($"{string.Empty,-9}{string.Empty.PadRight(width)}-> {remedy}");
+            }
+        }
+
+        output.WriteLine();
+        output.WriteLine(report.Verdict switch
+        {
+            BoardVerdict.Ok => "This board will do.",
+            BoardVerdict.MemoryControllerOff => "Memory limits cannot be held: the memory controller is off.",
+            _ => "Something that EdgeHost needs is missing.",
+        });
+    }
+
+    private static string Mark(FeatureStatus feature) => feature switch
+    {
+        { State: FeatureState.Present } => "ok",
+        { State: FeatureState.Unknown } => "unknown",
+        { Need: FeatureNeed.Required } => "MISSING",
+        _ => "lacks",
+    };
+}

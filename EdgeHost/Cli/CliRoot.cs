@@ -1,0 +1,108 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Invocation;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Cli;
+
+/// <summary>
+/// The command <c>edgehost</c>. A new command is a file of its own with a static <c>Create</c>, and one line in
+/// <see cref="Commands"/>; its action throws <see cref="EdgeHostException"/> for what a user is to read.
+/// </summary>
+public static class CliRoot
+{
+    /// <summary>Runs a command line.</summary>
+    /// <param name="args">What follows the program's name.</param>
+    /// <param name="output">Where results go; standard output when null.</param>
+    /// <param name="error">Where complaints go; standard error when null.</param>
+    /// <returns>The exit code, see <see cref="ExitCode"/>.</returns>
+    public static int Run(string[] args, TextWriter? output = null, TextWriter? error = null)
+    {
+        output ??= Console.Out;
+        error ??= Console.Error;
+        var root = Create();
+        var parsed = root.Parse(args);
+        if (parsed.Action is not HelpText and not PrintVersion)
+        {
+            if (args.Length == 0)
+            {
+                new HelpText().Write(root, output);
+                return ExitCode.Ok;
+            }
+
+            if (parsed.Errors.Count > 0)
+            {
+                return Misunderstood(parsed, error);
+            }
+        }
+
+        try
+        {
+            return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, Output = output, Error = error });
+        }
+        catch (EdgeHostException failure)
+        {
+            error.WriteLine($"edgehost: {failure.Message}");
+            return ExitCode.Failed;
+        }
+    }
+
+    private static IEnumerable<Command> Commands() =>
+    [
+        CheckCommand.Create(),
+        VersionCommand.Create(),
+    ];
+
+    private static RootCommand Create()
+    {
+        var root = new RootCommand("A container host for ARM Linux boards");
+        root.Options.Clear();
+        root.Directives.Clear();
+        root.Add(new HelpOption("--help", "-h") { Description = "Print help", Action = new HelpText(), Recursive = true });
+        root.Add(new Option<bool>("--version", "-v") { Description = "Print version information and quit", Action = new PrintVersion() });
+        foreach (var command in Commands())
+        {
+            root.Add(command);
+        }
+
+        return root;
+    }
+
+    // In docker's words, which scripts and people know.
+    private static int Misunderstood(ParseResult parsed, TextWriter error)
+    {
+        var command = parsed.CommandResult.Command;
+        var name = HelpText.NameOf(command);
+        var unmatched = parsed.UnmatchedTokens.Count > 0 ? parsed.UnmatchedTokens[0] : null;
+        if (unmatched is not null && command is RootCommand && !unmatched.StartsWith('-'))
+        {
+            error.WriteLine($"edgehost: unknown command: edgehost {unmatched}");
+            error.WriteLine();
+            error.WriteLine("Run 'edgehost --help' for more information");
+            return ExitCode.Failed;
+        }
+
+        error.WriteLine(unmatched switch
+        {
+            ['-', '-', ..] => $"unknown flag: {unmatched}",
+            ['-', _, ..] => $"unknown shorthand flag: '{unmatched[1]}' in {unmatched}",
+            not null when command.Arguments.Count == 0 => $"edgehost: '{name}' accepts no arguments",
+            not null => $"edgehost: '{name}' has too many arguments: {unmatched}",
+            null => $"edgehost: {parsed.Errors[0].Message}",
+        });
+        error.WriteLine();
+        error.WriteLine($"Usage:  {HelpText.UsageOf(command)}");
+        error.WriteLine();
+        error.WriteLine($"Run '{name} --help' for more information");
+        return unmatched is ['-', ..] or null ? ExitCode.Usage : ExitCode.Failed;
+    }
+
+    private sealed class PrintVersion : SynchronousCommandLineAction
+    {
+        public override int Invoke(ParseResult parseResult)
+        {
+            parseResult.InvocationConfiguration.Output.WriteLine(ProductVersion.Read().OneLine);
+            return ExitCode.Ok;
+        }
+    }
+}
