@@ -1,0 +1,106 @@
+#!/bin/bash
+# Builds edgehost as one native binary: ./cross-build.sh [RID…]
+#
+#   RID    linux-x64 or linux-arm64; without one, this machine's
+#   leaves dist/RID/edgehost, dist/RID/edgehost.dbg (its symbols) and dist/RID/aot-warnings.txt
+#
+# Missing Debian packages are installed (as root). An arm64 binary that was built elsewhere is started once under
+# qemu-user. A build whose AOT or trim warnings differ from docs/aot-warnings.md fails.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+fail() {
+  echo "cross-build.sh: $*" >&2
+  exit 1
+}
+
+machine() {
+  case $(uname -m) in
+    x86_64) echo linux-x64 ;;
+    aarch64) echo linux-arm64 ;;
+    *) fail "this machine is $(uname -m); EdgeHost is built on x86_64 or aarch64" ;;
+  esac
+}
+
+need() {
+  local package missing=()
+  for package in "$@"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  command -v apt-get >/dev/null || fail "these Debian packages, or their like, are needed: ${missing[*]}"
+  ((EUID == 0)) || fail "run as root, or first: apt-get install ${missing[*]}"
+  echo "cross-build.sh: installing ${missing[*]}" >&2
+  {
+    # Another program that holds dpkg's lock is waited for, not fought.
+    apt-get -o DPkg::Lock::Timeout=600 -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 -qq install --no-install-recommends "${missing[@]}"
+  } </dev/null >&2
+}
+
+# ILC says its warnings only when it runs; an object that is older or newer than the list beside it is made again.
+publish() {
+  local rid=$1 native=EdgeHost/obj/Release/net10.0/$1/native log
+  shift
+  if [[ ! -f $native/warnings.txt || $native/edgehost.o -nt $native/warnings.txt ]]; then
+    rm -f "$native/edgehost.o"
+  fi
+  log=$(mktemp)
+  # shellcheck disable=SC2064
+  trap "rm -f '$log' '$log.before'" EXIT
+  mkdir -p "$native"
+  touch -r "$native/edgehost.o" "$log.before" 2>/dev/null || touch -d @0 "$log.before"
+  # MSBuild does not run its servers on: a build machine is left as it was found.
+  dotnet publish EdgeHost/EdgeHost.csproj -c Release -r "$rid" --nologo -v quiet -tl:off -nodeReuse:false "$@" \
+    "-flp:logfile=$log;verbosity=normal;encoding=utf-8" || fail "the build for $rid failed"
+  if [[ $native/edgehost.o -nt $log.before ]]; then
+    { grep -oE 'warning IL[0-9]+: .*' "$log" || true; } | sed -E 's/^warning //; s/ \[[^]]*\.csproj[^]]*\]$//' | LC_ALL=C sort -u >"$native/warnings.txt"
+  fi
+}
+
+check_warnings() {
+  # The pinned list is what stands in the code blocks of the document.
+  awk '/^```/ { inside = !inside; next } inside' docs/aot-warnings.md | LC_ALL=C sort -u |
+    diff --label docs/aot-warnings.md --label "the build for $1" -U0 - "$2" >&2 ||
+    fail "AOT or trim warnings differ from docs/aot-warnings.md: mend the code, or add the line with its reason"
+}
+
+build() {
+  local rid=$1 host flags=() out=dist/$1 published=EdgeHost/bin/Release/net10.0/$1/publish
+  host=$(machine)
+  case $rid in
+    "$host") need clang zlib1g-dev binutils ;;
+    linux-arm64)
+      need clang lld gcc-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu qemu-user-static
+      flags=(-p:LinkerFlavor=lld -p:ObjCopyName=aarch64-linux-gnu-objcopy)
+      ;;
+    linux-x64) fail "linux-x64 is built on an x86_64 machine" ;;
+    linux-arm)
+      fail "linux-arm cannot be built: NuGet serves no runtime.linux-arm.Microsoft.DotNet.ILCompiler for this SDK (a 64-bit system runs linux-arm64 on the same boards)"
+      ;;
+    *) fail "unknown RID $rid: linux-x64 or linux-arm64" ;;
+  esac
+  publish "$rid" "${flags[@]}"
+  mkdir -p "$out"
+  # Renamed into place: a binary that runs is not written to.
+  for file in edgehost edgehost.dbg; do
+    cp "$published/$file" "$out/.$file.new"
+    mv "$out/.$file.new" "$out/$file"
+  done
+  cp "EdgeHost/obj/Release/net10.0/$rid/native/warnings.txt" "$out/aot-warnings.txt"
+  check_warnings "$rid" "$out/aot-warnings.txt"
+  if [[ $rid == "$host" ]]; then
+    "$out/edgehost" --version
+  else
+    qemu-aarch64-static -L /usr/aarch64-linux-gnu "$out/edgehost" --version
+  fi
+  printf '%s: %s bytes\n' "$out/edgehost" "$(stat -c %s "$out/edgehost")"
+}
+
+command -v dotnet >/dev/null || fail "the .NET 10 SDK is missing: https://dotnet.microsoft.com/download"
+mkdir -p dist
+exec 9>dist/.lock
+flock 9
+for rid in "${@:-$(machine)}"; do
+  build "$rid"
+done
