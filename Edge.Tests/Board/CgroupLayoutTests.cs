@@ -1,0 +1,43 @@
+using EdgeHost.Board;
+using Xunit;
+
+namespace Edge.Tests.Board;
+
+public sealed class CgroupLayoutTests
+{
+    [Fact]
+    public void Hierarchies_of_version_1_are_found_by_the_controllers_in_their_mount_options()
+    {
+        var layout = CgroupLayout.Parse(
+            """
+            26 21 0:23 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
+            27 26 0:24 / /sys/fs/cgroup/unified rw,nosuid shared:4 - cgroup2 cgroup2 rw
+            30 26 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:5 master:1 - cgroup cgroup rw,cpu,cpuacct
+            31 26 0:28 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory
+            """, "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t2\t1\t1\nmemory\t3\t1\t1\n");
+
+        Assert.Equal(("/sys/fs/cgroup/cpu,cpuacct", false), layout.Find("cpu"));
+        Assert.Equal(("/sys/fs/cgroup/memory", false), layout.Find("memory"));
+        Assert.Null(layout.Find("pids"));
+        Assert.Equal("/sys/fs/cgroup/unified", layout.V2);
+        Assert.Equal("v1 and v2 (hybrid)", layout.InWords);
+    }
+
+    [Fact]
+    public void A_controller_that_the_kernel_command_line_turned_off_differs_from_one_that_is_not_built()
+    {
+        var layout = CgroupLayout.Parse(
+            "27 26 0:24 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t0\t1\t0\ncpu\t0\t1\t1\n");
+
+        Assert.True(layout.IsOff("memory"));
+        Assert.False(layout.IsOff("cpu"));
+        Assert.Null(layout.IsOff("pids"));
+        Assert.Equal("v2", layout.InWords);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("no separator here\n")]
+    [InlineData("27 26 - cgroup2\n")]
+    public void Lines_of_another_shape_are_passed_over(string mountinfo) => Assert.Equal("none", CgroupLayout.Parse(mountinfo, "nothing\n").InWords);
+}

@@ -1,0 +1,37 @@
+using Edge.Tests.Fixtures;
+using Xunit;
+
+namespace Edge.Tests.Cli;
+
+/// <summary>Exit codes and words of usage errors are docker's.</summary>
+public sealed class UsageTests
+{
+    [Theory]
+    [InlineData(1, "edgehost: unknown command: edgehost bogus\n\nRun 'edgehost --help' for more information\n", "bogus")]
+    [InlineData(125, "unknown flag: --bogus\n\nUsage:  edgehost version [OPTIONS]\n\nRun 'edgehost version --help' for more information\n", "version", "--bogus")]
+    [InlineData(125, "unknown shorthand flag: 'q' in -q\n\nUsage:  edgehost version [OPTIONS]\n\nRun 'edgehost version --help' for more information\n", "version", "-q")]
+    [InlineData(1, "edgehost: 'edgehost version' accepts no arguments\n\nUsage:  edgehost version [OPTIONS]\n\nRun 'edgehost version --help' for more information\n", "version", "extra")]
+    public async Task A_command_line_that_is_not_understood_says_so_on_standard_error(int exitCode, string error, params string[] arguments)
+    {
+        var run = (await PublishedBinary.RunAsync(arguments)).Exits(exitCode);
+
+        Assert.Equal(error, run.Error);
+        Assert.Empty(run.Output);
+    }
+
+    [Theory]
+    [InlineData]
+    [InlineData("--help")]
+    [InlineData("-h")]
+    public async Task Help_lists_the_commands(params string[] arguments)
+    {
+        var run = (await PublishedBinary.RunAsync(arguments)).Succeeds();
+
+        Assert.StartsWith("Usage:  edgehost [OPTIONS] COMMAND\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains("\n  check     ", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Help_of_a_command_wins_over_the_rest_of_a_faulty_line() =>
+        Assert.StartsWith("Usage:  edgehost check [OPTIONS]\n", (await PublishedBinary.RunAsync("check", "--bogus", "--help")).Succeeds().Output, StringComparison.Ordinal);
+}
