@@ -92,7 +92,11 @@ internal sealed record CommandRun
 
         return new CommandRun
         {
-            Command = command, ExitCode = process.ExitCode, Output = output.ToString(), Error = error.ToString(), TookInput = tookInput,
+            Command = command,
+            ExitCode = process.ExitCode,
+            Output = output.ToString(),
+            Error = error.ToString(),
+            TookInput = tookInput,
         };
     }
 
