@@ -48,7 +48,7 @@ internal static class CheckCommand
     private static void Print(BoardReport report, TextWriter output)
     {
         var board = report.Board;
-        output.WriteLine($"{board.Model ?? "Board"}: {board.Architecture}, Linux {board.Kernel}, {board.Cpus} CPUs, cgroup {report.Cgroups}");
+        output.WriteLine($"{board.Model ?? "Board"}: {board.Architecture}, Linux {board.Kernel}, {board.Cpus} CPU{(board.Cpus == 1 ? string.Empty : "s")}, cgroup {report.Cgroups}");
         output.WriteLine();
         var width = report.Features.Max(f => f.Name.Length) + 2;
         foreach (var feature in report.Features)

@@ -1,0 +1,150 @@
+#!/bin/bash
+# Builds an emulated board once and keeps it: kernel, initramfs with the modules that reach the root, root image.
+#
+#   board-build.sh arm64|amd64|uml [systemd]      prints the directory; to build it anew, delete that
+#
+#   BOARD_CACHE     where boards are kept (~/.cache/board)
+#   BOARD_PKGS      more Debian packages, comma separated
+#   BOARD_MODULES   more kernel modules to load before the root is mounted
+#
+# Needs root and: qemu-system-arm, qemu-system-x86 or user-mode-linux; mmdebstrap kmod cpio e2fsprogs; for systemd also
+# debootstrap.
+set -euo pipefail
+kind=$1 init=${2:-} name=$1${2:+-$2}
+cache=${BOARD_CACHE:-$HOME/.cache/board} out=$cache/$name here=$(cd "$(dirname "$0")" && pwd)
+
+packages=base-files,bash,coreutils,dash,libc6,busybox-static,btrfs-progs,ca-certificates,curl,dmsetup,e2fsprogs
+packages+=,f2fs-tools,fdisk,findutils,grep,gzip,iproute2,iptables,iputils-ping,kmod,mount,nftables,procps,sed,stress-ng
+packages+=,tar,util-linux
+systemd_packages=systemd,systemd-sysv,dbus,udev,libpam-systemd,busybox-static,ca-certificates,curl,e2fsprogs,iproute2
+systemd_packages+=,iptables,iputils-ping,kmod,nftables,procps,uidmap
+unwanted=('/usr/share/doc/*' '/usr/share/man/*' '/usr/share/locale/*')
+
+mkdir -p "$out"
+# Of two builds at once the second waits and finds the work done.
+exec 8>"$cache/.lock-$name"
+flock 8
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+
+make_image() { # DIRECTORY FILE SPARE-MiB
+  truncate -s $(($(du -sm "$1" | cut -f1) * 115 / 100 + $3))M "$2.new"
+  mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -N $(($(find "$1" | wc -l) + 8000)) -d "$1" "$2.new"
+  mv "$2.new" "$2"
+}
+
+# Packages are only unpacked: no maintainer script runs, so nothing of the other architecture is executed here.
+build_plain() {
+  local architecture=$kind kernel=,linux-image-$kind iptables=nft options=() pattern directory command
+  # The user-mode kernel comes with the host's package and has no nftables for ip.
+  if [[ $kind == uml ]]; then architecture=amd64 kernel='' iptables=legacy; fi
+  for pattern in "${unwanted[@]}"; do options+=(--dpkgopt="path-exclude=$pattern"); done
+  mmdebstrap --quiet --variant=extract --skip=check/qemu --architectures="$architecture" \
+    --include="$packages$kernel${BOARD_PKGS:+,$BOARD_PKGS}" "${options[@]}" bookworm "$root"
+
+  # What usrmerge, base-passwd, ca-certificates and update-alternatives would do.
+  for directory in bin sbin lib; do
+    if [[ -d $root/$directory && ! -L $root/$directory ]]; then
+      cp -a "$root/$directory/." "$root/usr/$directory/"
+      rm -rf "${root:?}/$directory"
+    fi
+    ln -sfn "usr/$directory" "$root/$directory"
+  done
+  mkdir -p "$root"/{proc,sys,dev,run,tmp,etc,root,mnt/share,mnt/data,var/lib}
+  printf 'root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$root/etc/passwd"
+  printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
+  printf 'board\n' >"$root/etc/hostname"
+  printf '127.0.0.1 localhost board\n' >"$root/etc/hosts"
+  find "$root/usr/share/ca-certificates" -name '*.crt' -exec cat {} + >"$root/etc/ssl/certs/ca-certificates.crt"
+  for command in iptables iptables-save iptables-restore ip6tables; do
+    ln -sf "xtables-$iptables-multi" "$root/usr/sbin/$command"
+  done
+  for command in awk nc httpd wget vi less xz unxz ping6 telnetd; do
+    [[ -e $root/usr/bin/$command || -e $root/usr/sbin/$command ]] || ln -s busybox "$root/usr/bin/$command"
+  done
+
+  if [[ $kind != uml ]]; then
+    local release
+    release=$(ls "$root/usr/lib/modules")
+    depmod -b "$root" "$release"
+    echo "$release" >"$out/kver"
+    cp "$root"/boot/config-* "$out/config"
+    cp "$root"/boot/vmlinuz-* "$out/vmlinuz"
+    mkdir -p "$out/lib"
+    cp -a "$root/usr/lib/modules" "$out/lib/"
+    rm -rf "${root:?}"/boot/*
+  fi
+  cp "$root/usr/bin/busybox" "$out/busybox"
+  make_image "$root" "$out/root.ext4" 64
+}
+
+# A real Debian with dpkg, apt and systemd: unpacked here, configured by the plain board of the same kind.
+build_systemd() {
+  local architecture=$kind disk=/dev/vdb run=("$here/board-run.sh" "$kind") data file pattern
+  data="file=$out/new.ext4,format=raw,cache=unsafe"
+  if [[ $kind == uml ]]; then architecture=amd64 disk=/dev/ubdb run=("$here/board-uml.sh") data=$out/new.ext4; fi
+  "$0" "$kind" >/dev/null
+  for file in kver config vmlinuz lib busybox; do
+    [[ ! -e $cache/$kind/$file ]] || ln -sfn "../$kind/$file" "$out/$file"
+  done
+  debootstrap --foreign --arch="$architecture" --variant=minbase \
+    --include="$systemd_packages${BOARD_PKGS:+,$BOARD_PKGS}" bookworm "$root" >"$out/build.log"
+  {
+    echo force-unsafe-io
+    for pattern in "${unwanted[@]}"; do echo "path-exclude=$pattern"; done
+  } >"$root/etc/dpkg/dpkg.cfg.d/board"
+  mkdir -p "$root"/mnt/{share,data}
+  echo board >"$root/etc/hostname"
+  printf '127.0.0.1 localhost board\n' >"$root/etc/hosts"
+  [[ ! -d $out/lib/modules ]] || cp -a "$out/lib/modules" "$root/usr/lib/"
+  make_image "$root" "$out/new.ext4" 700
+  BOARD_FLAVOUR='' BOARD_DATA=$data BOARD_TIMEOUT=1800 "${run[@]}" "
+    mount $disk /mnt/data && cd /mnt/data && mount -t proc proc proc && mount -t sysfs sys sys || exit 3
+    DEBIAN_FRONTEND=noninteractive LC_ALL=C chroot . /debootstrap/debootstrap --second-stage || {
+      tail debootstrap/debootstrap.log
+      exit 4
+    }
+    rm -rf var/cache/apt/archives/*.deb debootstrap
+    : >etc/machine-id
+    umount proc sys
+    cd /
+    umount /mnt/data || umount -l /mnt/data" '' 1024 >>"$out/build.log" 8>&-
+  mv "$out/new.ext4" "$out/root.ext4"
+}
+
+if [[ ! -s $out/root.ext4 ]]; then
+  case $init in
+    '') build_plain ;;
+    systemd) build_systemd ;;
+    *)
+      echo "board-build.sh: unknown flavour $init" >&2
+      exit 2
+      ;;
+  esac
+fi
+
+# The initramfs has busybox and the modules that lead to the root, in the order in which they load; the scripts in it
+# come from the checkout at each run.
+if [[ $kind == uml ]]; then
+  modules=$work/modules release=$(ls /usr/lib/uml/modules) wanted=overlay
+  mkdir -p "$modules/lib"
+  ln -s /usr/lib/uml/modules "$modules/lib/modules"
+else
+  modules=$out release=$(cat "$out/kver")
+  wanted='virtio_pci virtio_mmio virtio_blk virtio_console ext4 overlay 9p 9pnet_virtio virtio_net'
+fi
+tree=$work/initramfs
+mkdir -p "$tree"/{bin,mods,proc,sys,dev,lower,rw,new,board}
+install -m755 "$out/busybox" "$tree/bin/busybox"
+for module in $wanted ${BOARD_MODULES:-}; do
+  # A module that is built in has no file.
+  modprobe -d "$modules" -S "$release" --show-depends "$module" 2>/dev/null | sed -n 's/^insmod //p' || true
+done | awk '!seen[$1]++ { print $1 }' | while read -r file; do
+  cp "$file" "$tree/mods/"
+  basename "$file"
+done >"$work/order"
+mv "$work/order" "$tree/mods/order"
+(cd "$tree" && find . | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0) >"$out/initramfs.new"
+mv "$out/initramfs.new" "$out/initramfs.cpio"
+echo "$out"
