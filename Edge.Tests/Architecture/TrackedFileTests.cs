@@ -12,6 +12,7 @@ public sealed partial class TrackedFileTests
     [Fact]
     public async Task No_tracked_file_names_the_machine_or_the_workplace_where_it_was_made()
     {
+        await Packages.NeedAsync("git");
         var listed = (await CommandRun.RunAsync("git", ["ls-files", "-z"])).Succeeds().Output.Split('\0', StringSplitOptions.RemoveEmptyEntries);
         Assert.NotEmpty(listed);
         var hosts = await MirrorHostsAsync();
