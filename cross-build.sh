@@ -52,15 +52,16 @@ publish() {
   touch -r "$native/edgehost.o" "$log.before" 2>/dev/null || touch -d @0 "$log.before"
   # MSBuild does not run its servers on: a build machine is left as it was found.
   dotnet publish EdgeHost/EdgeHost.csproj -c Release -r "$rid" --nologo -v quiet -tl:off -nodeReuse:false "$@" \
-    "-flp:logfile=$log;verbosity=normal;encoding=utf-8" || fail "the build for $rid failed"
+    "-flp:logfile=$log;verbosity=normal;nosummary;encoding=utf-8" || fail "the build for $rid failed"
   if [[ $native/edgehost.o -nt $log.before ]]; then
-    { grep -oE 'warning IL[0-9]+: .*' "$log" || true; } | sed -E 's/^warning //; s/ \[[^]]*\.csproj[^]]*\]$//' | LC_ALL=C sort -u >"$native/warnings.txt"
+    { grep -oE 'warning IL[0-9]+: .*' "$log" || true; } | sed -E 's/^warning //; s/ *\[[^]]*\.csproj[^]]*\]$//' |
+      LC_ALL=C sort >"$native/warnings.txt"
   fi
 }
 
 check_warnings() {
   # The pinned list is what stands in the code blocks of the document.
-  awk '/^```/ { inside = !inside; next } inside' docs/aot-warnings.md | LC_ALL=C sort -u |
+  awk '/^```/ { inside = !inside; next } inside' docs/aot-warnings.md | LC_ALL=C sort |
     diff --label docs/aot-warnings.md --label "the build for $1" -U0 - "$2" >&2 ||
     fail "AOT or trim warnings differ from docs/aot-warnings.md: mend the code, or add the line with its reason"
 }
@@ -82,13 +83,13 @@ build() {
   esac
   publish "$rid" "${flags[@]}"
   mkdir -p "$out"
+  cp "EdgeHost/obj/Release/net10.0/$rid/native/warnings.txt" "$out/aot-warnings.txt"
+  check_warnings "$rid" "$out/aot-warnings.txt"
   # Renamed into place: a binary that runs is not written to.
   for file in edgehost edgehost.dbg; do
     cp "$published/$file" "$out/.$file.new"
     mv "$out/.$file.new" "$out/$file"
   done
-  cp "EdgeHost/obj/Release/net10.0/$rid/native/warnings.txt" "$out/aot-warnings.txt"
-  check_warnings "$rid" "$out/aot-warnings.txt"
   if [[ $rid == "$host" ]]; then
     "$out/edgehost" --version
   else
