@@ -39,6 +39,10 @@ public sealed class CheckCommandTests
     }
 
     [Fact]
+    public async Task A_data_directory_beneath_a_file_is_refused() =>
+        Assert.Contains("/etc/passwd is a file", (await PublishedBinary.RunAsync("check", "--data-dir", "/etc/passwd/data")).Output, StringComparison.Ordinal);
+
+    [Fact]
     public async Task The_text_names_every_feature_that_the_json_has()
     {
         using var json = JsonDocument.Parse((await PublishedBinary.RunAsync("check", "--json")).Output);

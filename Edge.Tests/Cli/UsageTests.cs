@@ -34,4 +34,15 @@ public sealed class UsageTests
     [Fact]
     public async Task Help_of_a_command_wins_over_the_rest_of_a_faulty_line() =>
         Assert.StartsWith("Usage:  edgehost check [OPTIONS]\n", (await PublishedBinary.RunAsync("check", "--bogus", "--help")).Succeeds().Output, StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("exec \"$0\" check >/dev/full", "edgehost: No space left on device\n")]
+    [InlineData("exec \"$0\" version >&-", "edgehost: Bad file descriptor\n")]
+    [InlineData("exec \"$0\" check --data-dir ''", "edgehost: the data directory is \"\": name one, as in /var/lib/edgehost\n")]
+    public async Task A_failure_is_one_line_and_exit_code_1(string script, string error)
+    {
+        var run = (await CommandRun.RunAsync("sh", ["-c", script, await PublishedBinary.NativeAsync()])).Exits(1);
+
+        Assert.Equal(error, run.Error);
+    }
 }

@@ -33,9 +33,16 @@ public static class BoardCheck
 
     /// <summary>Looks at this board.</summary>
     /// <param name="dataDirectory">Where EdgeHost's data are or will be; it need not exist yet.</param>
-    /// <exception cref="EdgeHostException">/proc or /sys cannot be read at all.</exception>
+    /// <exception cref="EdgeHostException">
+    /// <see cref="ErrorKind.Invalid"/>: the directory has no name; <see cref="ErrorKind.Internal"/>: /proc or /sys cannot be read at all.
+    /// </exception>
     public static BoardReport Observe(string dataDirectory)
     {
+        if (dataDirectory.Length == 0)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "the data directory is \"\": name one, as in /var/lib/edgehost");
+        }
+
         var board = BoardFacts.Observe();
         try
         {
@@ -213,13 +220,19 @@ public static class BoardCheck
     private static IEnumerable<FeatureStatus> Disk(string dataDirectory)
     {
         // What is not made yet will be on the file system of the nearest parent that is.
+        const string Space = "disk space";
         var path = Path.GetFullPath(dataDirectory);
         while (!Directory.Exists(path))
         {
+            if (File.Exists(path))
+            {
+                yield return new FeatureStatus(Space, FeatureNeed.Required, FeatureState.Missing, $"{path} is a file", "name a directory by --data-dir");
+                yield break;
+            }
+
             path = Path.GetDirectoryName(path) ?? "/";
         }
 
-        const string Space = "disk space";
         var disk = KernelProbe.Space(path);
         var free = $"{Size(disk.FreeBytes)} of {Size(disk.TotalBytes)} free for {dataDirectory}";
         yield return disk switch

@@ -18,8 +18,31 @@ public static class CliRoot
     /// <returns>The exit code, see <see cref="ExitCode"/>.</returns>
     public static int Run(string[] args, TextWriter? output = null, TextWriter? error = null)
     {
-        output ??= Console.Out;
-        error ??= Console.Error;
+        try
+        {
+            return RunParsed(args, output ?? Console.Out, error ?? Console.Error);
+        }
+        catch (EdgeHostException failure)
+        {
+            Complain(failure.Message);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            // Nearly always the output itself: a full disk, a closed descriptor.
+            Complain(failure.InnerException is IOException inner ? inner.Message : failure.Message);
+        }
+        catch (Exception defect)
+        {
+            Complain($"internal error, please report it: {defect}");
+        }
+
+        return ExitCode.Failed;
+
+        void Complain(string what) => (error ?? Console.Error).WriteLine($"edgehost: {what}");
+    }
+
+    private static int RunParsed(string[] args, TextWriter output, TextWriter error)
+    {
         var root = Create();
         var parsed = root.Parse(args);
         if (parsed.Action is not HelpText and not PrintVersion)
@@ -36,15 +59,7 @@ public static class CliRoot
             }
         }
 
-        try
-        {
-            return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, Output = output, Error = error });
-        }
-        catch (EdgeHostException failure)
-        {
-            error.WriteLine($"edgehost: {failure.Message}");
-            return ExitCode.Failed;
-        }
+        return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, Output = output, Error = error });
     }
 
     private static IEnumerable<Command> Commands() =>

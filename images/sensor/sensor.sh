@@ -6,7 +6,7 @@
 name=${SENSOR_NAME:-temperature} interval=${SENSOR_INTERVAL:-1} zone=/sys/class/thermal/thermal_zone0/temp steps=0
 
 # As process 1 it must ask for the signal: the kernel gives process 1 none that it does not handle.
-trap 'echo "{\"event\":\"stopped\",\"readings\":$steps}"; exit 0' TERM INT
+trap 'kill $! 2>/dev/null; echo "{\"event\":\"stopped\",\"readings\":$steps}"; exit 0' TERM INT
 
 echo "{\"event\":\"started\",\"sensor\":\"$name\",\"interval\":$interval}"
 while :; do
