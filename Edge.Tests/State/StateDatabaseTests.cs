@@ -1,0 +1,307 @@
+using System.Diagnostics;
+using System.Text.Json.Serialization;
+using Edge.Tests.Images;
+using EdgeHost.Errors;
+using EdgeHost.State;
+using Xunit;
+
+namespace Edge.Tests.State;
+
+public sealed record Sample(string Name, int Number);
+
+[JsonSerializable(typeof(Sample))]
+[JsonSerializable(typeof(string))]
+internal sealed partial class SampleJson : JsonSerializerContext;
+
+public sealed class StateDatabaseTests : IDisposable
+{
+    private readonly TemporaryDirectory _directory = new();
+
+    private string Path => _directory.Sub("state.db");
+
+    public void Dispose() => _directory.Dispose();
+
+    private StateDatabase Open() => StateDatabase.Open(Path);
+
+    private static StateTable<Sample> Samples(StateDatabase database) => database.Table("samples", SampleJson.Default.Sample);
+
+    [Fact]
+    public async Task A_flushed_row_is_there_when_the_file_is_opened_again()
+    {
+        using (var database = Open())
+        {
+            Assert.Equal(StateOutcome.Created, database.Report.Outcome);
+            await Samples(database).UpsertDurablyAsync("a", new Sample("one", 1));
+        }
+
+        using var again = Open();
+        Assert.Equal(StateOutcome.Opened, again.Report.Outcome);
+        Assert.Equal(new Sample("one", 1), Samples(again).Find("a"));
+    }
+
+    [Fact]
+    public async Task A_durable_row_survives_without_the_database_being_closed()
+    {
+        using var database = Open();
+        var table = Samples(database);
+        await table.UpsertDurablyAsync("a", new Sample("one", 1));
+        using var copy = new TemporaryDirectory();
+        foreach (var file in Directory.GetFiles(_directory.Path))
+        {
+            using var source = Process.Start("cp", [file, copy.Path]);
+            await source.WaitForExitAsync(TestContext.Current.CancellationToken);
+        }
+
+        using var seen = StateDatabase.Open(copy.Sub("state.db"));
+        Assert.Equal(1, Samples(seen).Find("a")!.Number);
+    }
+
+    [Fact]
+    public void A_row_that_is_not_flushed_by_hand_is_written_when_the_database_is_closed()
+    {
+        using (var database = Open())
+        {
+            Samples(database).Upsert("a", new Sample("one", 1));
+        }
+
+        using var again = Open();
+        Assert.NotNull(Samples(again).Find("a"));
+    }
+
+    [Fact]
+    public async Task Ids_that_differ_in_case_are_different_rows_and_tables_do_not_mix()
+    {
+        using (var database = Open())
+        {
+            var table = Samples(database);
+            table.Upsert("a", new Sample("small", 1));
+            table.Upsert("A", new Sample("large", 2));
+            database.Table("sample", SampleJson.Default.Sample).Upsert("s/a", new Sample("other", 3));
+            await database.FlushAsync();
+            table.Delete("nowhere");
+        }
+
+        using var again = Open();
+        Assert.Equal(["A", "a"], Samples(again).Rows.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal("small", Samples2(again).Find("s/a") is { Name: "other" } ? "small" : "mixed");
+
+        static StateTable<Sample> Samples2(StateDatabase database) => database.Table("sample", SampleJson.Default.Sample);
+    }
+
+    [Fact]
+    public async Task A_deleted_row_stays_deleted()
+    {
+        using (var database = Open())
+        {
+            var table = Samples(database);
+            await table.UpsertDurablyAsync("a", new Sample("one", 1));
+            table.Delete("a");
+            await database.FlushAsync();
+        }
+
+        using var again = Open();
+        Assert.Empty(Samples(again).Rows);
+    }
+
+    [Fact]
+    public async Task Many_threads_and_many_batches_lose_nothing()
+    {
+        using (var database = Open())
+        {
+            var table = Samples(database);
+            await Parallel.ForEachAsync(Enumerable.Range(0, 8), async (thread, _) =>
+            {
+                for (var i = 0; i < 60; i++)
+                {
+                    table.Upsert($"{thread}-{i}", new Sample(new string('x', 300), i));
+                    if (i % 20 == 0)
+                    {
+                        await database.FlushAsync();
+                    }
+                }
+            });
+        }
+
+        using var again = Open();
+        Assert.Equal(480, Samples(again).Rows.Count);
+    }
+
+    [Fact]
+    public async Task The_log_is_moved_into_the_file_before_it_grows_without_bound()
+    {
+        using var database = Open();
+        var table = Samples(database);
+        for (var i = 0; i < 200; i++)
+        {
+            await table.UpsertDurablyAsync("a", new Sample(new string('x', 20_000), i));
+        }
+
+        Assert.InRange(new FileInfo(_directory.Sub("state-log.db")).Length, 0, (1 << 20) + (1 << 17));
+    }
+
+    [Fact]
+    public async Task Nothing_is_written_while_nothing_changes()
+    {
+        using var database = Open();
+        await Samples(database).UpsertDurablyAsync("a", new Sample("one", 1));
+        var before = Directory.GetFiles(_directory.Path).Select(name => (name, new FileInfo(name).Length, File.GetLastWriteTimeUtc(name))).ToList();
+        await database.FlushAsync();
+        await database.FlushAsync();
+        Assert.Equal(before, Directory.GetFiles(_directory.Path).Select(name => (name, new FileInfo(name).Length, File.GetLastWriteTimeUtc(name))));
+    }
+
+    [Fact]
+    public void A_second_process_is_refused_in_words()
+    {
+        using var database = Open();
+        var e = Assert.Throws<EdgeHostException>(Open);
+        Assert.Equal(ErrorKind.Conflict, e.Kind);
+        Assert.Contains("open in another process", e.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("garbage")]
+    [InlineData("zeroed")]
+    [InlineData("truncated to half")]
+    [InlineData("truncated to a stump")]
+    [InlineData("emptied beside its log")]
+    [InlineData("one bit in a row")]
+    [InlineData("one page zeroed")]
+    public async Task A_damaged_file_is_put_aside_and_a_new_one_made(string damage)
+    {
+        using (var database = Open())
+        {
+            var table = Samples(database);
+            for (var i = 0; i < 200; i++)
+            {
+                table.Upsert($"row-{i}", new Sample("needle-" + new string('x', 1000), i));
+            }
+
+            await database.FlushAsync();
+        }
+
+        var bytes = File.ReadAllBytes(Path);
+        switch (damage)
+        {
+            case "garbage":
+                new Random(1).NextBytes(bytes);
+                break;
+            case "zeroed":
+                Array.Clear(bytes);
+                break;
+            case "truncated to half":
+                bytes = bytes[..(bytes.Length / 2)];
+                break;
+            case "truncated to a stump":
+                bytes = bytes[..1000];
+                break;
+            case "emptied beside its log":
+                File.WriteAllBytes(_directory.Sub("state-log.db"), bytes[..8192]);
+                bytes = [];
+                break;
+            case "one bit in a row":
+                bytes[bytes.AsSpan().IndexOf("needle-"u8) + 20] ^= 1;
+                break;
+            case "one page zeroed":
+                Array.Clear(bytes, bytes.Length / 8192 / 2 * 8192, 8192);
+                break;
+        }
+
+        File.WriteAllBytes(Path, bytes);
+        using (var database = Open())
+        {
+            Assert.Equal(StateOutcome.Damaged, database.Report.Outcome);
+            Assert.StartsWith(Path + ".damaged-", database.Report.KeptAside, StringComparison.Ordinal);
+            Assert.Equal(bytes.Length, new FileInfo(database.Report.KeptAside!).Length);
+            Assert.Empty(Samples(database).Rows);
+        }
+
+        using var again = Open();
+        Assert.Equal(StateOutcome.Opened, again.Report.Outcome);
+    }
+
+    [Fact]
+    public void Of_damaged_files_only_the_last_three_are_kept()
+    {
+        for (var i = 0; i < 5; i++)
+        {
+            File.WriteAllBytes(Path, new byte[100 + i]);
+            using var database = Open();
+        }
+
+        Assert.Equal([102, 103, 104], Directory.GetFiles(_directory.Path, "state.db.damaged-*Z").Order().Select(name => (int)new FileInfo(name).Length));
+    }
+
+    [Fact]
+    public async Task A_row_that_is_no_longer_understood_is_told_of_and_the_others_are_read()
+    {
+        using (var database = Open())
+        {
+            database.Table("samples", SampleJson.Default.String).Upsert("odd", "just a string");
+            await database.FlushAsync();
+        }
+
+        using (var database = Open())
+        {
+            var table = Samples(database);
+            Assert.Empty(table.Rows);
+            Assert.Contains("samples/odd", Assert.Single(table.Unreadable), StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void Rows_and_ids_that_are_too_large_are_refused()
+    {
+        using var database = Open();
+        var table = Samples(database);
+        Assert.Equal(ErrorKind.Invalid, Assert.Throws<EdgeHostException>(() => table.Upsert(new string('i', 513), new Sample("x", 1))).Kind);
+        Assert.Equal(ErrorKind.Invalid, Assert.Throws<EdgeHostException>(() => table.Upsert("i", new Sample(new string('x', 1 << 20), 1))).Kind);
+        Assert.Empty(table.Rows);
+    }
+
+    /// <summary>The file that a killed process leaves is a prefix of its writes: every prefix of the log must open.</summary>
+    [Fact]
+    public async Task Killed_at_any_page_of_the_log_the_rows_of_the_last_whole_batch_are_there()
+    {
+        byte[] data, log;
+        using (var database = Open())
+        {
+            var table = Samples(database);
+            for (var i = 0; i < 8; i++)
+            {
+                table.Upsert("a", new Sample(new string('a', 3000), i));
+                table.Upsert("b", new Sample(new string('b', 9000), i));
+                await database.FlushAsync();
+            }
+
+            data = ReadShared(Path);
+            log = ReadShared(_directory.Sub("state-log.db"));
+        }
+
+        Assert.True(log.Length > 8 * 8192);
+        for (var length = 0; length <= log.Length; length += 4096)
+        {
+            using var copy = new TemporaryDirectory();
+            File.WriteAllBytes(copy.Sub("state.db"), data);
+            File.WriteAllBytes(copy.Sub("state-log.db"), log[..length]);
+            using var database = StateDatabase.Open(copy.Sub("state.db"));
+            Assert.Equal(StateOutcome.Opened, database.Report.Outcome);
+            var table = Samples(database);
+            Assert.Equal(table.Find("a")?.Number, table.Find("b")?.Number);
+            if (length == log.Length)
+            {
+                Assert.Equal(7, table.Find("a")?.Number);
+            }
+        }
+    }
+
+    private static byte[] ReadShared(string path)
+    {
+        // The database holds the file with flock, which .NET honours; cp does not.
+        using var process = Process.Start(new ProcessStartInfo("cat", [path]) { RedirectStandardOutput = true })!;
+        using var memory = new MemoryStream();
+        process.StandardOutput.BaseStream.CopyTo(memory);
+        process.WaitForExit();
+        return memory.ToArray();
+    }
+}
