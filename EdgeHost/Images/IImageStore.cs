@@ -30,8 +30,11 @@ public interface IImageStore
     /// <returns>What was untagged and what was deleted.</returns>
     Task<ImageRemoval> RemoveAsync(string referenceOrId, bool force, CancellationToken cancel);
 
-    /// <summary>Makes, durably, the writable layer of a container over an image and holds the image for it; the same id again finds the same layer.</summary>
-    ContainerSnapshot Prepare(string imageId, string containerId);
+    /// <summary>Makes the writable layer of a container over an image and holds the image for it; the same id again finds the same layer.</summary>
+    /// <param name="imageId">An id or a reference.</param>
+    /// <param name="containerId">1 to 128 letters, digits, <c>_</c>, <c>.</c> and <c>-</c>.</param>
+    /// <param name="durable">Whether it is on disk before this returns; without, a power cut may take it away whole.</param>
+    ContainerSnapshot Prepare(string imageId, string containerId, bool durable = true);
 
     /// <summary>Removes the writable layer of a container and lets its image go. Not there: no error.</summary>
     void Discard(string containerId);
