@@ -1,0 +1,62 @@
+using EdgeHost.Engine;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Deployments;
+
+/// <summary>What somebody wants to run here: a document that was wholly understood and fits the board.</summary>
+/// <param name="Version">1 or more; only grows.</param>
+/// <param name="Workloads">In the order of the document.</param>
+/// <param name="Bytes">The document as received: digests and signatures are about bytes.</param>
+/// <param name="Digest">The SHA-256 of <paramref name="Bytes"/>, <c>sha256:…</c>.</param>
+public sealed record DesiredState(long Version, IReadOnlyList<WorkloadSpec> Workloads, ReadOnlyMemory<byte> Bytes, string Digest)
+{
+    /// <summary>The largest document, in bytes.</summary>
+    public const int MaximumBytes = 1024 * 1024;
+
+    /// <summary>The deepest nesting; the schema needs 7.</summary>
+    public const int MaximumDepth = 16;
+
+    /// <summary>The largest number of workloads.</summary>
+    public const int MaximumWorkloads = 128;
+}
+
+/// <summary>A workload as it was asked for.</summary>
+/// <param name="Name">Its name, <c>[a-zA-Z0-9][a-zA-Z0-9_.-]*</c>, at most 63 characters.</param>
+/// <param name="PullPolicy">When its image is fetched.</param>
+/// <param name="Container">The container that it is to be, still without a name; the image is a reference.</param>
+public sealed record WorkloadSpec(string Name, PullPolicy PullPolicy, ContainerSpec Container);
+
+/// <summary>When an image is fetched, in Compose's words.</summary>
+public enum PullPolicy
+{
+    /// <summary>When it is not held.</summary>
+    Missing,
+
+    /// <summary>With every new version of the document.</summary>
+    Always,
+
+    /// <summary>Never: it must have been loaded.</summary>
+    Never,
+}
+
+/// <summary>A document that is refused, with the place that is to blame.</summary>
+public sealed class DesiredStateException : EdgeHostException
+{
+    /// <summary>Makes the refusal.</summary>
+    /// <param name="kind">Invalid, Infeasible or Unsupported.</param>
+    /// <param name="path">Where, as in <c>workloads.web.mem_limit</c>; empty for the whole document.</param>
+    /// <param name="reason">Why, in one line.</param>
+    /// <param name="version">The document's version where it could be read.</param>
+    public DesiredStateException(ErrorKind kind, string path, string reason, long? version = null)
+        : base(kind, path.Length == 0 ? $"desired state: {reason}" : $"{path}: {reason}")
+    {
+        Path = path;
+        Version = version;
+    }
+
+    /// <summary>Where, as in <c>workloads.web.mem_limit</c>; empty for the whole document.</summary>
+    public string Path { get; }
+
+    /// <summary>The document's version where it could be read.</summary>
+    public long? Version { get; internal set; }
+}

@@ -1,0 +1,280 @@
+using EdgeHost.Engine;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Deployments;
+
+/// <summary>
+/// The part that touches containers. At a kill -9 after any line below, the next start converges: before the first
+/// container is stopped the journal is on disk, with what existed and what ran; without a journal nothing that ran was
+/// touched; and what a start finds half done it recognises by the hash in the labels.
+/// </summary>
+public sealed partial class Reconciler
+{
+    private const int MaximumProblems = 16;
+
+    private async Task RecoverAsync(CancellationToken stop)
+    {
+        var journal = _store.Journal;
+        if (journal is { Failure: { } failure })
+        {
+            LogResumedRollback(_log, journal.Target.Version);
+            await RollBackAsync(journal, failure, stop).ConfigureAwait(false);
+            FinishRollback(failure);
+        }
+        else if (journal is not null && journal.Target.Digest != Status.Digest)
+        {
+            LogResumed(_log, journal.Target.Version);
+            try
+            {
+                var desired = DesiredStateParser.Parse(journal.Target.Document, _options.Capacity, _options.Defaults);
+                await SwitchAsync(journal.Target, desired, journal, stop).ConfigureAwait(false);
+                MarkBoot();
+                return;
+            }
+            catch (EdgeHostException cause)
+            {
+                var failed = Failed(journal.Target, cause, (cause as WorkloadFailure)?.Path ?? string.Empty);
+                if (_store.Journal is { Failure: null })
+                {
+                    await RollBackAsync(journal, failed, stop).ConfigureAwait(false);
+                }
+
+                FinishRollback(failed);
+            }
+        }
+        else if (journal is not null)
+        {
+            // Cut off between the commit and the end of the journal.
+            WriteIfPossible(() => _store.Journal = null);
+        }
+
+        await BringBackAsync(stop).ConfigureAwait(false);
+        MarkBoot();
+    }
+
+    /// <summary>Makes what was committed last run again; what fails is reported and hinders nothing else.</summary>
+    private async Task BringBackAsync(CancellationToken stop)
+    {
+        if (_store.Current is not { } current)
+        {
+            return;
+        }
+
+        DesiredState desired;
+        try
+        {
+            desired = DesiredStateParser.Parse(current.Document, _options.Capacity, _options.Defaults);
+        }
+        catch (DesiredStateException refusal)
+        {
+            // The board shrank or a default was taken away: the containers that exist are left to the engine.
+            Report(refusal.Path, refusal);
+            return;
+        }
+
+        var target = desired.Workloads.Select(workload => PlannedWorkload.Create(workload, current.Images[workload.Name])).ToList();
+        foreach (var action in DeploymentPlanner.PlanSwitch(target, _engine.List(), _store.Boot != _options.BootId))
+        {
+            await TryAsync(() => PerformAsync(current.Version, action, stop)).ConfigureAwait(false);
+        }
+
+        await RemoveUnwantedAsync(target, stop).ConfigureAwait(false);
+    }
+
+    /// <summary>Switches to a target whose images are all held, or puts everything back and throws.</summary>
+    /// <param name="record">What becomes current.</param>
+    /// <param name="desired">The same, parsed.</param>
+    /// <param name="resumed">The journal of the switch that this one goes on with.</param>
+    /// <param name="stop">Cuts it off; the next start goes on.</param>
+    private async Task SwitchAsync(DeploymentRecord record, DesiredState desired, JournalRecord? resumed, CancellationToken stop)
+    {
+        Update(status => status with { Phase = DeploymentPhase.Switching, Target = record.Version });
+        var target = desired.Workloads.Select(workload => PlannedWorkload.Create(workload, record.Images[workload.Name])).ToList();
+        var observed = _engine.List();
+        var ours = observed.Where(static container => PlannedWorkload.Read(container) is not null).ToList();
+        var journal = resumed ?? new JournalRecord
+        {
+            Target = record,
+            Existed = ours.Select(static container => container.Id).ToList(),
+            Ran = ours.Where(static container => container.State is ContainerState.Running or ContainerState.Restarting)
+                .Select(static container => container.Id).ToList(),
+        };
+        var plan = DeploymentPlanner.PlanSwitch(target, observed, isNewBoot: false);
+        var journalled = resumed is not null;
+        try
+        {
+            foreach (var action in plan)
+            {
+                if (!journalled && action is DeploymentAction.Stop)
+                {
+                    _store.Journal = journal;
+                    journalled = true;
+                }
+
+                await PerformAsync(record.Version, action, stop).ConfigureAwait(false);
+            }
+
+            // The moment from which the new version is the one that runs.
+            if (_store.Current is { } before && before.Digest != record.Digest)
+            {
+                _store.Previous = before;
+            }
+
+            _store.Current = record;
+        }
+        catch (EdgeHostException cause)
+        {
+            await RollBackAsync(journal, Failed(record, cause, (cause as WorkloadFailure)?.Path ?? string.Empty), stop).ConfigureAwait(false);
+            throw;
+        }
+
+        Finish(record);
+        await RemoveUnwantedAsync(target, stop).ConfigureAwait(false);
+    }
+
+    private void Finish(DeploymentRecord record)
+    {
+        WriteIfPossible(() => _store.Journal = null);
+        if (Status.Failure is not null)
+        {
+            WriteIfPossible(() => _store.Failure = null);
+        }
+
+        LogRunning(_log, record.Version);
+        Update(status => status with
+        {
+            Version = record.Version,
+            Digest = record.Digest,
+            Phase = DeploymentPhase.Running,
+            Target = status.HighestVersion > record.Version ? status.HighestVersion : null,
+            Failure = null,
+            Problems = [],
+        });
+    }
+
+    /// <summary>Takes away what the switch made and starts what ran before it.</summary>
+    private async Task RollBackAsync(JournalRecord journal, DeploymentFailure failure, CancellationToken stop)
+    {
+        LogRollingBack(_log, journal.Target.Version, failure.Reason);
+        Update(static status => status with { Phase = DeploymentPhase.RollingBack });
+
+        // From here on the target is not tried again, even if this is cut off.
+        WriteIfPossible(() => _store.Journal = journal with { Failure = failure });
+        foreach (var container in _engine.List())
+        {
+            if (PlannedWorkload.Read(container) is { } made && !journal.Existed.Contains(container.Id))
+            {
+                await TryAsync(() => PerformAsync(0, new DeploymentAction.Remove(made.Workload, container.Id), stop)).ConfigureAwait(false);
+            }
+        }
+
+        foreach (var container in _engine.List())
+        {
+            if (PlannedWorkload.Read(container) is { } ran && journal.Ran.Contains(container.Id))
+            {
+                await TryAsync(() => PerformAsync(0, new DeploymentAction.Start(ran.Workload, container.Id), stop)).ConfigureAwait(false);
+            }
+        }
+
+        Keep(failure);
+        WriteIfPossible(() => _store.Journal = null);
+    }
+
+    private void FinishRollback(DeploymentFailure failure)
+    {
+        LogFailed(_log, failure.Version ?? 0, failure.Reason, Status.Version);
+        Update(status => status with { Phase = DeploymentPhase.Failed, Target = null, Failure = failure });
+    }
+
+    private async Task RemoveUnwantedAsync(IReadOnlyList<PlannedWorkload> target, CancellationToken stop)
+    {
+        foreach (var action in DeploymentPlanner.PlanRemoval(target, _engine.List()))
+        {
+            await TryAsync(() => PerformAsync(0, action, stop)).ConfigureAwait(false);
+        }
+    }
+
+    private async Task PerformAsync(long version, DeploymentAction action, CancellationToken stop)
+    {
+        // Between two steps is where a stop may cut in: within one, a container could be left started and unknown.
+        stop.ThrowIfCancellationRequested();
+        var name = string.Empty;
+        try
+        {
+            switch (action)
+            {
+                case DeploymentAction.Create { Workload: var workload }:
+                    name = workload.Workload.Name;
+                    await CreateAsync(version, workload).ConfigureAwait(false);
+                    break;
+                case DeploymentAction.Start start:
+                    name = start.Workload;
+                    await _engine.StartAsync(start.Container, CancellationToken.None).ConfigureAwait(false);
+                    LogStarted(_log, start.Workload, start.Container);
+                    break;
+                case DeploymentAction.Stop old:
+                    name = old.Workload;
+                    await _engine.StopAsync(old.Container, null, CancellationToken.None).ConfigureAwait(false);
+                    LogStoppedContainer(_log, old.Workload, old.Container);
+                    break;
+                case DeploymentAction.Remove old:
+                    name = old.Workload;
+                    await _engine.RemoveAsync(old.Container, force: true, removeAnonymousVolumes: true, CancellationToken.None).ConfigureAwait(false);
+                    LogRemoved(_log, old.Workload, old.Container);
+                    break;
+                case DeploymentAction.Keep:
+                case DeploymentAction.Pull:
+                    break;
+                default:
+                    throw new InvalidOperationException($"{action.GetType().Name} is not an action of a switch");
+            }
+        }
+        catch (EdgeHostException cause) when (cause is not WorkloadFailure)
+        {
+            throw new WorkloadFailure($"workloads.{name}", cause);
+        }
+    }
+
+    private async Task CreateAsync(long version, PlannedWorkload workload)
+    {
+        // By its name where that still leads to the planned image, so that listings show what people know.
+        var reference = workload.Workload.Container.Image;
+        var image = _images.Find(reference)?.Id.ToString() == workload.ImageId ? reference : workload.ImageId;
+        var id = await _engine.CreateAsync(workload.ToContainer(version, image), CancellationToken.None).ConfigureAwait(false);
+        if (_engine.Inspect(id).ImageId != workload.ImageId)
+        {
+            // The tag moved in this very moment.
+            await _engine.RemoveAsync(id, force: true, removeAnonymousVolumes: true, CancellationToken.None).ConfigureAwait(false);
+            await _engine.CreateAsync(workload.ToContainer(version, workload.ImageId), CancellationToken.None).ConfigureAwait(false);
+        }
+    }
+
+    private async Task TryAsync(Func<Task> perform)
+    {
+        try
+        {
+            await perform().ConfigureAwait(false);
+        }
+        catch (WorkloadFailure failure)
+        {
+            Report(failure.Path, failure);
+        }
+    }
+
+    private void Report(string path, EdgeHostException failure)
+    {
+        LogProblem(_log, failure.Message);
+        Update(status => status with
+        {
+            Problems = [.. status.Problems.TakeLast(MaximumProblems - 1), new DeploymentProblem(path, failure.Kind, failure.Message)],
+        });
+    }
+
+    private void MarkBoot()
+    {
+        if (_store.Boot != _options.BootId)
+        {
+            WriteIfPossible(() => _store.Boot = _options.BootId);
+        }
+    }
+}
