@@ -20,6 +20,9 @@ internal sealed class DeploymentStore
     private readonly string _directory;
     private readonly Action<EdgeHostException, string> _onDamaged;
 
+    /// <summary>Called before each write: where the tests pull the plug.</summary>
+    internal Action? BeforeWrite { get; set; }
+
     /// <summary>Opens the store.</summary>
     /// <param name="directory">Absolute; made when missing.</param>
     /// <param name="onDamaged">Told of each damaged file and of the name under which it was put aside.</param>
@@ -63,7 +66,11 @@ internal sealed class DeploymentStore
     internal string? Boot
     {
         get => Guard("boot", path => CheckedFile.Read(path, 256) is { } bytes ? System.Text.Encoding.ASCII.GetString(bytes) : null);
-        set => CheckedFile.Write(PathOf("boot"), System.Text.Encoding.ASCII.GetBytes(value ?? string.Empty));
+        set
+        {
+            BeforeWrite?.Invoke();
+            CheckedFile.Write(PathOf("boot"), System.Text.Encoding.ASCII.GetBytes(value ?? string.Empty));
+        }
     }
 
     private T? Read<T>(string name, JsonTypeInfo<T> type)
@@ -102,6 +109,7 @@ internal sealed class DeploymentStore
     private void Write<T>(string name, T? record, JsonTypeInfo<T> type)
         where T : class
     {
+        BeforeWrite?.Invoke();
         if (record is null)
         {
             DurableFile.Remove(PathOf(name));

@@ -55,7 +55,7 @@ public static class DesiredStateParser
         catch (JsonException failure)
         {
             var place = failure.LineNumber is { } line ? $" at line {line + 1}, byte {failure.BytePositionInLine + 1}" : string.Empty;
-            var reason = failure.Message.Contains("depth", StringComparison.OrdinalIgnoreCase)
+            var reason = failure.Message.Contains("maximum configured depth", StringComparison.Ordinal)
                 ? $"nested deeper than {DesiredState.MaximumDepth} levels{place}"
                 : $"not JSON{place}";
             throw new DesiredStateException(ErrorKind.Invalid, string.Empty, reason);

@@ -62,6 +62,12 @@ public sealed partial class Reconciler : IAsyncDisposable
         };
     }
 
+    /// <summary>Where the tests pull the plug.</summary>
+    internal Action? BeforeWrite
+    {
+        set => _store.BeforeWrite = value;
+    }
+
     /// <summary>Raised after each change of <see cref="Status"/>, on the thread that made it.</summary>
     public event Action? Changed;
 

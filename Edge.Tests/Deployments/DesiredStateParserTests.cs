@@ -1,0 +1,227 @@
+using System.Text;
+using System.Text.Json;
+using EdgeHost.Deployments;
+using EdgeHost.Engine;
+using EdgeHost.Errors;
+using Xunit;
+
+namespace Edge.Tests.Deployments;
+
+public sealed class DesiredStateParserTests
+{
+    private static readonly BoardCapacity Board = new(1L << 30, 4);
+
+    [Fact]
+    public void Every_field_reaches_the_container()
+    {
+        var state = Parse("""
+            {"version": 3, "workloads": {"web": {
+              "image": "registry.example:5000/web@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+              "pull_policy": "always", "command": "serve --name 'two words' \"a\\\"b\"", "entrypoint": ["/init", "-q"],
+              "environment": {"A": "1", "B": 2, "EMPTY": ""}, "volumes": ["data:/data", "/etc/web:/etc/web:ro", "/scratch",
+                {"type": "tmpfs", "target": "/cache", "tmpfs": {"size": "16m", "mode": 511}}],
+              "tmpfs": ["/run", "/tmp:size=1m"], "network_mode": "host", "mem_limit": "64m", "cpus": "0.25", "pids_limit": 20,
+              "cpuset": "0-1,3", "restart": "on-failure:5", "user": "1000:1000", "working_dir": "/srv", "hostname": "web",
+              "read_only": true, "cap_add": ["NET_BIND_SERVICE"], "cap_drop": ["ALL"], "stop_signal": "SIGINT",
+              "stop_grace_period": "1m30s", "labels": ["a=b", "c"]}}}
+            """);
+
+        var workload = Assert.Single(state.Workloads);
+        var spec = workload.Container;
+        Assert.Equal(3, state.Version);
+        Assert.Equal(PullPolicy.Always, workload.PullPolicy);
+        Assert.Equal(["serve", "--name", "two words", "a\"b"], spec.Command);
+        Assert.Equal(["/init", "-q"], spec.Entrypoint);
+        Assert.Equal(["A=1", "B=2", "EMPTY="], spec.Environment);
+        Assert.Equal(
+            [
+                new ContainerMount(ContainerMountKind.Volume, "data", "/data"),
+                new ContainerMount(ContainerMountKind.Bind, "/etc/web", "/etc/web", ReadOnly: true),
+                new ContainerMount(ContainerMountKind.Volume, "", "/scratch"),
+                new ContainerMount(ContainerMountKind.Tmpfs, "", "/cache", Options: "size=16777216,mode=777"),
+                new ContainerMount(ContainerMountKind.Tmpfs, "", "/run"),
+                new ContainerMount(ContainerMountKind.Tmpfs, "", "/tmp", Options: "size=1m"),
+            ],
+            spec.Mounts);
+        Assert.Equal(NetworkMode.Host, spec.Network);
+        Assert.Equal(new ResourceLimits { MemoryBytes = 64 << 20, NanoCpus = 250_000_000, Pids = 20, CpusetCpus = "0-1,3" }, spec.Limits);
+        Assert.Equal(new RestartPolicy(RestartKind.OnFailure, 5), spec.Restart);
+        Assert.Equal(("1000:1000", "/srv", "web", true, "SIGINT"), (spec.User, spec.WorkingDirectory, spec.Hostname, spec.ReadOnlyRoot, spec.StopSignal));
+        Assert.Equal(TimeSpan.FromSeconds(90), spec.StopGrace);
+        Assert.Equal("b", spec.Labels["a"]);
+        Assert.Equal("", spec.Labels["c"]);
+    }
+
+    [Theory]
+    [InlineData("", "", ErrorKind.Invalid, "not JSON")]
+    [InlineData("{", "", ErrorKind.Invalid, "not JSON at line 1")]
+    [InlineData("[]", "", ErrorKind.Invalid, "expected an object")]
+    [InlineData("""{"workloads":{}}""", "version", ErrorKind.Invalid, "missing")]
+    [InlineData("""{"version":0,"workloads":{}}""", "version", ErrorKind.Invalid, "from 1 on")]
+    [InlineData("""{"version":1.5,"workloads":{}}""", "version", ErrorKind.Invalid, "whole number")]
+    [InlineData("""{"version":"1","workloads":{}}""", "version", ErrorKind.Invalid, "found \"1\"")]
+    [InlineData("""{"version":99999999999999999999,"workloads":{}}""", "version", ErrorKind.Invalid, "whole number")]
+    [InlineData("""{"version":1}""", "workloads", ErrorKind.Invalid, "missing")]
+    [InlineData("""{"version":1,"version":2,"workloads":{}}""", "version", ErrorKind.Invalid, "given twice")]
+    [InlineData("""{"version":1,"workloads":{},"extra":1}""", "extra", ErrorKind.Invalid, "unknown field")]
+    [InlineData("""{"version":1,"workloads":{},"services":{}}""", "services", ErrorKind.Unsupported, "under workloads")]
+    [InlineData("""{"payloadType":"application/json","payload":"e30=","signatures":[{"sig":""}]}""", "signatures", ErrorKind.Unsupported, "never accepted unverified")]
+    [InlineData("""{"version":1,"workloads":{"../web":{}}}""", "workloads.../web", ErrorKind.Invalid, "name")]
+    [InlineData("""{"version":1,"workloads":{"web":1}}""", "workloads.web", ErrorKind.Invalid, "expected an object, found 1")]
+    public void A_document_that_is_not_understood_is_refused_with_its_place(string document, string path, ErrorKind kind, string reason)
+    {
+        var refusal = Assert.Throws<DesiredStateException>(() => Parse(document));
+
+        Assert.Equal(path, refusal.Path);
+        Assert.Equal(kind, refusal.Kind);
+        Assert.Contains(reason, refusal.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("\"mem_limt\":\"64m\"", "mem_limt", ErrorKind.Invalid, "unknown field")]
+    [InlineData("\"ports\":[\"80:80\"]", "ports", ErrorKind.Unsupported, "does not have")]
+    [InlineData("\"image\":\"\"", "image", ErrorKind.Invalid, "given twice")]
+    [InlineData("\"mem_limit\":1024", "mem_limit", ErrorKind.Invalid, "1024 bytes are less than the 524288")]
+    [InlineData("\"mem_limit\":\"2g\"", "mem_limit", ErrorKind.Infeasible, "2147483648 bytes are more than the board has (1073741824)")]
+    [InlineData("\"mem_limit\":\"-5m\"", "mem_limit", ErrorKind.Invalid, "expected a size")]
+    [InlineData("\"mem_limit\":\"9999999999999g\"", "mem_limit", ErrorKind.Invalid, "expected a size")]
+    [InlineData("\"mem_limit\":true", "mem_limit", ErrorKind.Invalid, "expected a size")]
+    [InlineData("\"cpus\":0", "cpus", ErrorKind.Invalid, "0 CPUs are less than the 0.01")]
+    [InlineData("\"cpus\":5", "cpus", ErrorKind.Infeasible, "5 CPUs are more than the board has (4)")]
+    [InlineData("\"cpus\":-1", "cpus", ErrorKind.Invalid, "expected a number of CPUs")]
+    [InlineData("\"cpus\":1e99", "cpus", ErrorKind.Invalid, "expected a number of CPUs")]
+    [InlineData("\"cpuset\":\"0-7\"", "cpuset", ErrorKind.Infeasible, "CPU 7 is not there: the board has 4")]
+    [InlineData("\"cpuset\":\"3-1\"", "cpuset", ErrorKind.Invalid, "expected a list of CPUs")]
+    [InlineData("\"pids_limit\":0", "pids_limit", ErrorKind.Invalid, "0 is not within 1")]
+    [InlineData("\"restart\":\"sometimes\"", "restart", ErrorKind.Invalid, "unless-stopped")]
+    [InlineData("\"restart\":false", "restart", ErrorKind.Invalid, "found false")]
+    [InlineData("\"network_mode\":\"bridge\"", "network_mode", ErrorKind.Unsupported, "bridge networks")]
+    [InlineData("\"environment\":[\"HOME\"]", "environment[0]", ErrorKind.Invalid, "no value")]
+    [InlineData("\"environment\":{\"A\":true}", "environment.A", ErrorKind.Invalid, "text or a number")]
+    [InlineData("\"environment\":{\"A\":\"\\ud800\"}", "environment.A", ErrorKind.Invalid, "Unicode")]
+    [InlineData("\"command\":\"echo 'oops\"", "command", ErrorKind.Invalid, "without an end")]
+    [InlineData("\"command\":[\"a\\u0000b\"]", "command[0]", ErrorKind.Invalid, "zero byte")]
+    [InlineData("\"volumes\":[\"./data:/data\"]", "volumes[0]", ErrorKind.Invalid, "relative")]
+    [InlineData("\"volumes\":[\"data:relative\"]", "volumes[0]", ErrorKind.Invalid, "not an absolute path")]
+    [InlineData("\"volumes\":[\"data:/a/../../b\"]", "volumes[0]", ErrorKind.Invalid, "\"..\"")]
+    [InlineData("\"volumes\":[\"a1:/data\",\"b1:/data\"]", "", ErrorKind.Invalid, "two mounts on /data")]
+    [InlineData("\"volumes\":[{\"type\":\"bind\",\"target\":\"/a\"}]", "volumes[0]", ErrorKind.Invalid, "absolute path of the host")]
+    [InlineData("\"labels\":{\"io.edgehost.spec\":\"x\"}", "labels", ErrorKind.Invalid, "reconciler's own")]
+    [InlineData("\"hostname\":\"a b\"", "hostname", ErrorKind.Invalid, "host name")]
+    [InlineData("\"stop_grace_period\":\"10\"", "stop_grace_period", ErrorKind.Invalid, "duration")]
+    [InlineData("\"cap_add\":[\"NET ADMIN\"]", "cap_add[0]", ErrorKind.Invalid, "capability")]
+    public void A_workload_that_is_wrong_is_refused_with_its_place_and_version(string field, string path, ErrorKind kind, string reason)
+    {
+        var given = field[1..field.IndexOf(':', StringComparison.Ordinal)].TrimEnd('"');
+        var rest = string.Concat(((string[])["\"mem_limit\":\"16m\"", "\"cpus\":0.5"]).Where(other => !other.Contains($"\"{given}\"", StringComparison.Ordinal)).Select(other => "," + other));
+
+        var refusal = Assert.Throws<DesiredStateException>(() => Parse($$$"""{"workloads":{"web":{"image":"busybox",{{{field}}}{{{rest}}} } },"version":42}"""));
+
+        Assert.Equal(path.Length == 0 ? "workloads.web" : $"workloads.web.{path}", refusal.Path);
+        Assert.Equal(kind, refusal.Kind);
+        Assert.Contains(reason, refusal.Message, StringComparison.Ordinal);
+        Assert.Equal(42, refusal.Version);
+    }
+
+    [Theory]
+    [InlineData("\"cpus\":1", "mem_limit")]
+    [InlineData("\"mem_limit\":\"16m\"", "cpus")]
+    public void Limits_are_required_unless_the_configuration_has_defaults(string given, string missing)
+    {
+        var document = $$$"""{"version":1,"workloads":{"web":{"image":"busybox",{{{given}}} } } }""";
+
+        Assert.Equal($"workloads.web.{missing}", Assert.Throws<DesiredStateException>(() => Parse(document)).Path);
+
+        var state = DesiredStateParser.Parse(Encoding.UTF8.GetBytes(document), Board, new DefaultLimits(1 << 25, 100_000_000, 77));
+        var limits = Assert.Single(state.Workloads).Container.Limits;
+        Assert.NotNull(limits.MemoryBytes);
+        Assert.NotNull(limits.NanoCpus);
+        Assert.Equal(77, limits.Pids);
+    }
+
+    [Fact]
+    public void A_document_of_more_than_a_mebibyte_is_refused_with_both_numbers()
+    {
+        var refusal = Assert.Throws<DesiredStateException>(() => DesiredStateParser.Parse(new byte[DesiredState.MaximumBytes + 1], Board, new DefaultLimits()));
+
+        Assert.Contains("1048577 bytes are more than the 1048576", refusal.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_document_nested_too_deeply_is_refused_without_a_deep_stack()
+    {
+        var refusal = Assert.Throws<DesiredStateException>(() => Parse(new string('[', 500_000)));
+
+        Assert.Contains("deeper than 16", refusal.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Bytes_and_digest_are_those_that_were_received()
+    {
+        var bytes = Encoding.UTF8.GetBytes(" {\"version\" : 1, \"workloads\":{}}\n");
+
+        var state = DesiredStateParser.Parse(bytes, Board, new DefaultLimits());
+
+        Assert.Equal(bytes, state.Bytes.ToArray());
+        Assert.Equal("sha256:" + Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes)), state.Digest);
+    }
+
+    [Fact]
+    public void No_cut_and_no_flipped_byte_of_a_good_document_gets_past_as_anything_but_a_refusal_or_a_document()
+    {
+        var good = """{"version":1,"workloads":{"web":{"image":"busybox","command":["a","b"],"environment":{"A":"ü"},"volumes":["data:/data:ro"],"mem_limit":"16m","cpus":0.5}}}"""u8.ToArray();
+        for (var i = 0; i < good.Length; i++)
+        {
+            foreach (var value in (byte[])[0, (byte)'"', (byte)'{', 0xFF, (byte)(good[i] ^ 0x20)])
+            {
+                var bad = (byte[])good.Clone();
+                bad[i] = value;
+                TryParse(bad);
+            }
+
+            TryParse(good[..i]);
+        }
+
+        static void TryParse(byte[] document)
+        {
+            try
+            {
+                _ = DesiredStateParser.Parse(document, Board, new DefaultLimits());
+            }
+            catch (DesiredStateException refusal)
+            {
+                Assert.DoesNotContain('\n', refusal.Message);
+            }
+        }
+    }
+
+    [Fact]
+    public void The_schema_has_the_fields_of_the_parser()
+    {
+        using var schema = JsonDocument.Parse(File.ReadAllText(Repository.PathOf("docs/desired-state.schema.json")));
+
+        var root = schema.RootElement;
+        var workload = root.GetProperty("$defs").GetProperty("workload");
+        Assert.Equal(DesiredStateParser.Fields.Order(), Names(root));
+        Assert.Equal(WorkloadParser.Fields.Order(), Names(workload));
+        Assert.False(root.GetProperty("additionalProperties").GetBoolean());
+        Assert.False(workload.GetProperty("additionalProperties").GetBoolean());
+
+        static IEnumerable<string> Names(JsonElement element) =>
+            element.GetProperty("properties").EnumerateObject().Select(property => property.Name).Order();
+    }
+
+    [Fact]
+    public void Each_field_of_the_list_is_one_that_the_parser_knows()
+    {
+        foreach (var field in WorkloadParser.Fields)
+        {
+            // An object is wrong for almost all of them, but "unknown" for none.
+            var exception = Record.Exception(() => Parse($$$"""{"version":1,"workloads":{"web":{"{{{field}}}":{"a":{} } } } }"""));
+            Assert.DoesNotContain($"{field}: unknown", Assert.IsType<DesiredStateException>(exception).Message, StringComparison.Ordinal);
+        }
+    }
+
+    private static DesiredState Parse(string document) =>
+        DesiredStateParser.Parse(Encoding.UTF8.GetBytes(document), Board, new DefaultLimits());
+}
