@@ -44,7 +44,11 @@ public interface IContainerEngine
     /// <summary>The kernel's counters of a running container.</summary>
     ContainerStats ReadStats(string container);
 
-    /// <summary>Its output, oldest first; with <see cref="LogQuery.Follow"/> until it ends.</summary>
+    /// <summary>
+    /// Its output, oldest first; with <see cref="LogQuery.Follow"/> until it ends, also when it is removed then: what it
+    /// wrote is still delivered. The reader counts from the call of its first MoveNextAsync on: what is written after
+    /// that call has returned its task is not missed, however soon the container ends.
+    /// </summary>
     IAsyncEnumerable<LogRecord> ReadLogsAsync(string container, LogQuery query, CancellationToken cancel);
 
     /// <summary>What happens from now on. A reader that falls 1024 events behind is ended with <see cref="ErrorKind.Unavailable"/>.</summary>
@@ -71,13 +75,15 @@ public enum WaitCondition
 /// <param name="Until">Not after.</param>
 /// <param name="StandardOutput">With what came from standard output.</param>
 /// <param name="StandardError">With what came from standard error.</param>
+/// <param name="FromNextRun">With <paramref name="Follow"/>, for a container that does not run: waits for its next start and shows what that run writes, as an attach before the start does.</param>
 public sealed record LogQuery(
     bool Follow = false,
     int? Tail = null,
     DateTimeOffset? Since = null,
     DateTimeOffset? Until = null,
     bool StandardOutput = true,
-    bool StandardError = true);
+    bool StandardError = true,
+    bool FromNextRun = false);
 
 /// <summary>A piece of output: a line with its end, or part of a longer line.</summary>
 /// <param name="Time">When the logger read it.</param>

@@ -1,25 +1,28 @@
+using System.Globalization;
+
 namespace EdgeHost.Linux;
 
-/// <summary>Groups of the host, from <c>/etc/group</c>: group(5).</summary>
+/// <summary>A group of the host.</summary>
 public static class SystemGroup
 {
-    /// <summary>Finds the number of a group.</summary>
-    /// <param name="name">Its name.</param>
-    /// <returns>The number; null when there is no such group.</returns>
-    public static uint? Find(string name)
+    /// <summary>The id of a group in <c>/etc/group</c>; null when it is not there. Other sources of names are not asked: a board has none.</summary>
+    /// <param name="name">The group's name.</param>
+    public static uint? Find(string name) => Find(name, "/etc/group");
+
+    internal static uint? Find(string name, string file)
     {
-        const string Path = "/etc/group";
-        if (!File.Exists(Path))
+        if (!File.Exists(file))
         {
             return null;
         }
 
-        foreach (var line in File.ReadLines(Path))
+        foreach (var line in File.ReadLines(file))
         {
             var fields = line.Split(':');
-            if (fields.Length >= 3 && fields[0] == name && uint.TryParse(fields[2], out var number))
+            if (fields.Length >= 3 && fields[0] == name
+                && uint.TryParse(fields[2], NumberStyles.None, CultureInfo.InvariantCulture, out var id))
             {
-                return number;
+                return id;
             }
         }
 

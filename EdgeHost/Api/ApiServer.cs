@@ -1,0 +1,98 @@
+using System.Net.Sockets;
+using EdgeHost.Engine;
+using EdgeHost.Errors;
+using EdgeHost.Images;
+using EdgeHost.Linux;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace EdgeHost.Api;
+
+/// <summary>Where the API listens and who may use it.</summary>
+/// <param name="SocketPath">An absolute path; its directory exists.</param>
+/// <param name="GroupId">The group that may connect (mode 0660); null leaves it to root alone (0600).</param>
+/// <param name="DataDirectory">What <c>docker info</c> shows as the root directory.</param>
+public sealed record ApiOptions(string SocketPath, uint? GroupId, string DataDirectory);
+
+/// <summary>
+/// The Docker Engine API and EdgeHost's own paths on a unix socket. The server is used directly, without a web host and
+/// its services: that idles with 1 to 4 MB less.
+/// </summary>
+public sealed class ApiServer : IHostedService, IAsyncDisposable
+{
+    // A client more than this has its connection closed; each costs some tens of KiB.
+    private const int MostConnections = 256;
+
+    private readonly ApiOptions _options;
+    private readonly ILoggerFactory _loggers;
+    private readonly ApiApplication _application;
+    private readonly EventHistory _events;
+    private KestrelServer? _server;
+    private Socket? _socket;
+
+    /// <summary>Makes the server; it listens after <see cref="StartAsync"/>.</summary>
+    public ApiServer(ApiOptions options, IContainerEngine engine, IImageStore images, ILoggerFactory loggers)
+    {
+        _options = options;
+        _loggers = loggers;
+        var log = loggers.CreateLogger("EdgeHost.Api");
+        var router = new ApiRouter();
+        _events = new EventHistory(engine, log);
+        new SystemEndpoints(engine, images, options).Map(router);
+        new EventEndpoints(engine, _events).Map(router);
+        new ContainerListEndpoint(engine, images).Map(router);
+        new ContainerCreateEndpoint(engine).Map(router);
+        new ContainerInspectEndpoint(engine).Map(router);
+        new ContainerLifecycleEndpoints(engine).Map(router);
+        new ContainerOutputEndpoints(engine).Map(router);
+        new ContainerStatsEndpoint(engine).Map(router);
+        new ImageEndpoints(images, engine).Map(router);
+        new ImageTransferEndpoints(images).Map(router);
+        LaterEndpoints.Map(router);
+        _application = new ApiApplication(router, log);
+    }
+
+    /// <summary>Listens.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Conflict"/>: another daemon answers on the socket.</exception>
+    public async Task StartAsync(CancellationToken cancellationToken)
+    {
+        _socket = ListeningSocket.Bind(_options.SocketPath, _options.GroupId);
+        var options = new KestrelServerOptions { AddServerHeader = false };
+        // Each handler names its own bound: a body is a container's few kilobytes or an image of gigabytes.
+        options.Limits.MaxRequestBodySize = null;
+        options.Limits.MinRequestBodyDataRate = null;
+        // A reader of logs may be as slow as it likes: it holds up nobody but itself.
+        options.Limits.MinResponseDataRate = null;
+        options.Limits.MaxConcurrentConnections = MostConnections;
+        options.ListenHandle((ulong)_socket.Handle, listen =>
+        {
+            listen.Protocols = HttpProtocols.Http1;
+            listen.Use(ConnectionClaim.Middleware);
+        });
+        var transport = new SocketTransportFactory(Options.Create(new SocketTransportOptions()), _loggers);
+        _server = new KestrelServer(Options.Create(options), transport, _loggers);
+        _events.Start();
+        await _server.StartAsync(_application, cancellationToken);
+    }
+
+    /// <summary>Stops listening and lets requests that are under way end until <paramref name="cancellationToken"/> fires.</summary>
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        if (_server is not null)
+        {
+            await _events.StopAsync();
+            await _server.StopAsync(cancellationToken);
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await _events.StopAsync();
+        _server?.Dispose();
+        _socket?.Dispose();
+    }
+}

@@ -1,0 +1,375 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using EdgeHost.Engine;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Api;
+
+/// <summary>
+/// Turns Docker's create body into what the engine is asked for. A pure function. Nothing that was asked for is dropped
+/// in silence: it is held, or it is an error that names the field, or (where the container is safer without it, or
+/// Docker's own clients always send it) a warning.
+/// </summary>
+internal static class ContainerCreateTranslation
+{
+    // Values of fields that are not held, which ask for what a container gets anyway.
+    private static readonly string[] HeldAnyway =
+    [
+        "HostConfig.MemorySwappiness=-1",
+        "HostConfig.OomScoreAdj=0",
+        "HostConfig.Isolation=default",
+        "HostConfig.IpcMode=private",
+        "HostConfig.CgroupnsMode=private",
+        "HostConfig.Runtime=runc",
+        "HostConfig.Runtime=edgehost",
+        "HostConfig.ShmSize=67108864",
+        "HostConfig.LogConfig.Type=json-file",
+        "HostConfig.LogConfig.Type=local",
+        "HostConfig.VolumeDriver=local",
+        "Mounts.BindOptions.Propagation=rprivate",
+        "Mounts.BindOptions.CreateMountpoint=true",
+    ];
+
+    internal static (ContainerSpec Spec, List<string> Warnings) Translate(string? name, string? platform, ContainerCreateBody body)
+    {
+        var host = body.HostConfig ?? new HostConfigBody();
+        var warnings = new List<string>();
+        if (body.Tty || body.OpenStdin || body.StdinOnce || body.AttachStdin)
+        {
+            throw new EdgeHostException(
+                ErrorKind.Unsupported,
+                "interactive containers (-i, -t: Tty, OpenStdin, AttachStdin) come with a later version; run without -i and -t");
+        }
+
+        RefuseRest(string.Empty, body.Rest);
+        RefuseRest("HostConfig.", host.Rest);
+        RefuseOtherPlatform(platform);
+        if (body.ExposedPorts is { Count: > 0 })
+        {
+            warnings.Add("exposed ports are not kept: ports are published in a later version");
+        }
+
+        var spec = new ContainerSpec
+        {
+            Name = string.IsNullOrEmpty(name) ? null : name.TrimStart('/'),
+            Image = string.IsNullOrEmpty(body.Image)
+                ? throw new EdgeHostException(ErrorKind.Invalid, "no image: Image must name one")
+                : body.Image,
+            // Docker's --entrypoint "" arrives as [""] and clears the image's.
+            Entrypoint = body.Entrypoint is { Count: 1 } single && single[0].Length == 0 ? [] : NullIfEmpty(body.Entrypoint),
+            Command = NullIfEmpty(body.Cmd),
+            Environment = Environment(body.Env),
+            WorkingDirectory = NullIfEmpty(body.WorkingDir),
+            User = NullIfEmpty(body.User),
+            Hostname = NullIfEmpty(body.Hostname),
+            Labels = body.Labels ?? [],
+            Mounts = Mounts(body, host),
+            Network = Network(host.NetworkMode, body.NetworkingConfig, warnings),
+            Limits = Limits(host, warnings),
+            Restart = Restart(host),
+            StopSignal = NullIfEmpty(body.StopSignal),
+            StopGrace = Grace(body.StopTimeout),
+            ReadOnlyRoot = host.ReadonlyRootfs,
+            AddCapabilities = host.CapAdd ?? [],
+            DropCapabilities = host.CapDrop ?? [],
+            AutoRemove = host.AutoRemove,
+        };
+        RefuseSecurityOptions(host.SecurityOpt);
+        return (spec, warnings);
+    }
+
+    /// <summary>A bind in the short form, <c>source:target[:options]</c>, or a volume when the source is no path.</summary>
+    internal static ContainerMount Bind(string text)
+    {
+        var parts = text.Split(':');
+        if (parts.Length is < 2 or > 3 || parts[0].Length == 0 || !parts[1].StartsWith('/'))
+        {
+            throw new EdgeHostException(
+                ErrorKind.Invalid,
+                $"bind \"{text}\" is not SOURCE:TARGET[:OPTIONS] with an absolute target");
+        }
+
+        var readOnly = false;
+        foreach (var option in parts.Length == 3 ? parts[2].Split(',') : [])
+        {
+            readOnly = option switch
+            {
+                "ro" => true,
+                // z and Z relabel for SELinux, which is not there; rprivate is how every mount is made.
+                "rw" or "z" or "Z" or "rprivate" or "" => readOnly,
+                _ => throw new EdgeHostException(ErrorKind.Unsupported, $"bind \"{text}\": option {option} is not in this version"),
+            };
+        }
+
+        return new ContainerMount(
+            parts[0].StartsWith('/') ? ContainerMountKind.Bind : ContainerMountKind.Volume,
+            parts[0],
+            parts[1],
+            readOnly);
+    }
+
+    private static List<ContainerMount> Mounts(ContainerCreateBody body, HostConfigBody host)
+    {
+        var mounts = new List<ContainerMount>();
+        foreach (var bind in host.Binds ?? [])
+        {
+            mounts.Add(Bind(bind));
+        }
+
+        foreach (var mount in host.Mounts ?? [])
+        {
+            RefuseRest("Mounts.", mount.Rest);
+            RefuseRest("Mounts.TmpfsOptions.", mount.TmpfsOptions?.Rest);
+            var target = mount.Target is ['/', ..]
+                ? mount.Target
+                : throw new EdgeHostException(ErrorKind.Invalid, $"mount target \"{mount.Target}\" is not an absolute path");
+            mounts.Add(mount.Type switch
+            {
+                "bind" when mount.Source is ['/', ..] => new(ContainerMountKind.Bind, mount.Source, target, mount.ReadOnly),
+                "bind" => throw new EdgeHostException(ErrorKind.Invalid, $"mount source \"{mount.Source}\" of {target} is not an absolute path"),
+                "volume" => new(ContainerMountKind.Volume, mount.Source ?? string.Empty, target, mount.ReadOnly),
+                "tmpfs" => new(ContainerMountKind.Tmpfs, string.Empty, target, mount.ReadOnly, TmpfsOptions(mount.TmpfsOptions)),
+                _ => throw new EdgeHostException(ErrorKind.Unsupported, $"mount type \"{mount.Type}\" of {target} is not in this version; bind, volume and tmpfs are"),
+            });
+        }
+
+        foreach (var (target, options) in host.Tmpfs ?? [])
+        {
+            mounts.Add(new ContainerMount(ContainerMountKind.Tmpfs, string.Empty, target, false, NullIfEmpty(options)));
+        }
+
+        foreach (var target in body.Volumes?.Keys ?? Enumerable.Empty<string>())
+        {
+            // docker-compose names a bind's target here once more.
+            if (!mounts.Exists(m => m.Target == target))
+            {
+                mounts.Add(new ContainerMount(ContainerMountKind.Volume, string.Empty, target));
+            }
+        }
+
+        foreach (var same in mounts.GroupBy(m => m.Target.TrimEnd('/'), StringComparer.Ordinal))
+        {
+            if (same.Count() > 1)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"duplicate mount point: {same.First().Target}");
+            }
+        }
+
+        return mounts;
+    }
+
+    private static string? TmpfsOptions(TmpfsOptionsBody? options)
+    {
+        var parts = new List<string>();
+        if (options is { SizeBytes: > 0 })
+        {
+            parts.Add(string.Create(CultureInfo.InvariantCulture, $"size={options.SizeBytes}"));
+        }
+
+        if (options is { Mode: > 0 })
+        {
+            parts.Add($"mode={Convert.ToString(options.Mode, 8)}");
+        }
+
+        return parts.Count == 0 ? null : string.Join(',', parts);
+    }
+
+    private static NetworkMode Network(string? mode, NetworkingConfigBody? networking, List<string> warnings)
+    {
+        foreach (var (name, endpoint) in networking?.EndpointsConfig ?? [])
+        {
+            if (name is not ("default" or "none" or "host") || !AsksForNothing($"NetworkingConfig.EndpointsConfig.{name}", endpoint))
+            {
+                throw new EdgeHostException(
+                    ErrorKind.Unsupported,
+                    $"NetworkingConfig.EndpointsConfig.{name}: networks come with a later version; use none or host");
+            }
+        }
+
+        switch (mode)
+        {
+            case "none":
+                return NetworkMode.None;
+            case "host":
+                return NetworkMode.Host;
+            case null or "" or "default":
+                warnings.Add("no network: bridges come with a later version, and the default is none until then; ask for --network host for the host's");
+                return NetworkMode.None;
+            default:
+                throw new EdgeHostException(
+                    ErrorKind.Unsupported,
+                    $"HostConfig.NetworkMode={mode}: networks come with a later version; use none or host");
+        }
+    }
+
+    private static ResourceLimits Limits(HostConfigBody host, List<string> warnings)
+    {
+        RefuseNegative("Memory", host.Memory);
+        RefuseNegative("NanoCpus", host.NanoCpus);
+        RefuseNegative("CpuPeriod", host.CpuPeriod);
+        if (host.MemorySwap != 0 && host.MemorySwap != -1)
+        {
+            if (host.Memory == 0)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, "HostConfig.MemorySwap is given without Memory; set both");
+            }
+
+            if (host.MemorySwap < host.Memory)
+            {
+                throw new EdgeHostException(
+                    ErrorKind.Invalid,
+                    $"HostConfig.MemorySwap={host.MemorySwap} is memory and swap together and cannot be less than Memory={host.Memory}");
+            }
+        }
+
+        if (host.MemorySwap == -1 || host.MemorySwap > host.Memory)
+        {
+            warnings.Add("no swap is granted: HostConfig.MemorySwap is more than Memory, and a container's limit here is for memory alone");
+        }
+
+        long? nano = host.NanoCpus > 0 ? host.NanoCpus : null;
+        if (host.CpuQuota > 0)
+        {
+            if (nano is not null)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, "HostConfig.NanoCpus and CpuQuota exclude each other");
+            }
+
+            var period = host.CpuPeriod > 0 ? host.CpuPeriod : 100_000;
+            if (period is < 1_000 or > 1_000_000)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"HostConfig.CpuPeriod={period} is not between 1000 and 1000000 microseconds");
+            }
+
+            nano = checked((long)(host.CpuQuota * (decimal)1_000_000_000 / period));
+        }
+        else if (host.CpuPeriod > 0)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, "HostConfig.CpuPeriod is given without CpuQuota; use NanoCpus (--cpus)");
+        }
+
+        return new ResourceLimits
+        {
+            MemoryBytes = host.Memory > 0 ? host.Memory : null,
+            NanoCpus = nano,
+            // 0 and -1 are Docker's ways to say "no limit".
+            Pids = host.PidsLimit > 0 ? host.PidsLimit : null,
+            CpusetCpus = NullIfEmpty(host.CpusetCpus),
+        };
+    }
+
+    private static RestartPolicy Restart(HostConfigBody host)
+    {
+        var policy = host.RestartPolicy;
+        var count = policy?.MaximumRetryCount ?? 0;
+        var kind = policy?.Name switch
+        {
+            null or "" or "no" => RestartKind.No,
+            "always" => RestartKind.Always,
+            "on-failure" => RestartKind.OnFailure,
+            "unless-stopped" => RestartKind.UnlessStopped,
+            _ => throw new EdgeHostException(
+                ErrorKind.Invalid,
+                $"restart policy \"{policy.Name}\" is not one of no, always, on-failure, unless-stopped"),
+        };
+        if (count < 0 || (count > 0 && kind != RestartKind.OnFailure))
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"maximum retry count {count}: it goes with on-failure and is 0 or more");
+        }
+
+        if (kind != RestartKind.No && host.AutoRemove)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "a container cannot both be removed at its end (AutoRemove) and be started again (RestartPolicy)");
+        }
+
+        return new RestartPolicy(kind, count);
+    }
+
+    private static List<string> Environment(List<string>? variables)
+    {
+        foreach (var variable in variables ?? [])
+        {
+            if (variable.Length == 0 || variable[0] == '=')
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"invalid environment variable: {variable}");
+            }
+        }
+
+        // A name without a value takes one away in Docker; the client has resolved those of its own environment.
+        return variables ?? [];
+    }
+
+    private static TimeSpan? Grace(int? seconds) => seconds switch
+    {
+        null => null,
+        // Docker: wait for ever. A day is for ever for a board, and a number for the kernel's timers.
+        < 0 => TimeSpan.FromDays(1),
+        _ => TimeSpan.FromSeconds(seconds.Value),
+    };
+
+    private static void RefuseSecurityOptions(List<string>? options)
+    {
+        foreach (var option in options ?? [])
+        {
+            // Every container runs with no_new_privs.
+            if (option is not ("no-new-privileges" or "no-new-privileges:true" or "no-new-privileges=true"))
+            {
+                throw new EdgeHostException(ErrorKind.Unsupported, $"HostConfig.SecurityOpt={option} is not in this version");
+            }
+        }
+    }
+
+    private static void RefuseNegative(string field, long value)
+    {
+        if (value < 0)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"HostConfig.{field}={value} is negative");
+        }
+    }
+
+    private static void RefuseOtherPlatform(string? platform)
+    {
+        var here = RuntimeInformation.ProcessArchitecture switch
+        {
+            Architecture.X64 => "linux/amd64",
+            Architecture.Arm64 => "linux/arm64",
+            _ => "linux/arm",
+        };
+        if (platform is not null && platform != here && platform != here + "/v8")
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, $"platform {platform} cannot run here: this machine is {here}");
+        }
+    }
+
+    private static void RefuseRest(string path, Dictionary<string, JsonElement>? rest)
+    {
+        foreach (var (name, value) in rest ?? [])
+        {
+            if (!AsksForNothing(path + name, value))
+            {
+                var text = value.GetRawText();
+                throw new EdgeHostException(
+                    ErrorKind.Unsupported,
+                    $"{path}{name} is not in this version (asked for: {(text.Length > 80 ? text[..80] + "…" : text)})");
+            }
+        }
+    }
+
+    /// <summary>Whether a value that nobody here understands asks for nothing: null, false, 0, empty, or made of such.</summary>
+    private static bool AsksForNothing(string path, JsonElement value) => value.ValueKind switch
+    {
+        JsonValueKind.Null or JsonValueKind.False => true,
+        // The size of the client's terminal means something with a tty only.
+        _ when path == "HostConfig.ConsoleSize" => true,
+        JsonValueKind.Number when value.TryGetInt64(out var number) && number == 0 => true,
+        JsonValueKind.String when value.GetString()!.Length == 0 => true,
+        JsonValueKind.Array => value.EnumerateArray().All(item => AsksForNothing(path, item)),
+        JsonValueKind.Object => value.EnumerateObject().All(item => AsksForNothing($"{path}.{item.Name}", item.Value)),
+        _ => HeldAnyway.Contains($"{path}={value}", StringComparer.OrdinalIgnoreCase),
+    };
+
+    private static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
+
+    private static List<string>? NullIfEmpty(List<string>? list) => list is { Count: > 0 } ? list : null;
+}

@@ -1,0 +1,339 @@
+using EdgeHost.Engine;
+
+namespace EdgeHost.Api;
+
+/// <summary><c>GET /containers/{id}/json</c>, in the shape that Docker's own clients read.</summary>
+internal sealed class ContainerInspectEndpoint(IContainerEngine engine)
+{
+    internal void Map(ApiRouter router) => router.Map("GET", "/containers/*/json", exchange =>
+        exchange.JsonAsync(200, View(engine.Inspect(exchange.Values[0])), DockerJson.Out.ContainerView));
+
+    internal static List<MountPointView> MountPoints(ContainerSpec spec) => spec.Mounts
+        .Where(m => m.Kind != ContainerMountKind.Tmpfs)
+        .Select(m => new MountPointView(
+            m.Kind == ContainerMountKind.Bind ? "bind" : "volume",
+            m.Kind == ContainerMountKind.Volume ? m.Source : string.Empty,
+            m.Kind == ContainerMountKind.Bind ? m.Source : string.Empty,
+            m.Target,
+            m.Kind == ContainerMountKind.Volume ? "local" : string.Empty,
+            m.ReadOnly ? "ro" : string.Empty,
+            !m.ReadOnly,
+            m.Kind == ContainerMountKind.Bind ? "rprivate" : string.Empty))
+        .ToList();
+
+    internal static ContainerView View(ContainerStatus container)
+    {
+        var spec = container.Spec;
+        var network = spec.Network == NetworkMode.Host ? "host" : "none";
+        return new ContainerView
+        {
+            Id = container.Id,
+            Created = DockerTime.Format(container.Created),
+            Path = container.Arguments.Count > 0 ? container.Arguments[0] : string.Empty,
+            Args = container.Arguments.Skip(1).ToList(),
+            State = new ContainerStateView
+            {
+                Status = ContainerListEndpoint.StateWord(container.State),
+                Running = container.State is ContainerState.Running or ContainerState.Restarting,
+                Restarting = container.State == ContainerState.Restarting,
+                OOMKilled = container.OomKilled,
+                Dead = container.State == ContainerState.Dead,
+                Pid = container.Pid,
+                ExitCode = ContainerWords.ExitCode(container),
+                Error = container.Error,
+                StartedAt = DockerTime.Format(container.StartedAt),
+                FinishedAt = DockerTime.Format(container.FinishedAt),
+            },
+            Image = container.ImageId,
+            Name = "/" + container.Name,
+            RestartCount = container.RestartCount,
+            HostConfig = HostConfig(spec, network),
+            Mounts = MountPoints(spec),
+            Config = new ContainerConfigView
+            {
+                Hostname = spec.Hostname ?? container.Id[..12],
+                User = spec.User ?? string.Empty,
+                Env = spec.Environment.ToList(),
+                Cmd = spec.Command?.ToList(),
+                Entrypoint = spec.Entrypoint?.ToList(),
+                Image = spec.Image,
+                WorkingDir = spec.WorkingDirectory ?? string.Empty,
+                Labels = new Dictionary<string, string>(spec.Labels),
+                StopSignal = spec.StopSignal,
+                StopTimeout = spec.StopGrace is { } grace ? (int)grace.TotalSeconds : null,
+            },
+            NetworkSettings = new NetworkSettingsView(new Dictionary<string, EndpointView> { [network] = new() }),
+        };
+    }
+
+    private static HostConfigView HostConfig(ContainerSpec spec, string network) => new()
+    {
+        Binds = spec.Mounts
+            .Where(m => m.Kind is ContainerMountKind.Bind || (m.Kind == ContainerMountKind.Volume && m.Source.Length > 0))
+            .Select(m => $"{m.Source}:{m.Target}:{(m.ReadOnly ? "ro" : "rw")}")
+            .ToList(),
+        Tmpfs = spec.Mounts
+            .Where(m => m.Kind == ContainerMountKind.Tmpfs)
+            .ToDictionary(m => m.Target, m => m.Options ?? string.Empty, StringComparer.Ordinal),
+        NetworkMode = network,
+        Memory = spec.Limits.MemoryBytes ?? 0,
+        // Memory and swap together: swap is closed behind the limit.
+        MemorySwap = spec.Limits.MemoryBytes ?? 0,
+        NanoCpus = spec.Limits.NanoCpus ?? 0,
+        PidsLimit = spec.Limits.Pids,
+        CpusetCpus = spec.Limits.CpusetCpus ?? string.Empty,
+        RestartPolicy = new RestartPolicyView(
+            spec.Restart.Kind switch
+            {
+                RestartKind.Always => "always",
+                RestartKind.OnFailure => "on-failure",
+                RestartKind.UnlessStopped => "unless-stopped",
+                _ => "no",
+            },
+            spec.Restart.MaximumRetryCount),
+        AutoRemove = spec.AutoRemove,
+        ReadonlyRootfs = spec.ReadOnlyRoot,
+        CapAdd = spec.AddCapabilities.Count > 0 ? spec.AddCapabilities.ToList() : null,
+        CapDrop = spec.DropCapabilities.Count > 0 ? spec.DropCapabilities.ToList() : null,
+    };
+}
+
+/// <summary>A container, whole.</summary>
+internal sealed record ContainerView
+{
+    public required string Id { get; init; }
+
+    public required string Created { get; init; }
+
+    public required string Path { get; init; }
+
+    public required List<string> Args { get; init; }
+
+    public required ContainerStateView State { get; init; }
+
+    public required string Image { get; init; }
+
+    public string ResolvConfPath { get; init; } = string.Empty;
+
+    public string HostnamePath { get; init; } = string.Empty;
+
+    public string HostsPath { get; init; } = string.Empty;
+
+    public string LogPath { get; init; } = string.Empty;
+
+    public required string Name { get; init; }
+
+    public int RestartCount { get; init; }
+
+    public string Driver { get; init; } = "overlayfs";
+
+    public string Platform { get; init; } = "linux";
+
+    public string MountLabel { get; init; } = string.Empty;
+
+    public string ProcessLabel { get; init; } = string.Empty;
+
+    public string AppArmorProfile { get; init; } = string.Empty;
+
+    public List<string>? ExecIDs { get; init; }
+
+    public required HostConfigView HostConfig { get; init; }
+
+    public GraphDriverView GraphDriver { get; init; } = new("overlayfs", null);
+
+    public required List<MountPointView> Mounts { get; init; }
+
+    public required ContainerConfigView Config { get; init; }
+
+    public required NetworkSettingsView NetworkSettings { get; init; }
+}
+
+/// <summary>The state of a container.</summary>
+internal sealed record ContainerStateView
+{
+    public required string Status { get; init; }
+
+    public bool Running { get; init; }
+
+    public bool Paused { get; init; }
+
+    public bool Restarting { get; init; }
+
+    public bool OOMKilled { get; init; }
+
+    public bool Dead { get; init; }
+
+    public int Pid { get; init; }
+
+    public int ExitCode { get; init; }
+
+    public required string Error { get; init; }
+
+    public required string StartedAt { get; init; }
+
+    public required string FinishedAt { get; init; }
+}
+
+/// <summary>What was asked for that depends on the host.</summary>
+internal sealed record HostConfigView
+{
+    public required List<string> Binds { get; init; }
+
+    public string ContainerIDFile { get; init; } = string.Empty;
+
+    public LogConfigView LogConfig { get; init; } = new("local", []);
+
+    public required string NetworkMode { get; init; }
+
+    public Dictionary<string, string> PortBindings { get; init; } = [];
+
+    public required RestartPolicyView RestartPolicy { get; init; }
+
+    public bool AutoRemove { get; init; }
+
+    public string VolumeDriver { get; init; } = string.Empty;
+
+    public List<string>? VolumesFrom { get; init; }
+
+    public int[] ConsoleSize { get; init; } = [0, 0];
+
+    public List<string>? CapAdd { get; init; }
+
+    public List<string>? CapDrop { get; init; }
+
+    public string CgroupnsMode { get; init; } = "private";
+
+    public List<string> Dns { get; init; } = [];
+
+    public List<string> DnsOptions { get; init; } = [];
+
+    public List<string> DnsSearch { get; init; } = [];
+
+    public List<string>? ExtraHosts { get; init; }
+
+    public List<string>? GroupAdd { get; init; }
+
+    public string IpcMode { get; init; } = "private";
+
+    public string Cgroup { get; init; } = string.Empty;
+
+    public List<string>? Links { get; init; }
+
+    public int OomScoreAdj { get; init; }
+
+    public string PidMode { get; init; } = string.Empty;
+
+    public bool Privileged { get; init; }
+
+    public bool PublishAllPorts { get; init; }
+
+    public bool ReadonlyRootfs { get; init; }
+
+    public List<string> SecurityOpt { get; init; } = ["no-new-privileges"];
+
+    public required Dictionary<string, string> Tmpfs { get; init; }
+
+    public string UTSMode { get; init; } = string.Empty;
+
+    public string UsernsMode { get; init; } = string.Empty;
+
+    public long ShmSize { get; init; } = 64 * 1024 * 1024;
+
+    public string Runtime { get; init; } = "edgehost";
+
+    public string Isolation { get; init; } = string.Empty;
+
+    public long CpuShares { get; init; }
+
+    public long Memory { get; init; }
+
+    public long NanoCpus { get; init; }
+
+    public string CgroupParent { get; init; } = string.Empty;
+
+    public int BlkioWeight { get; init; }
+
+    public long CpuPeriod { get; init; }
+
+    public long CpuQuota { get; init; }
+
+    public long CpuRealtimePeriod { get; init; }
+
+    public long CpuRealtimeRuntime { get; init; }
+
+    public required string CpusetCpus { get; init; }
+
+    public string CpusetMems { get; init; } = string.Empty;
+
+    public List<string> Devices { get; init; } = [];
+
+    public List<string>? DeviceCgroupRules { get; init; }
+
+    public List<string>? DeviceRequests { get; init; }
+
+    public long MemoryReservation { get; init; }
+
+    public long MemorySwap { get; init; }
+
+    public long? MemorySwappiness { get; init; }
+
+    public bool? OomKillDisable { get; init; }
+
+    public long? PidsLimit { get; init; }
+
+    public List<string>? Ulimits { get; init; }
+}
+
+/// <summary>Where the output goes.</summary>
+internal sealed record LogConfigView(string Type, Dictionary<string, string> Config);
+
+/// <summary>When it is started again.</summary>
+internal sealed record RestartPolicyView(string Name, int MaximumRetryCount);
+
+/// <summary>What the root is made of.</summary>
+internal sealed record GraphDriverView(string Name, Dictionary<string, string>? Data);
+
+/// <summary>Something mounted.</summary>
+internal sealed record MountPointView(string Type, string Name, string Source, string Destination, string Driver, string Mode, bool RW, string Propagation);
+
+/// <summary>What was asked for that does not depend on the host.</summary>
+internal sealed record ContainerConfigView
+{
+    public required string Hostname { get; init; }
+
+    public string Domainname { get; init; } = string.Empty;
+
+    public required string User { get; init; }
+
+    public bool AttachStdin { get; init; }
+
+    public bool AttachStdout { get; init; } = true;
+
+    public bool AttachStderr { get; init; } = true;
+
+    public bool Tty { get; init; }
+
+    public bool OpenStdin { get; init; }
+
+    public bool StdinOnce { get; init; }
+
+    public required List<string> Env { get; init; }
+
+    public List<string>? Cmd { get; init; }
+
+    public required string Image { get; init; }
+
+    public Dictionary<string, string>? Volumes { get; init; }
+
+    public required string WorkingDir { get; init; }
+
+    public List<string>? Entrypoint { get; init; }
+
+    public List<string>? OnBuild { get; init; }
+
+    public required Dictionary<string, string> Labels { get; init; }
+
+    public string? StopSignal { get; init; }
+
+    public int? StopTimeout { get; init; }
+}

@@ -1,0 +1,141 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Globalization;
+using System.IO.Pipelines;
+using System.Text;
+using EdgeHost.Engine;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Api;
+
+/// <summary>
+/// <c>GET /containers/{id}/logs</c> and <c>POST /containers/{id}/attach</c>. Both send Docker's frames: one byte for the
+/// stream (1 output, 2 error), three of zero, the length in four bytes big-endian, the bytes.
+/// </summary>
+internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
+{
+    private const string Framed = "application/vnd.docker.multiplexed-stream";
+
+    // What is written between two flushes at most; a reader that is slower than the container waits here, in the follower.
+    private const long FlushAfter = 64 * 1024;
+
+    internal void Map(ApiRouter router)
+    {
+        router.Map("GET", "/containers/*/logs", LogsAsync);
+        router.Map("POST", "/containers/*/attach", AttachAsync);
+    }
+
+    private async Task LogsAsync(ApiExchange exchange)
+    {
+        var (output, error) = Streams(exchange);
+        if (!output && !error)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "Bad parameters: you must choose at least one stream");
+        }
+
+        var id = engine.Inspect(exchange.Values[0]).Id;
+        var now = DateTimeOffset.UtcNow;
+        var query = new LogQuery(
+            exchange.Query.Flag("follow"),
+            Tail(exchange.Query["tail"]),
+            DockerTime.Parse("since", exchange.Query["since"], now),
+            DockerTime.Parse("until", exchange.Query["until"], now),
+            output,
+            error);
+        await using var records = engine.ReadLogsAsync(id, query, exchange.Aborted).GetAsyncEnumerator(exchange.Aborted);
+        var first = records.MoveNextAsync().AsTask();
+        var body = await exchange.StreamAsync(200, Framed);
+        await CopyAsync(records, first, body, exchange.Query.Flag("timestamps"), exchange.Aborted);
+    }
+
+    private async Task AttachAsync(ApiExchange exchange)
+    {
+        var container = engine.Inspect(exchange.Values[0]);
+        if (exchange.Query.Flag("stdin") && !exchange.Query.Flag("stdout") && !exchange.Query.Flag("stderr"))
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, "attaching to the input of a container comes with a later version");
+        }
+
+        var (output, error) = Streams(exchange);
+        var past = exchange.Query.Flag("logs");
+        var follow = exchange.Query.Flag("stream");
+        var query = new LogQuery(follow, past ? null : 0, null, null, output, error, FromNextRun: follow && container.State != ContainerState.Running);
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(exchange.Aborted);
+        await using var records = engine.ReadLogsAsync(container.Id, query, end.Token).GetAsyncEnumerator(end.Token);
+        // The engine has this reader from here on. Docker's client starts the container as soon as it sees the answer.
+        var first = records.MoveNextAsync().AsTask();
+        await using var connection = await exchange.HijackAsync(exchange.AsksForUpgrade ? Framed : "application/vnd.docker.raw-stream");
+        await using var gone = connection.Gone.Register(end.Cancel);
+        try
+        {
+            await CopyAsync(records, first, connection.Output, false, end.Token);
+        }
+        catch (OperationCanceledException) when (connection.Gone.IsCancellationRequested)
+        {
+            // Who has gone does not read an answer.
+        }
+    }
+
+    /// <summary>Writes records as frames until they end; flushes whenever the next one is not there yet.</summary>
+    internal static async Task CopyAsync(
+        IAsyncEnumerator<LogRecord> records,
+        Task<bool> first,
+        PipeWriter body,
+        bool timestamps,
+        CancellationToken cancel)
+    {
+        var next = first;
+        var unflushed = 0L;
+        var lineStarts = (Output: true, Error: true);
+        while (true)
+        {
+            if (unflushed > 0 && (!next.IsCompleted || unflushed >= FlushAfter))
+            {
+                if ((await body.FlushAsync(cancel)).IsCompleted)
+                {
+                    return;
+                }
+
+                unflushed = 0;
+            }
+
+            if (!await next)
+            {
+                break;
+            }
+
+            var record = records.Current;
+            var starts = record.IsError ? lineStarts.Error : lineStarts.Output;
+            var stamp = timestamps && starts ? Encoding.ASCII.GetBytes(DockerTime.Format(record.Time) + " ") : [];
+            var ended = record.Bytes.Span is [.., (byte)'\n'];
+            lineStarts = record.IsError ? (lineStarts.Output, ended) : (ended, lineStarts.Error);
+            WriteFrame(body, record, stamp);
+            unflushed += record.Bytes.Length + stamp.Length + 8;
+            next = records.MoveNextAsync().AsTask();
+        }
+
+        await body.FlushAsync(cancel);
+    }
+
+    private static void WriteFrame(PipeWriter body, LogRecord record, byte[] stamp)
+    {
+        var header = body.GetSpan(8);
+        header[..4].Clear();
+        header[0] = record.IsError ? (byte)2 : (byte)1;
+        BinaryPrimitives.WriteInt32BigEndian(header[4..], stamp.Length + record.Bytes.Length);
+        body.Advance(8);
+        BuffersExtensions.Write(body, stamp);
+        BuffersExtensions.Write(body, record.Bytes.Span);
+    }
+
+    private static (bool Output, bool Error) Streams(ApiExchange exchange) =>
+        (exchange.Query.Flag("stdout"), exchange.Query.Flag("stderr"));
+
+    private static int? Tail(string? text) => text switch
+    {
+        null or "all" => null,
+        _ when int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var lines) => lines < 0 ? null : lines,
+        // As Docker: what is no number means all.
+        _ => null,
+    };
+}

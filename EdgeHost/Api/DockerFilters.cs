@@ -1,0 +1,77 @@
+using System.Text.Json;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Api;
+
+/// <summary>The <c>filters</c> of a query, <c>{"name":["a","b"]}</c> or the older <c>{"name":{"a":true}}</c>: any value of a name, all names.</summary>
+internal sealed class DockerFilters
+{
+    private readonly Dictionary<string, List<string>> _values = new(StringComparer.Ordinal);
+
+    /// <summary>Parses.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: not of the form, or a name that is not known here.</exception>
+    internal DockerFilters(string? json, params ReadOnlySpan<string> known)
+    {
+        if (string.IsNullOrEmpty(json))
+        {
+            return;
+        }
+
+        try
+        {
+            using var document = JsonDocument.Parse(json, new JsonDocumentOptions { MaxDepth = 4 });
+            foreach (var filter in document.RootElement.EnumerateObject())
+            {
+                if (!known.Contains(filter.Name))
+                {
+                    throw new EdgeHostException(ErrorKind.Invalid, $"invalid filter '{filter.Name}'");
+                }
+
+                var values = new List<string>();
+                if (filter.Value.ValueKind == JsonValueKind.Array)
+                {
+                    foreach (var item in filter.Value.EnumerateArray())
+                    {
+                        values.Add(item.GetString() ?? string.Empty);
+                    }
+                }
+                else
+                {
+                    foreach (var item in filter.Value.EnumerateObject())
+                    {
+                        if (item.Value.ValueKind == JsonValueKind.True)
+                        {
+                            values.Add(item.Name);
+                        }
+                    }
+                }
+
+                if (values.Count > 0)
+                {
+                    _values[filter.Name] = values;
+                }
+            }
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"filters={json} is not of the form {{\"name\":[\"value\"]}}", e);
+        }
+    }
+
+    internal bool Has(string name) => _values.ContainsKey(name);
+
+    /// <summary>Whether nothing is asked under the name, or one of its values fits.</summary>
+    internal bool Any(string name, Func<string, bool> fits) => !_values.TryGetValue(name, out var values) || values.Exists(v => fits(v));
+
+    /// <summary>Whether all values under the name fit, as Docker reads labels.</summary>
+    internal bool All(string name, Func<string, bool> fits) => !_values.TryGetValue(name, out var values) || values.TrueForAll(v => fits(v));
+
+    /// <summary>Whether all labels asked for (<c>key</c> or <c>key=value</c>) are there.</summary>
+    internal bool Labels(IReadOnlyDictionary<string, string> labels) => All("label", wanted =>
+    {
+        var equals = wanted.IndexOf('=', StringComparison.Ordinal);
+        return equals < 0
+            ? labels.ContainsKey(wanted)
+            : labels.TryGetValue(wanted[..equals], out var value) && value == wanted[(equals + 1)..];
+    });
+}

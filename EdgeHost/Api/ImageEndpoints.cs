@@ -1,0 +1,205 @@
+using EdgeHost.Engine;
+using EdgeHost.Errors;
+using EdgeHost.Images;
+
+namespace EdgeHost.Api;
+
+/// <summary>List, inspect, history and removal of images.</summary>
+internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine)
+{
+    internal void Map(ApiRouter router)
+    {
+        router.Map("GET", "/images/json", ListAsync);
+        router.Map("GET", "/images/**/json", InspectAsync);
+        router.Map("DELETE", "/images/**", RemoveAsync);
+    }
+
+    private Task ListAsync(ApiExchange exchange)
+    {
+        var filters = new DockerFilters(exchange.Query["filters"], "reference", "dangling", "label", "before", "since", "until");
+        if (filters.Has("before") || filters.Has("since") || filters.Has("until") || filters.Has("label"))
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, "images are filtered by reference and dangling in this version");
+        }
+
+        var inUse = engine.List().GroupBy(c => c.ImageId, StringComparer.Ordinal).ToDictionary(g => g.Key, g => (long)g.Count(), StringComparer.Ordinal);
+        var result = new List<ImageListView>();
+        foreach (var image in images.List())
+        {
+            var names = image.References.Select(DockerReference.Short).ToList();
+            if (filters.Any("dangling", v => v is "true" or "1" == (names.Count == 0))
+                && filters.Any("reference", v => names.Exists(n => DockerReference.Fits(n, v)) || image.References.Any(n => DockerReference.Fits(n, v))))
+            {
+                result.Add(new ImageListView(
+                    image.Id.ToString(),
+                    string.Empty,
+                    names,
+                    image.RepositoryDigests.Select(DockerReference.Short).ToList(),
+                    image.Created.ToUnixTimeSeconds(),
+                    image.SizeBytes,
+                    -1,
+                    Labels(image),
+                    inUse.GetValueOrDefault(image.Id.ToString())));
+            }
+        }
+
+        return exchange.JsonAsync(200, result, DockerJson.Out.ListImageListView);
+    }
+
+    private Task InspectAsync(ApiExchange exchange)
+    {
+        var image = images.Find(exchange.Values[0]) ?? throw NoSuchImage(exchange.Values[0]);
+        return exchange.JsonAsync(200, View(image), DockerJson.Out.ImageView);
+    }
+
+    private async Task RemoveAsync(ApiExchange exchange)
+    {
+        var removed = await images.RemoveAsync(exchange.Values[0], exchange.Query.Flag("force"), exchange.Aborted);
+        var lines = new List<Dictionary<string, string>>();
+        lines.AddRange(removed.Untagged.Select(name => new Dictionary<string, string> { ["Untagged"] = DockerReference.Short(name) }));
+        lines.AddRange(removed.Deleted.Select(digest => new Dictionary<string, string> { ["Deleted"] = digest }));
+        await exchange.JsonAsync(200, lines, DockerJson.Out.ListDictionaryStringString);
+    }
+
+    private static EdgeHostException NoSuchImage(string name) => new(ErrorKind.NotFound, $"No such image: {name}");
+
+    private static Dictionary<string, string> Labels(Image image) => new();
+
+    private static ImageView View(Image image) => new()
+    {
+        Id = image.Id.ToString(),
+        RepoTags = image.References.Select(DockerReference.Short).ToList(),
+        RepoDigests = image.RepositoryDigests.Select(DockerReference.Short).ToList(),
+        Created = DockerTime.Format(image.Created),
+        Architecture = SystemEndpoints.Architecture,
+        Size = image.SizeBytes,
+    };
+}
+
+/// <summary>References as Docker's clients show them.</summary>
+internal static class DockerReference
+{
+    /// <summary>Without what Docker's clients leave out: <c>docker.io/library/busybox:latest</c> is <c>busybox:latest</c>.</summary>
+    internal static string Short(string reference)
+    {
+        const string hub = "docker.io/";
+        const string library = "library/";
+        var name = reference.StartsWith(hub, StringComparison.Ordinal) ? reference[hub.Length..] : reference;
+        return name.Length < reference.Length && name.StartsWith(library, StringComparison.Ordinal) ? name[library.Length..] : name;
+    }
+
+    /// <summary>Whether a name fits a pattern of docker's <c>reference</c> filter: <c>*</c> and <c>?</c> within a path part; without a tag any tag.</summary>
+    internal static bool Fits(string name, string pattern)
+    {
+        var colon = name.LastIndexOf(':');
+        var untagged = colon > name.LastIndexOf('/') ? name[..colon] : name;
+        return FitsGlob(name, pattern) || FitsGlob(untagged, pattern);
+    }
+
+    private static bool FitsGlob(ReadOnlySpan<char> text, ReadOnlySpan<char> pattern)
+    {
+        // A star is tried short first and taken back once at most per letter: linear in practice, quadratic at worst.
+        int at = 0, p = 0, star = -1, from = 0;
+        while (at < text.Length)
+        {
+            if (p < pattern.Length && (pattern[p] == text[at] || (pattern[p] == '?' && text[at] != '/')))
+            {
+                at++;
+                p++;
+            }
+            else if (p < pattern.Length && pattern[p] == '*')
+            {
+                star = p++;
+                from = at;
+            }
+            else if (star >= 0 && text[from] != '/')
+            {
+                p = star + 1;
+                at = ++from;
+            }
+            else
+            {
+                return false;
+            }
+        }
+
+        return pattern[p..].Trim('*').IsEmpty;
+    }
+}
+
+/// <summary>A line of the list.</summary>
+internal sealed record ImageListView(
+    string Id,
+    string ParentId,
+    List<string> RepoTags,
+    List<string> RepoDigests,
+    long Created,
+    long Size,
+    long SharedSize,
+    Dictionary<string, string> Labels,
+    long Containers);
+
+/// <summary>An image, whole.</summary>
+internal sealed record ImageView
+{
+    public required string Id { get; init; }
+
+    public required List<string> RepoTags { get; init; }
+
+    public required List<string> RepoDigests { get; init; }
+
+    public string Parent { get; init; } = string.Empty;
+
+    public string Comment { get; init; } = string.Empty;
+
+    public required string Created { get; init; }
+
+    public string DockerVersion { get; init; } = string.Empty;
+
+    public string Author { get; init; } = string.Empty;
+
+    public ImageConfigView Config { get; init; } = new();
+
+    public required string Architecture { get; init; }
+
+    public string Os { get; init; } = "linux";
+
+    public long Size { get; init; }
+
+    public long VirtualSize => Size;
+
+    public GraphDriverView GraphDriver { get; init; } = new("overlayfs", null);
+
+    public RootFsView RootFS { get; init; } = new();
+
+    public Dictionary<string, string> Metadata { get; init; } = [];
+}
+
+/// <summary>What containers of an image get unless they ask for something else.</summary>
+internal sealed record ImageConfigView
+{
+    public string User { get; init; } = string.Empty;
+
+    public List<string> Env { get; init; } = [];
+
+    public List<string>? Cmd { get; init; }
+
+    public List<string>? Entrypoint { get; init; }
+
+    public string WorkingDir { get; init; } = string.Empty;
+
+    public Dictionary<string, string> Labels { get; init; } = [];
+
+    public string? StopSignal { get; init; }
+}
+
+/// <summary>The layers, by the digests of their unpacked bytes.</summary>
+internal sealed record RootFsView
+{
+    public string Type { get; init; } = "layers";
+
+    public List<string> Layers { get; init; } = [];
+}
+
+/// <summary>A step that made an image.</summary>
+internal sealed record ImageHistoryView(string Id, long Created, string CreatedBy, List<string> Tags, long Size, string Comment);

@@ -1,0 +1,29 @@
+using EdgeHost.Errors;
+
+namespace EdgeHost.Api;
+
+/// <summary>Paths of Docker's API that clients ask for and that come with a later version: a clear word instead of "page not found".</summary>
+internal static class LaterEndpoints
+{
+    internal static void Map(ApiRouter router)
+    {
+        Later(router, "POST", "/containers/*/exec", "exec");
+        Later(router, "POST", "/exec/*/start", "exec");
+        Later(router, "POST", "/containers/*/pause", "pause");
+        Later(router, "POST", "/containers/*/unpause", "unpause");
+        Later(router, "POST", "/containers/*/update", "changing the limits of a container");
+        Later(router, "GET", "/containers/*/top", "top");
+        Later(router, "GET", "/containers/*/archive", "copying out of a container");
+        Later(router, "PUT", "/containers/*/archive", "copying into a container");
+        Later(router, "GET", "/containers/*/attach/ws", "attaching over a web socket");
+        Later(router, "POST", "/build", "building images");
+        Later(router, "POST", "/networks/create", "networks");
+        Later(router, "GET", "/networks/*", "networks");
+        Later(router, "POST", "/images/**/push", "pushing images");
+        Later(router, "POST", "/images/**/tag", "tagging images");
+        router.Map("GET", "/networks", static exchange => exchange.BytesAsync(200, "application/json", "[]"u8.ToArray()));
+    }
+
+    private static void Later(ApiRouter router, string method, string pattern, string what) => router.Map(method, pattern, _ =>
+        throw new EdgeHostException(ErrorKind.Unsupported, $"{what}: not in this version of EdgeHost"));
+}
