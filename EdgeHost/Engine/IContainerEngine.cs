@@ -13,7 +13,11 @@ public interface IContainerEngine
     /// <returns>The id.</returns>
     Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel);
 
-    /// <summary>Starts it; returns once its program runs, or throws with <see cref="ErrorKind.CannotExecute"/> and the like, everything undone. Running already is no error: false.</summary>
+    /// <summary>
+    /// Starts it; returns once its program runs, or throws with <see cref="ErrorKind.CannotExecute"/> and the like,
+    /// everything undone. Running already is no error: false. After a start that failed, readers of the next run end, and
+    /// a container with <see cref="ContainerSpec.AutoRemove"/> is removed: <c>docker run --rm</c> waits for both.
+    /// </summary>
     Task<bool> StartAsync(string container, CancellationToken cancel);
 
     /// <summary>Asks it to stop, and kills it when the grace (null: its own) is over. False when it did not run.</summary>

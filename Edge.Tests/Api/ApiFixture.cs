@@ -1,0 +1,87 @@
+using System.Diagnostics;
+using System.Net.Sockets;
+using EdgeHost.Api;
+using Microsoft.Extensions.Logging.Abstractions;
+using Xunit;
+
+namespace Edge.Tests.Api;
+
+/// <summary>The API on a socket of its own, over an engine in memory.</summary>
+public sealed class ApiFixture : IAsyncLifetime
+{
+    private readonly string _directory = Directory.CreateTempSubdirectory("edgehost-api-").FullName;
+    private ApiServer? _server;
+
+    internal MemoryImages Images { get; } = new();
+
+    internal MemoryEngine Engine { get; private set; } = null!;
+
+    internal string Socket => Path.Combine(_directory, "edgehost.sock");
+
+    internal HttpClient Http { get; private set; } = null!;
+
+    public async ValueTask InitializeAsync()
+    {
+        Engine = new MemoryEngine(Images);
+        _server = new ApiServer(new ApiOptions(Socket, null, _directory), Engine, Images, NullLoggerFactory.Instance);
+        await _server.StartAsync(TestContext.Current.CancellationToken);
+        Http = new HttpClient(new SocketsHttpHandler
+        {
+            ConnectCallback = async (_, cancel) => new NetworkStream(await ConnectAsync(cancel), true),
+        })
+        {
+            BaseAddress = new Uri("http://edgehost/v1.43/"),
+        };
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        Http.Dispose();
+        if (_server is not null)
+        {
+            using var now = new CancellationTokenSource();
+            await now.CancelAsync();
+            await _server.StopAsync(now.Token);
+            await _server.DisposeAsync();
+        }
+
+        Directory.Delete(_directory, true);
+    }
+
+    internal async Task<Socket> ConnectAsync(CancellationToken cancel)
+    {
+        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        await socket.ConnectAsync(new UnixDomainSocketEndPoint(Socket), cancel);
+        return socket;
+    }
+
+    /// <summary>Runs docker's own client against the API.</summary>
+    internal Task<CommandResult> DockerAsync(params string[] arguments) =>
+        CommandResult.RunAsync("docker", ["-H", $"unix://{Socket}", .. arguments]);
+}
+
+/// <summary>What a program printed and how it ended.</summary>
+internal sealed record CommandResult(int ExitCode, string Output, string Error)
+{
+    internal static async Task<CommandResult> RunAsync(string program, string[] arguments, Dictionary<string, string>? environment = null)
+    {
+        var start = new ProcessStartInfo(program, arguments)
+        {
+            RedirectStandardError = true,
+            RedirectStandardOutput = true,
+            RedirectStandardInput = true,
+        };
+        foreach (var (name, value) in environment ?? [])
+        {
+            start.Environment[name] = value;
+        }
+
+        using var process = Process.Start(start)!;
+        process.StandardInput.Close();
+        var cancel = TestContext.Current.CancellationToken;
+        var output = process.StandardOutput.ReadToEndAsync(cancel);
+        var error = process.StandardError.ReadToEndAsync(cancel);
+        await process.WaitForExitAsync(cancel);
+        return new CommandResult(process.ExitCode, await output, await error);
+    }
+}

@@ -1,0 +1,301 @@
+using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
+using System.Security.Cryptography;
+using System.Text;
+using System.Threading.Channels;
+using EdgeHost.Engine;
+using EdgeHost.Errors;
+
+namespace Edge.Tests.Api;
+
+/// <summary>
+/// An engine without a kernel, for tests of the API alone. Its programs are: <c>echo WORDS</c> (to standard output),
+/// <c>complain WORDS</c> (to standard error), <c>exit N</c>, <c>sleep</c> (until a signal), <c>missing</c> (cannot be executed).
+/// </summary>
+internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
+{
+    private readonly ConcurrentDictionary<string, Entry> _entries = new();
+    private readonly ConcurrentDictionary<Channel<EngineEvent>, bool> _watchers = new();
+
+    internal ContainerSpec? LastSpec { get; private set; }
+
+    internal int Readers;
+
+    internal TimeSpan? LastGrace { get; private set; }
+
+    public Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel)
+    {
+        LastSpec = spec;
+        var image = images.Find(spec.Image) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {spec.Image}");
+        var id = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32));
+        var name = spec.Name ?? "c" + id[..8];
+        if (_entries.Values.Any(e => e.Status.Name == name))
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"Conflict. The container name \"/{name}\" is already in use");
+        }
+
+        _entries[id] = new Entry(new ContainerStatus
+        {
+            Id = id,
+            Name = name,
+            Spec = spec,
+            ImageId = image.Id.ToString(),
+            State = ContainerState.Created,
+            Created = DateTimeOffset.UtcNow,
+            Arguments = [.. spec.Entrypoint ?? [], .. spec.Command ?? []],
+        });
+        Tell(id, "create");
+        return Task.FromResult(id);
+    }
+
+    public Task<bool> StartAsync(string container, CancellationToken cancel)
+    {
+        var entry = Find(container);
+        if (entry.Status.State == ContainerState.Running)
+        {
+            return Task.FromResult(false);
+        }
+
+        var arguments = entry.Status.Arguments;
+        if (arguments[0] == "missing")
+        {
+            entry.FailedStarts++;
+            entry.Wake();
+            if (entry.Status.Spec.AutoRemove)
+            {
+                Remove(entry);
+            }
+
+            throw new EdgeHostException(ErrorKind.CannotExecute, "missing: executable file not found in $PATH");
+        }
+
+        entry.Status = entry.Status with { State = ContainerState.Running, StartedAt = DateTimeOffset.UtcNow, Pid = 4711, ExitCode = null };
+        Tell(entry.Status.Id, "start");
+        switch (arguments[0])
+        {
+            case "echo":
+                entry.Write(false, string.Join(' ', arguments.Skip(1)) + "\n");
+                End(entry, 0);
+                break;
+            case "complain":
+                entry.Write(true, string.Join(' ', arguments.Skip(1)) + "\n");
+                End(entry, 1);
+                break;
+            case "exit":
+                End(entry, int.Parse(arguments[1]));
+                break;
+        }
+
+        return Task.FromResult(true);
+    }
+
+    public Task<bool> StopAsync(string container, TimeSpan? grace, CancellationToken cancel)
+    {
+        LastGrace = grace;
+        var entry = Find(container);
+        if (entry.Status.State != ContainerState.Running)
+        {
+            return Task.FromResult(false);
+        }
+
+        End(entry, 143);
+        return Task.FromResult(true);
+    }
+
+    public Task KillAsync(string container, int signal, CancellationToken cancel)
+    {
+        var entry = Find(container);
+        if (entry.Status.State != ContainerState.Running)
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"container {container} is not running");
+        }
+
+        End(entry, 128 + signal);
+        return Task.CompletedTask;
+    }
+
+    public async Task RestartAsync(string container, TimeSpan? grace, CancellationToken cancel)
+    {
+        await StopAsync(container, grace, cancel);
+        await StartAsync(container, cancel);
+    }
+
+    public Task RenameAsync(string container, string name, CancellationToken cancel)
+    {
+        var entry = Find(container);
+        entry.Status = entry.Status with { Name = name };
+        return Task.CompletedTask;
+    }
+
+    public Task RemoveAsync(string container, bool force, bool removeAnonymousVolumes, CancellationToken cancel)
+    {
+        var entry = Find(container);
+        if (entry.Status.State == ContainerState.Running)
+        {
+            if (!force)
+            {
+                throw new EdgeHostException(ErrorKind.Conflict, $"container {container} is running; stop it or use force");
+            }
+
+            End(entry, 137);
+        }
+
+        Remove(entry);
+        return Task.CompletedTask;
+    }
+
+    public async Task<int?> WaitAsync(string container, WaitCondition condition, CancellationToken cancel)
+    {
+        var entry = Find(container);
+        if (condition == WaitCondition.Removed)
+        {
+            return await entry.Removed.Task.WaitAsync(cancel);
+        }
+
+        return condition == WaitCondition.NotRunning && entry.Status.State != ContainerState.Running
+            ? entry.Status.ExitCode ?? 0
+            : await entry.Ended.Task.WaitAsync(cancel);
+    }
+
+    public IReadOnlyList<ContainerStatus> List() => _entries.Values.Select(e => e.Status).OrderByDescending(s => s.Created).ToList();
+
+    public ContainerStatus Inspect(string container) => Find(container).Status;
+
+    public ContainerStats ReadStats(string container) => new()
+    {
+        ReadAt = DateTimeOffset.UtcNow,
+        MemoryBytes = 10 << 20,
+        InactiveFileBytes = 2 << 20,
+        MemoryLimitBytes = 64 << 20,
+        OomKills = 0,
+        CpuNanoseconds = 5_000_000_000,
+        CpuUserNanoseconds = 3_000_000_000,
+        CpuSystemNanoseconds = 2_000_000_000,
+        NanoCpus = null,
+        CpuPeriods = 10,
+        CpuThrottledPeriods = 1,
+        CpuThrottledNanoseconds = 100,
+        Pids = 3,
+        PidsLimit = 20,
+    };
+
+    public async IAsyncEnumerable<LogRecord> ReadLogsAsync(string container, LogQuery query, [EnumeratorCancellation] CancellationToken cancel)
+    {
+        Interlocked.Increment(ref Readers);
+        try
+        {
+            var entry = Find(container);
+            var failures = entry.FailedStarts;
+            var sent = query.Tail is { } tail ? Math.Max(0, entry.Log.Count - tail) : 0;
+            while (true)
+            {
+                var changed = entry.Changed.Task;
+                while (sent < entry.Log.Count)
+                {
+                    var record = entry.Log[sent++];
+                    if (record.IsError ? query.StandardError : query.StandardOutput)
+                    {
+                        yield return record;
+                    }
+                }
+
+                if (!query.Follow || (entry.Status.State != ContainerState.Running && !(query.FromNextRun && entry.Status.State == ContainerState.Created && entry.FailedStarts == failures)))
+                {
+                    yield break;
+                }
+
+                await changed.WaitAsync(cancel);
+            }
+        }
+        finally
+        {
+            Interlocked.Decrement(ref Readers);
+        }
+    }
+
+    public async IAsyncEnumerable<EngineEvent> WatchAsync([EnumeratorCancellation] CancellationToken cancel)
+    {
+        var channel = Channel.CreateUnbounded<EngineEvent>();
+        _watchers[channel] = true;
+        try
+        {
+            await foreach (var happened in channel.Reader.ReadAllAsync(cancel))
+            {
+                yield return happened;
+            }
+        }
+        finally
+        {
+            _watchers.TryRemove(channel, out _);
+        }
+    }
+
+    internal void Write(string container, bool error, string text) => Find(container).Write(error, text);
+
+    private Entry Find(string name) => _entries.Values.FirstOrDefault(e => e.Status.Name == name || e.Status.Id.StartsWith(name, StringComparison.Ordinal))
+        ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such container: {name}");
+
+    private void End(Entry entry, int code)
+    {
+        entry.Status = entry.Status with { State = ContainerState.Exited, ExitCode = code, Pid = 0, FinishedAt = DateTimeOffset.UtcNow };
+        Tell(entry.Status.Id, "die", ("exitCode", code.ToString()));
+        var ended = entry.Ended;
+        entry.Ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        ended.SetResult(code);
+        entry.Wake();
+        if (entry.Status.Spec.AutoRemove)
+        {
+            Remove(entry);
+        }
+    }
+
+    private void Remove(Entry entry)
+    {
+        _entries.TryRemove(entry.Status.Id, out _);
+        entry.Removed.TrySetResult(entry.Status.ExitCode ?? 0);
+        Tell(entry.Status.Id, "destroy");
+    }
+
+    private void Tell(string id, string action, params (string Name, string Value)[] more)
+    {
+        var attributes = more.ToDictionary(m => m.Name, m => m.Value);
+        if (_entries.TryGetValue(id, out var entry))
+        {
+            attributes["name"] = entry.Status.Name;
+            attributes["image"] = entry.Status.Spec.Image;
+        }
+
+        foreach (var watcher in _watchers.Keys)
+        {
+            watcher.Writer.TryWrite(new EngineEvent(DateTimeOffset.UtcNow, "container", action, id, attributes));
+        }
+    }
+
+    private sealed class Entry(ContainerStatus status)
+    {
+        internal ContainerStatus Status { get; set; } = status;
+
+        internal int FailedStarts { get; set; }
+
+        internal List<LogRecord> Log { get; } = [];
+
+        internal TaskCompletionSource<int> Ended { get; set; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        internal TaskCompletionSource<int> Removed { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        internal TaskCompletionSource Changed { get; private set; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        internal void Write(bool error, string text)
+        {
+            Log.Add(new LogRecord(new DateTimeOffset(2026, 1, 2, 3, 4, 5, TimeSpan.Zero), error, Encoding.UTF8.GetBytes(text)));
+            Wake();
+        }
+
+        internal void Wake()
+        {
+            var changed = Changed;
+            Changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            changed.SetResult();
+        }
+    }
+}

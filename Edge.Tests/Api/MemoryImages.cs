@@ -1,0 +1,73 @@
+using System.Text;
+using EdgeHost.Errors;
+using EdgeHost.Images;
+using EdgeHost.Oci;
+
+namespace Edge.Tests.Api;
+
+/// <summary>An image store in memory, for tests of the API alone: it holds <c>busybox</c> and can pull <c>alpine</c>.</summary>
+internal sealed class MemoryImages : IImageStore
+{
+    private readonly List<Image> _images = [Make("docker.io/library/busybox:latest")];
+
+    internal long LoadedBytes { get; private set; }
+
+    public async Task<Image> PullAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel)
+    {
+        await Task.Yield();
+        reference = reference[(reference.LastIndexOf('/') + 1)..];
+        if (reference.StartsWith("broken", StringComparison.Ordinal))
+        {
+            progress?.Report(new PullProgress("downloading", "sha256:" + new string('a', 64), 1, 2));
+            throw new EdgeHostException(ErrorKind.Corrupt, "layer sha256:aaaa is not what its digest promised");
+        }
+
+        if (!reference.StartsWith("alpine", StringComparison.Ordinal))
+        {
+            throw new EdgeHostException(ErrorKind.NotFound, $"image {reference} is not in its registry");
+        }
+
+        progress?.Report(new PullProgress("downloading", "sha256:" + new string('a', 64), 50, 100));
+        var image = Make("docker.io/library/alpine:latest");
+        _images.Insert(0, image);
+        return image;
+    }
+
+    public async Task<IReadOnlyList<Image>> LoadAsync(Stream archive, CancellationToken cancel)
+    {
+        var buffer = new byte[64 * 1024];
+        for (int read; (read = await archive.ReadAsync(buffer, cancel)) > 0;)
+        {
+            LoadedBytes += read;
+        }
+
+        var image = Make("docker.io/library/loaded:latest");
+        _images.Insert(0, image);
+        return [image];
+    }
+
+    public Image? Find(string referenceOrId) => _images.Find(i =>
+        i.References.Any(r => r == referenceOrId || r == $"docker.io/library/{referenceOrId}" || r == $"docker.io/library/{referenceOrId}:latest")
+        || i.Id.ToString() == referenceOrId || i.Id.Hex.StartsWith(referenceOrId, StringComparison.Ordinal));
+
+    public IReadOnlyList<Image> List() => _images;
+
+    public Task<ImageRemoval> RemoveAsync(string referenceOrId, bool force, CancellationToken cancel)
+    {
+        var image = Find(referenceOrId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {referenceOrId}");
+        _images.Remove(image);
+        return Task.FromResult(new ImageRemoval(image.References, [image.Id.ToString()]));
+    }
+
+    public ContainerSnapshot Prepare(string imageId, string containerId) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing runs in memory");
+
+    public void Discard(string containerId)
+    {
+    }
+
+    private static Image Make(string reference)
+    {
+        var digest = Digest.OfSha256(Encoding.UTF8.GetBytes(reference));
+        return new Image(digest, digest, [reference], [], new ImageConfig(), 4_000_000, DateTimeOffset.UtcNow.AddDays(-3));
+    }
+}
