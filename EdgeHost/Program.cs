@@ -17,6 +17,6 @@ public static class Program
         ["oci", ..] => OciCommand.Run(args.AsSpan(1)),
         ["shepherd", ..] => ShepherdCommand.RunShepherd(args.AsSpan(1)),
         ["logger"] => ShepherdCommand.RunLogger(),
-        _ => CliRoot.Run(args),
+        _ => CliRoot.Run(args, Daemon.Run),
     };
 }

@@ -13,14 +13,15 @@ public static class CliRoot
 {
     /// <summary>Runs a command line.</summary>
     /// <param name="args">What follows the program's name.</param>
+    /// <param name="daemon">Runs the daemon, which this room cannot see.</param>
     /// <param name="output">Where results go; standard output when null.</param>
     /// <param name="error">Where complaints go; standard error when null.</param>
     /// <returns>The exit code, see <see cref="ExitCode"/>.</returns>
-    public static int Run(string[] args, TextWriter? output = null, TextWriter? error = null)
+    public static int Run(string[] args, Func<DaemonFlags, int> daemon, TextWriter? output = null, TextWriter? error = null)
     {
         try
         {
-            return RunParsed(args, output ?? Console.Out, error ?? Console.Error);
+            return RunParsed(args, daemon, output ?? Console.Out, error ?? Console.Error);
         }
         catch (EdgeHostException failure)
         {
@@ -41,9 +42,9 @@ public static class CliRoot
         void Complain(string what) => (error ?? Console.Error).WriteLine($"edgehost: {what}");
     }
 
-    private static int RunParsed(string[] args, TextWriter output, TextWriter error)
+    private static int RunParsed(string[] args, Func<DaemonFlags, int> daemon, TextWriter output, TextWriter error)
     {
-        var root = Create();
+        var root = Create(daemon);
         var parsed = root.Parse(args);
         if (parsed.Action is not HelpText and not PrintVersion)
         {
@@ -62,20 +63,21 @@ public static class CliRoot
         return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, Output = output, Error = error });
     }
 
-    private static IEnumerable<Command> Commands() =>
+    private static IEnumerable<Command> Commands(Func<DaemonFlags, int> daemon) =>
     [
         CheckCommand.Create(),
+        DaemonCommand.Create(daemon),
         VersionCommand.Create(),
     ];
 
-    private static RootCommand Create()
+    private static RootCommand Create(Func<DaemonFlags, int> daemon)
     {
         var root = new RootCommand("A container host for ARM Linux boards");
         root.Options.Clear();
         root.Directives.Clear();
         root.Add(new HelpOption("--help", "-h") { Description = "Print help", Action = new HelpText(), Recursive = true });
         root.Add(new Option<bool>("--version", "-v") { Description = "Print version information and quit", Action = new PrintVersion() });
-        foreach (var command in Commands())
+        foreach (var command in Commands(daemon))
         {
             root.Add(command);
         }
