@@ -59,7 +59,7 @@ internal sealed class MemoryImages : IImageStore
         return Task.FromResult(new ImageRemoval(image.References, [image.Id.ToString()]));
     }
 
-    public ContainerSnapshot Prepare(string imageId, string containerId) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing runs in memory");
+    public ContainerSnapshot Prepare(string imageId, string containerId, bool durable = true) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing runs in memory");
 
     public void Discard(string containerId)
     {

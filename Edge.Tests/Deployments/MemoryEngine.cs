@@ -267,7 +267,7 @@ internal sealed class MemoryImages : IImageStore
 
     public Task<ImageRemoval> RemoveAsync(string referenceOrId, bool force, CancellationToken cancel) => throw new NotSupportedException();
 
-    public ContainerSnapshot Prepare(string imageId, string containerId) => throw new NotSupportedException();
+    public ContainerSnapshot Prepare(string imageId, string containerId, bool durable = true) => throw new NotSupportedException();
 
     public void Discard(string containerId) => throw new NotSupportedException();
 }
