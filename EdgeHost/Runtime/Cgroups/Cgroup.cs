@@ -44,6 +44,10 @@ public abstract class Cgroup
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Conflict"/> or <see cref="ErrorKind.Infeasible"/>.</exception>
     public abstract void Create();
 
+    /// <summary>Makes the cgroup where it is missing and leaves what is in it: for a parent of others.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: controllers cannot be handed on.</exception>
+    public abstract void Ensure();
+
     /// <summary>Writes limits and reads each back.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: the kernel cannot hold one of them.</exception>
     public abstract void Apply(CgroupLimits limits);

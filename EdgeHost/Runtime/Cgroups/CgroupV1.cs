@@ -42,6 +42,12 @@ public sealed class CgroupV1 : Cgroup
             throw new EdgeHostException(ErrorKind.Conflict, $"cgroup {CgroupPath} holds processes of somebody else; choose another name or end them");
         }
 
+        Ensure();
+    }
+
+    /// <inheritdoc/>
+    public override void Ensure()
+    {
         foreach (var (controller, directory) in _directories)
         {
             if (controller == "cpuset")
@@ -176,8 +182,14 @@ public sealed class CgroupV1 : Cgroup
             throw new EdgeHostException(ErrorKind.Invalid, $"the limit of memory and swap, {both}, is below the memory limit, {memory}");
         }
 
-        WriteAndVerify(File_("memory", "memory.limit_in_bytes"), Text(memory), "memory limit", held => HoldsBytes(held, memory));
+        // Memory alone may never be above both together, not even between two writes.
         var memsw = File_("memory", "memory.memsw.limit_in_bytes");
+        if (TryReadNumber(memsw) is { } held && held < memory)
+        {
+            CgroupFile.Write(memsw, Text(both), "swap limit");
+        }
+
+        WriteAndVerify(File_("memory", "memory.limit_in_bytes"), Text(memory), "memory limit", limit => HoldsBytes(limit, memory));
         if (both == -1)
         {
             return;
@@ -185,7 +197,7 @@ public sealed class CgroupV1 : Cgroup
 
         if (File.Exists(memsw))
         {
-            WriteAndVerify(memsw, Text(both), "swap limit", held => HoldsBytes(held, both));
+            WriteAndVerify(memsw, Text(both), "swap limit", limit => HoldsBytes(limit, both));
         }
         else if (BoardHasSwap)
         {

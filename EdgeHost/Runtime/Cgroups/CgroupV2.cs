@@ -36,6 +36,12 @@ public sealed class CgroupV2 : Cgroup
             throw new EdgeHostException(ErrorKind.Conflict, $"cgroup {_directory} holds processes of somebody else; choose another name or end them");
         }
 
+        Ensure();
+    }
+
+    /// <inheritdoc/>
+    public override void Ensure()
+    {
         var parts = CgroupPath.Split('/', StringSplitOptions.RemoveEmptyEntries);
         var directory = _root;
         foreach (var part in parts)
@@ -54,7 +60,7 @@ public sealed class CgroupV2 : Cgroup
             // Swap is closed before memory is: no moment in which the limit leaks into it.
             ApplySwap(limits, memory);
             WriteAndVerify(File_("memory.max"), Text(memory), "memory limit", held => HoldsBytes(held, memory));
-            if (File.Exists(File_("memory.oom.group")))
+            if (limits.KillAsGroup && File.Exists(File_("memory.oom.group")))
             {
                 WriteAndVerify(File_("memory.oom.group"), "1", "killing the whole container for want of memory");
             }

@@ -15,6 +15,8 @@ internal sealed class Shepherd : IDisposable
     /// <summary>The version of the protocol.</summary>
     internal const int ProtocolVersion = 1;
 
+    private const int DrainMilliseconds = 1000;
+
     private readonly string _runDirectory;
     private readonly Fd _signals;
     private readonly DirectoryLock _lock;
@@ -54,6 +56,7 @@ internal sealed class Shepherd : IDisposable
                 _logger.Start();
             }
 
+            TellExits();
             if (_killAt is { } kill && Environment.TickCount64 >= kill)
             {
                 foreach (var container in _containers.Values.Where(container => container.Exit is null))
@@ -71,6 +74,11 @@ internal sealed class Shepherd : IDisposable
     private int NextTimeout()
     {
         var at = Math.Min(_logger.RestartAt ?? long.MaxValue, _killAt ?? long.MaxValue);
+        foreach (var container in _containers.Values)
+        {
+            at = Math.Min(at, container.TellAt ?? long.MaxValue);
+        }
+
         return at == long.MaxValue ? -1 : (int)Math.Clamp(at - Environment.TickCount64, 0, int.MaxValue);
     }
 
@@ -291,6 +299,14 @@ internal sealed class Shepherd : IDisposable
         DurableFile.WriteVolatile(FactsFile(container.Id, "pid"), Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{process.Pid} {container.StartTime}\n")));
         _logger.Add(container);
         _loop.Add(process.PidFd, () => OnExit(container));
+        foreach (var other in _clients.Where(other => other != client).ToArray())
+        {
+            // The daemon that asked may be gone, and its successor has listed before this moment.
+            var started = new ShepherdMessageWriter(_answer, ShepherdMessageKind.Started);
+            container.Status.Write(ref started);
+            Answer(other, started);
+        }
+
         if (_clients.Contains(client))
         {
             var launched = new ShepherdMessageWriter(_answer, ShepherdMessageKind.Launched);
@@ -314,11 +330,24 @@ internal sealed class Shepherd : IDisposable
         DurableFile.WriteVolatile(
             FactsFile(container.Id, "exit"),
             Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{container.Process.Pid} {container.StartTime} {exitCode} {container.Exit.At.ToUnixTimeMilliseconds()}\n")));
-        foreach (var client in _clients.ToArray())
+
+        // An end is told once its output is in the log, so that who hears of it finds all of it there; a disk that
+        // stalls the logger holds that up for a moment only.
+        container.TellAt = Environment.TickCount64 + (container.Drained ? 0 : DrainMilliseconds);
+        TellExits();
+    }
+
+    private void TellExits()
+    {
+        foreach (var container in _containers.Values.Where(container => container.TellAt is { } at && (container.Drained || Environment.TickCount64 >= at)).ToArray())
         {
-            var exited = new ShepherdMessageWriter(_answer, ShepherdMessageKind.Exited);
-            container.Status.Write(ref exited);
-            Answer(client, exited);
+            container.TellAt = null;
+            foreach (var client in _clients.ToArray())
+            {
+                var exited = new ShepherdMessageWriter(_answer, ShepherdMessageKind.Exited);
+                container.Status.Write(ref exited);
+                Answer(client, exited);
+            }
         }
     }
 
@@ -343,7 +372,7 @@ internal sealed class Shepherd : IDisposable
         {
             // The logger may still be writing what it left: the name is free at once, the pipes when they have ended.
             _containers.Remove(id);
-            if (container.Streams.Any(stream => stream is not null))
+            if (!container.Drained)
             {
                 _draining.Add(container);
             }
@@ -361,7 +390,7 @@ internal sealed class Shepherd : IDisposable
         {
             fd.Dispose();
             container.Streams[stream] = null;
-            if (_draining.Contains(container) && Array.TrueForAll(container.Streams, each => each is null))
+            if (_draining.Contains(container) && container.Drained)
             {
                 _draining.Remove(container);
                 container.Dispose();

@@ -18,13 +18,13 @@ public sealed class ShepherdClient : IDisposable
     private readonly Lock _sending = new();
     private readonly ConcurrentDictionary<int, Pending> _pending = new();
     private readonly TaskCompletionSource _disconnected = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly Action<ShepherdContainerStatus> _exited;
+    private readonly Action<ShepherdContainerStatus> _changed;
     private int _nextRequest;
 
-    private ShepherdClient(PacketSocket socket, Action<ShepherdContainerStatus> exited)
+    private ShepherdClient(PacketSocket socket, Action<ShepherdContainerStatus> changed)
     {
         _socket = socket;
-        _exited = exited;
+        _changed = changed;
     }
 
     /// <summary>The version of the protocol that the shepherd speaks.</summary>
@@ -38,10 +38,10 @@ public sealed class ShepherdClient : IDisposable
 
     /// <summary>Connects to the shepherd of a run directory, and starts one when there is none.</summary>
     /// <param name="runDirectory">The absolute run directory.</param>
-    /// <param name="exited">Told of each exit, in order, on the receiving thread: hand it on at once.</param>
+    /// <param name="changed">Told of each exit, and of a start that another daemon had asked for, in order, on the receiving thread: hand it on at once.</param>
     /// <param name="cancel">Gives up.</param>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Unavailable"/>: it does not come up, or speaks another protocol.</exception>
-    public static async Task<ShepherdClient> ConnectAsync(string runDirectory, Action<ShepherdContainerStatus> exited, CancellationToken cancel)
+    public static async Task<ShepherdClient> ConnectAsync(string runDirectory, Action<ShepherdContainerStatus> changed, CancellationToken cancel)
     {
         var path = runDirectory + "/shepherd.sock";
         var socket = PacketSocket.TryConnect(path);
@@ -65,7 +65,7 @@ public sealed class ShepherdClient : IDisposable
             }
         }
 
-        var client = new ShepherdClient(socket, exited);
+        var client = new ShepherdClient(socket, changed);
         client.Greet();
         new Thread(client.Receive, 256 << 10) { IsBackground = true, Name = "shepherd" }.Start();
         return client;
@@ -253,9 +253,9 @@ public sealed class ShepherdClient : IDisposable
 
     private void Handle(ShepherdMessageReader reader)
     {
-        if (reader.Kind == ShepherdMessageKind.Exited)
+        if (reader.Kind is ShepherdMessageKind.Exited or ShepherdMessageKind.Started)
         {
-            _exited(ShepherdContainerStatus.Read(ref reader));
+            _changed(ShepherdContainerStatus.Read(ref reader));
             return;
         }
 

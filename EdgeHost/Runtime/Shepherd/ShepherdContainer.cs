@@ -40,6 +40,12 @@ internal sealed class ShepherdContainer : IDisposable
 
     internal ContainerExit? Exit { get; set; }
 
+    /// <summary>When its exit is told at the latest, in ticks of <see cref="Environment.TickCount64"/>; null before it ends and once it was told.</summary>
+    internal long? TellAt { get; set; }
+
+    /// <summary>Whether the logger has all that it wrote.</summary>
+    internal bool Drained => Array.TrueForAll(Streams, stream => stream is null);
+
     internal ShepherdContainerStatus Status => new(Id, Process.Pid, StartTime, Exit);
 
     public void Dispose()

@@ -46,6 +46,9 @@ internal enum ShepherdMessageKind : ushort
     /// <summary>Client: request. End all containers, then yourself.</summary>
     Shutdown = 12,
 
+    /// <summary>Shepherd, unasked: container. Another daemon's launch has come to its end.</summary>
+    Started = 13,
+
     /// <summary>To the logger, with pipes: run, log directory, segment bytes, segments, and for each pipe its stream.</summary>
     AddStreams = 20,
 

@@ -1,0 +1,252 @@
+using System.Security.Cryptography;
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Runtime.Cgroups;
+
+namespace EdgeHost.Engine;
+
+/// <summary>Making, renaming and removing.</summary>
+public sealed partial class ContainerEngine
+{
+    private const long SmallestMemoryBytes = 512 << 10;
+    private const long SmallestNanoCpus = 10_000_000;
+    private static readonly TimeSpan FollowersPatience = TimeSpan.FromSeconds(30);
+
+    /// <inheritdoc/>
+    public Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel)
+    {
+        var image = _images.Find(spec.Image) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {spec.Image}");
+        CheckLimits(spec.Limits);
+        var id = RandomNumberGenerator.GetHexString(64, lowercase: true);
+        var anonymous = new List<string>();
+        spec = spec with { Mounts = [.. spec.Mounts.Select(mount => PrepareMount(mount, anonymous))] };
+        var record = new ContainerRecord
+        {
+            Id = id,
+            Name = spec.Name is { Length: > 0 } name ? ContainerNames.Check(name) : string.Empty,
+            Spec = spec,
+            ImageId = image.Id.ToString(),
+            Created = DateTimeOffset.UtcNow,
+            Arguments = RuntimeSpecBuilder.ArgumentsOf(spec, image.Config),
+            StopSignal = Signals.Parse(spec.StopSignal is { Length: > 0 } signal ? signal : image.Config.Config.StopSignal is { Length: > 0 } its ? its : "SIGTERM"),
+            AnonymousVolumes = anonymous,
+            BootId = SystemIdentity.BootId,
+        };
+
+        Container container;
+        lock (_naming)
+        {
+            if (record.Name.Length == 0)
+            {
+                do
+                {
+                    record = record with { Name = ContainerNames.Generate() };
+                }
+                while (_containers.Values.Any(other => other.Record.Name == record.Name && !other.Removed));
+            }
+
+            CheckNameIsFree(record.Name);
+            container = new Container(record);
+            _containers[id] = container;
+        }
+
+        try
+        {
+            _images.Prepare(record.ImageId, id, durable: ContainerFiles.IsDurable(record));
+            foreach (var volume in anonymous)
+            {
+                _volumes.Ensure(volume, anonymous: true);
+            }
+
+            foreach (var mount in spec.Mounts.Where(mount => mount.Kind == ContainerMountKind.Volume))
+            {
+                _volumes.Ensure(mount.Source, anonymous: false);
+            }
+
+            _files.SaveFacts(record);
+        }
+        catch
+        {
+            _containers.TryRemove(id, out _);
+            Erase(record, removeAnonymousVolumes: true);
+            throw;
+        }
+
+        Tell(record, "create");
+        return Task.FromResult(id);
+    }
+
+    /// <inheritdoc/>
+    public async Task RenameAsync(string container, string name, CancellationToken cancel)
+    {
+        var found = Find(container);
+        name = ContainerNames.Check(name);
+        using var turn = await found.TakeTurnAsync(cancel).ConfigureAwait(false);
+        var old = found.Record.Name;
+        lock (_naming)
+        {
+            CheckNameIsFree(name);
+            Change(found, record => record with { Name = name });
+        }
+
+        Tell(found.Record, "rename", ("oldName", "/" + old));
+    }
+
+    /// <inheritdoc/>
+    public async Task RemoveAsync(string container, bool force, bool removeAnonymousVolumes, CancellationToken cancel)
+    {
+        var found = Find(container);
+        if (found.IsRunning)
+        {
+            if (!force)
+            {
+                throw new EdgeHostException(
+                    ErrorKind.Conflict, $"cannot remove container \"{found.Record.Name}\": container is running: stop the container before removing or force remove");
+            }
+
+            await EndAsync(found, Signals.SIGKILL, TimeSpan.Zero, byHand: true, cancel).ConfigureAwait(false);
+        }
+
+        IDisposable turn;
+        try
+        {
+            turn = await found.TakeTurnAsync(cancel).ConfigureAwait(false);
+        }
+        catch (EdgeHostException e) when (e.Kind == ErrorKind.NotFound)
+        {
+            // It removed itself at its end: what was asked for is so.
+            return;
+        }
+
+        using (turn)
+        {
+            if (found.IsRunning)
+            {
+                throw new EdgeHostException(ErrorKind.Conflict, $"container \"{found.Record.Name}\" was started again meanwhile");
+            }
+
+            await RemoveAsync(found, removeAnonymousVolumes).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Removes a container whose turn is held and which does not run.</summary>
+    private async Task RemoveAsync(Container container, bool removeAnonymousVolumes)
+    {
+        CancelRestart(container);
+        await LetFollowersFinishAsync(container).ConfigureAwait(false);
+        var record = container.Record with { State = ContainerState.Removing };
+        container.Set(record);
+        try
+        {
+            Erase(record, removeAnonymousVolumes);
+        }
+        catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
+        {
+            Change(container, was => was with { State = ContainerState.Dead, Error = $"it could not be removed whole: {e.Message}" });
+            throw;
+        }
+
+        _containers.TryRemove(record.Id, out _);
+        container.Set(record, removed: true);
+        Tell(record, "destroy");
+    }
+
+    // Who follows its output gets all of it; one that does not read must not keep a container for ever.
+    private static async Task LetFollowersFinishAsync(Container container)
+    {
+        using var limit = new CancellationTokenSource(FollowersPatience);
+        try
+        {
+            await container.WaitUntilAsync(each => each.Followers == 0, limit.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            // It loses what it has not read, and is told by the end of its stream.
+        }
+    }
+
+    private void Erase(ContainerRecord record, bool removeAnonymousVolumes)
+    {
+        _images.Discard(record.Id);
+        if (removeAnonymousVolumes)
+        {
+            foreach (var volume in record.AnonymousVolumes)
+            {
+                _volumes.Remove(volume);
+            }
+        }
+
+        _files.Remove(record);
+    }
+
+    private void CheckNameIsFree(string name)
+    {
+        var holder = _containers.Values.FirstOrDefault(other => other.Record.Name == name && !other.Removed);
+        if (holder is not null)
+        {
+            throw new EdgeHostException(
+                ErrorKind.Conflict,
+                $"Conflict. The container name \"/{name}\" is already in use by container \"{holder.Record.Id}\". You have to remove (or rename) that container to be able to reuse that name.");
+        }
+    }
+
+    private static ContainerMount PrepareMount(ContainerMount mount, List<string> anonymous)
+    {
+        if (mount.Target.Length == 0 || mount.Target[0] != '/' || mount.Target.TrimEnd('/').Length == 0)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"mount target \"{mount.Target}\" must be an absolute path inside the container, and not /");
+        }
+
+        switch (mount.Kind)
+        {
+            case ContainerMountKind.Bind when !Path.Exists(mount.Source):
+                throw new EdgeHostException(ErrorKind.Invalid, $"bind source path does not exist: {mount.Source}");
+            case ContainerMountKind.Volume when mount.Source.Length == 0:
+                var name = RandomNumberGenerator.GetHexString(64, lowercase: true);
+                anonymous.Add(name);
+                return mount with { Source = name };
+            default:
+                return mount;
+        }
+    }
+
+    private static void CheckLimits(ResourceLimits limits)
+    {
+        var memory = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (limits.MemoryBytes is { } bytes)
+        {
+            if (bytes < SmallestMemoryBytes)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"memory limit {bytes} bytes: at least {SmallestMemoryBytes} are needed to start a program");
+            }
+
+            if (bytes > memory)
+            {
+                throw new EdgeHostException(ErrorKind.Infeasible, $"memory limit {bytes} bytes: this board has {memory}");
+            }
+        }
+
+        if (limits.NanoCpus is { } cpus)
+        {
+            if (cpus < SmallestNanoCpus)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"CPU limit {cpus / 1e9:0.###}: at least 0.01 is needed");
+            }
+
+            if (cpus > Environment.ProcessorCount * 1_000_000_000L)
+            {
+                throw new EdgeHostException(ErrorKind.Infeasible, $"CPU limit {cpus / 1e9:0.###}: Range of CPUs is from 0.01 to {Environment.ProcessorCount}.00, as there are only {Environment.ProcessorCount} CPUs available");
+            }
+        }
+
+        if (limits.Pids is < 1)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"process limit {limits.Pids}: at least 1 is needed");
+        }
+
+        if (limits.CpusetCpus is { } list && !Cgroup.ExpandList(list).IsSubsetOf(Enumerable.Range(0, Environment.ProcessorCount)))
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, $"CPUs {list}: this board has 0-{Environment.ProcessorCount - 1}");
+        }
+    }
+}

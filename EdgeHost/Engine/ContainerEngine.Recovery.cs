@@ -1,0 +1,253 @@
+using System.Threading.Channels;
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Runtime.Cgroups;
+using EdgeHost.Runtime.Shepherd;
+using Microsoft.Extensions.Logging;
+
+namespace EdgeHost.Engine;
+
+/// <summary>Coming up: what is on disk and in the kernel is brought together, and the shepherd is listened to.</summary>
+public sealed partial class ContainerEngine
+{
+    private readonly Channel<ShepherdContainerStatus> _reports = Channel.CreateUnbounded<ShepherdContainerStatus>(new UnboundedChannelOptions { SingleReader = true });
+
+    /// <summary>Finds all containers again, connects to the shepherd (starting one if there is none), and starts what must run.</summary>
+    /// <exception cref="EdgeHostException">The shepherd does not come up.</exception>
+    public async Task StartAsync(CancellationToken cancel)
+    {
+        LimitParent();
+        foreach (var record in _files.LoadAll())
+        {
+            _containers[record.Id] = new Container(record);
+        }
+
+        await ConnectAsync(cancel).ConfigureAwait(false);
+        _ = ReadReportsAsync();
+    }
+
+    /// <summary>Asks the shepherd to end all containers and itself. Their policies do not start them again until the next daemon does.</summary>
+    public async Task ShutdownAsync(CancellationToken cancel)
+    {
+        await _ending.CancelAsync().ConfigureAwait(false);
+        var shepherd = Shepherd;
+        await shepherd.ShutdownAsync().WaitAsync(cancel).ConfigureAwait(false);
+        await shepherd.Disconnected.WaitAsync(cancel).ConfigureAwait(false);
+        foreach (var container in _containers.Values.Where(container => container.IsRunning))
+        {
+            await DeleteCgroupAsync(CgroupOf(container.Record.Id)).ConfigureAwait(false);
+        }
+
+        Cgroup.At(_cgroups, _options.CgroupRoot).TryDelete();
+    }
+
+    private void LimitParent()
+    {
+        var parent = Cgroup.At(_cgroups, _options.CgroupRoot);
+        parent.Ensure();
+        var memory = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        var threads = long.Parse(File.ReadAllText("/proc/sys/kernel/threads-max"), System.Globalization.CultureInfo.InvariantCulture);
+        var pids = long.Parse(File.ReadAllText("/proc/sys/kernel/pid_max"), System.Globalization.CultureInfo.InvariantCulture);
+        var limit = Math.Min(threads, pids);
+        Try(new CgroupLimits { MemoryBytes = memory - Math.Min(_options.ReserveMemoryBytes, memory / 2), KillAsGroup = false });
+        Try(new CgroupLimits { Pids = limit - Math.Min(_options.ReservePids, limit / 2) });
+
+        void Try(CgroupLimits limits)
+        {
+            try
+            {
+                parent.Apply(limits);
+            }
+            catch (EdgeHostException e)
+            {
+                // A board without the controller still runs what needs none; a workload with such a limit is refused.
+                LogNoReserve(_log, _options.CgroupRoot, e.Message);
+            }
+        }
+    }
+
+    private async Task ConnectAsync(CancellationToken cancel)
+    {
+        var shepherd = await ShepherdClient.ConnectAsync(_options.RunDirectory, status => _reports.Writer.TryWrite(status), cancel).ConfigureAwait(false);
+        _shepherd = shepherd;
+        _ = WatchShepherdAsync(shepherd);
+        var held = (await shepherd.ListAsync().WaitAsync(cancel).ConfigureAwait(false)).ToDictionary(status => status.Id, StringComparer.Ordinal);
+        var found = 0;
+        foreach (var status in held.Values)
+        {
+            found += await AdoptAsync(status).ConfigureAwait(false) ? 1 : 0;
+        }
+
+        foreach (var container in _containers.Values)
+        {
+            if (!held.ContainsKey(container.Record.Id))
+            {
+                await FindUnheldAsync(container).ConfigureAwait(false);
+            }
+        }
+
+        LogFound(_log, _containers.Count, found, shepherd.Pid);
+    }
+
+    /// <summary>Takes over what the shepherd holds.</summary>
+    /// <returns>Whether it runs.</returns>
+    private async Task<bool> AdoptAsync(ShepherdContainerStatus status)
+    {
+        if (!_containers.TryGetValue(status.Id, out var container))
+        {
+            // Nobody knows what it is any more: it was being removed, or its files are gone.
+            LogUnknown(_log, status.Id, status.Pid);
+            if (status.Exit is null)
+            {
+                await Shepherd.SignalAsync(status.Id, Signals.SIGKILL).ConfigureAwait(false);
+            }
+            else
+            {
+                await DeleteCgroupAsync(CgroupOf(status.Id)).ConfigureAwait(false);
+                await Shepherd.AcknowledgeAsync(status.Id, status.Pid).ConfigureAwait(false);
+            }
+
+            return false;
+        }
+
+        if (container.Record.Pid != status.Pid || !container.IsRunning)
+        {
+            // The daemon that started it ended before it could write that down.
+            if (container.Record.State is ContainerState.Exited && container.Record.FinishedAt is not null && status.Exit is not null)
+            {
+                await Shepherd.AcknowledgeAsync(status.Id, status.Pid).ConfigureAwait(false);
+                return false;
+            }
+
+            Change(
+                container,
+                record => record with { State = ContainerState.Running, Pid = status.Pid, StartTime = status.StartTime, StartedAt = DateTimeOffset.UtcNow, ExitCode = null, FinishedAt = null, OomKilled = false, Error = string.Empty },
+                began: true);
+        }
+
+        if (status.Exit is not null)
+        {
+            _reports.Writer.TryWrite(status);
+            return false;
+        }
+
+        return true;
+    }
+
+    /// <summary>A container that the shepherd does not hold: how it ended may be known, what is left of it is cleared away.</summary>
+    private async Task FindUnheldAsync(Container container)
+    {
+        var record = container.Record;
+        var newBoot = record.BootId != SystemIdentity.BootId;
+        var wasRunning = record.State is ContainerState.Running or ContainerState.Restarting;
+        using var turn = await container.TakeTurnAsync(CancellationToken.None).ConfigureAwait(false);
+        if (record.State == ContainerState.Running)
+        {
+            var exit = newBoot ? null : _files.ReadExit(record);
+            LogLost(_log, record.Name, exit is null ? "how it ended nobody saw" : $"it ended with {exit.Value.ExitCode}");
+            await EndRunAsync(container, exit?.ExitCode, exit?.At ?? DateTimeOffset.UtcNow).ConfigureAwait(false);
+        }
+        else if (CgroupOf(record.Id).Exists)
+        {
+            await DeleteCgroupAsync(CgroupOf(record.Id)).ConfigureAwait(false);
+        }
+
+        if (record.Spec.AutoRemove && wasRunning)
+        {
+            await RemoveAsync(container, removeAnonymousVolumes: true).ConfigureAwait(false);
+            return;
+        }
+
+        if (RestartDecision.AtStart(container.Record, wasRunning, newBoot))
+        {
+            Change(container, was => was with { State = ContainerState.Restarting });
+            container.RestartDelay = TimeSpan.Zero;
+            ScheduleRestart(container);
+            container.RestartDelay = RestartBackOff.First;
+        }
+        else if (container.Record.State == ContainerState.Restarting)
+        {
+            Change(container, was => was with { State = ContainerState.Exited });
+        }
+    }
+
+    private async Task ReadReportsAsync()
+    {
+        await foreach (var status in _reports.Reader.ReadAllAsync().ConfigureAwait(false))
+        {
+            // Each in its own time: one that is slow to clear away holds up no other.
+            _ = HandleAsync(status);
+        }
+    }
+
+    private async Task HandleAsync(ShepherdContainerStatus status)
+    {
+        try
+        {
+            if (status.Exit is null || !_containers.TryGetValue(status.Id, out var container))
+            {
+                await AdoptAsync(status).ConfigureAwait(false);
+            }
+            else
+            {
+                await TakeExitAsync(container, status).ConfigureAwait(false);
+            }
+        }
+        catch (EdgeHostException e) when (e.Kind is ErrorKind.NotFound or ErrorKind.Unavailable)
+        {
+            LogReportLater(_log, status.Id, e.Message);
+        }
+        catch (Exception e)
+        {
+            LogDefect(_log, e, status.Id);
+        }
+    }
+
+    private async Task WatchShepherdAsync(ShepherdClient shepherd)
+    {
+        await shepherd.Disconnected.ConfigureAwait(false);
+        while (!_ending.IsCancellationRequested)
+        {
+            LogShepherdGone(_log, shepherd.Pid);
+            try
+            {
+                await ConnectAsync(_ending.Token).ConfigureAwait(false);
+                return;
+            }
+            catch (OperationCanceledException)
+            {
+                return;
+            }
+            catch (EdgeHostException e)
+            {
+                LogShepherdNotBack(_log, e.Message);
+            }
+
+            await Task.Delay(TimeSpan.FromSeconds(1)).ConfigureAwait(false);
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "all containers together are not limited in {Root}: {Why}")]
+    private static partial void LogNoReserve(ILogger log, string root, string why);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "{Count} containers, {Running} of them running; the shepherd is process {Pid}")]
+    private static partial void LogFound(ILogger log, int count, int running, int pid);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Id} (process {Pid}) is in no file: it is ended")]
+    private static partial void LogUnknown(ILogger log, string id, int pid);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name} runs no more: {How}")]
+    private static partial void LogLost(ILogger log, string name, string how);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "the report on container {Id} is left for later: {Why}")]
+    private static partial void LogReportLater(ILogger log, string id, string why);
+
+    [LoggerMessage(Level = LogLevel.Critical, Message = "internal error while taking down what happened to container {Id}")]
+    private static partial void LogDefect(ILogger log, Exception defect, string id);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "the shepherd (process {Pid}) is gone; another one is started")]
+    private static partial void LogShepherdGone(ILogger log, int pid);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "no shepherd: {Why}")]
+    private static partial void LogShepherdNotBack(ILogger log, string why);
+}

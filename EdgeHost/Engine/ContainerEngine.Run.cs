@@ -1,0 +1,385 @@
+using System.Globalization;
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Oci;
+using EdgeHost.Runtime.Cgroups;
+using EdgeHost.Runtime.Launch;
+using EdgeHost.Runtime.Shepherd;
+using Microsoft.Extensions.Logging;
+
+namespace EdgeHost.Engine;
+
+/// <summary>Starting, stopping, and what happens at an end.</summary>
+public sealed partial class ContainerEngine
+{
+    private static readonly TimeSpan DefaultGrace = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan KillPatience = TimeSpan.FromSeconds(10);
+
+    /// <inheritdoc/>
+    public async Task<bool> StartAsync(string container, CancellationToken cancel)
+    {
+        var found = Find(container);
+        using var turn = await found.TakeTurnAsync(cancel).ConfigureAwait(false);
+        if (found.IsRunning)
+        {
+            return false;
+        }
+
+        CancelRestart(found);
+        found.RestartDelay = RestartBackOff.First;
+        await LaunchAsync(found, record => record with { StoppedByHand = false, RestartCount = 0 }).ConfigureAwait(false);
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public async Task<bool> StopAsync(string container, TimeSpan? grace, CancellationToken cancel)
+    {
+        var found = Find(container);
+        var record = found.Record;
+        if (!found.IsRunning)
+        {
+            // A stop also ends the waiting for the next start.
+            using var turn = await found.TakeTurnAsync(cancel).ConfigureAwait(false);
+            if (!found.IsRunning)
+            {
+                CancelRestart(found);
+                if (found.Record.State == ContainerState.Restarting || (found.Record.Spec.Restart.Kind != RestartKind.No && !found.Record.StoppedByHand && found.Record.State == ContainerState.Exited))
+                {
+                    Change(found, was => was with { State = ContainerState.Exited, StoppedByHand = true });
+                }
+
+                return false;
+            }
+        }
+
+        await EndAsync(found, record.StopSignal, grace ?? record.Spec.StopGrace ?? DefaultGrace, byHand: true, cancel).ConfigureAwait(false);
+        Tell(found.Record, "stop");
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public async Task KillAsync(string container, int signal, CancellationToken cancel)
+    {
+        var found = Find(container);
+        if (!found.IsRunning)
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"cannot kill container: {container}: container {found.Record.Id} is not running");
+        }
+
+        // A kill by hand is a stop by hand, as with Docker: its policy does not start it again.
+        if (signal == Signals.SIGKILL || signal == found.Record.StopSignal)
+        {
+            Change(found, record => record with { StoppedByHand = true });
+        }
+
+        await Shepherd.SignalAsync(found.Record.Id, signal).WaitAsync(cancel).ConfigureAwait(false);
+        Tell(found.Record, "kill", ("signal", signal.ToString(CultureInfo.InvariantCulture)));
+    }
+
+    /// <inheritdoc/>
+    public async Task RestartAsync(string container, TimeSpan? grace, CancellationToken cancel)
+    {
+        await StopAsync(container, grace, cancel).ConfigureAwait(false);
+        await StartAsync(container, cancel).ConfigureAwait(false);
+        Tell(Find(container).Record, "restart");
+    }
+
+    /// <inheritdoc/>
+    public async Task<int?> WaitAsync(string container, WaitCondition condition, CancellationToken cancel)
+    {
+        var found = Find(container);
+        var ends = found.Ends;
+        switch (condition)
+        {
+            case WaitCondition.NextExit:
+                await found.WaitUntilAsync(each => each.Ends > ends || each.Removed, cancel).ConfigureAwait(false);
+                break;
+            case WaitCondition.Removed:
+                await found.WaitUntilAsync(each => each.Removed, cancel).ConfigureAwait(false);
+                break;
+            default:
+                await found.WaitUntilAsync(each => each.Record.State is not (ContainerState.Running or ContainerState.Restarting) || each.Removed, cancel).ConfigureAwait(false);
+                break;
+        }
+
+        return found.Record.ExitCode ?? (found.Record.State == ContainerState.Created ? 0 : null);
+    }
+
+    /// <summary>Starts the program of a container whose turn is held. Everything is undone when that fails.</summary>
+    private async Task LaunchAsync(Container container, Func<ContainerRecord, ContainerRecord> change)
+    {
+        var record = container.Record;
+        Cgroup? cgroup = null;
+        try
+        {
+            var image = _images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
+            var snapshot = _images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
+            var user = ContainerUser.Find(
+                record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
+            var directory = _files.RunDirectory(record.Id);
+            var root = directory + "/rootfs";
+            Directory.CreateDirectory(root);
+            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, [.. NetworkFiles.Write(record, directory), .. record.Spec.Mounts.Select(MountOf)]);
+            cgroup = CgroupOf(record.Id);
+            cgroup.Create();
+            cgroup.Apply(RuntimeSpecBuilder.LimitsOf(record.Spec.Limits));
+            if (cgroup.Remark is { } remark)
+            {
+                LogRemark(_log, record.Name, remark);
+            }
+
+            var plan = LaunchPlanCompiler.Compile(spec, new LaunchTarget
+            {
+                Bundle = directory,
+                Overlay = new OverlayRoot(root, snapshot.LowerDirectories, snapshot.UpperDirectory, snapshot.WorkDirectory),
+                CgroupMounts = _cgroups,
+                Cgroup = cgroup,
+            });
+            var (pid, startTime) = await Shepherd.LaunchAsync(
+                record.Id,
+                plan,
+                cgroup.BirthDirectory,
+                new LogPolicy(_files.LogDirectory(record.Id), _options.LogSegmentBytes, _options.LogSegments),
+                record.StopSignal,
+                record.Spec.StopGrace ?? DefaultGrace).ConfigureAwait(false);
+            Change(
+                container,
+                was => change(was) with
+                {
+                    State = ContainerState.Running,
+                    Pid = pid,
+                    StartTime = startTime,
+                    StartedAt = DateTimeOffset.UtcNow,
+                    FinishedAt = null,
+                    ExitCode = null,
+                    OomKilled = false,
+                    Error = string.Empty,
+                },
+                began: true);
+            Tell(container.Record, "start");
+        }
+        catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
+        {
+            if (cgroup is not null)
+            {
+                await DeleteCgroupAsync(cgroup).ConfigureAwait(false);
+            }
+
+            var exitCode = e is EdgeHostException { Kind: ErrorKind.CannotExecute }
+                ? e.Message.Contains("not found", StringComparison.Ordinal) ? 127 : 126
+                : 128;
+            Change(
+                container,
+                was => change(was) with { State = was.State is ContainerState.Created ? ContainerState.Created : ContainerState.Exited, ExitCode = exitCode, Error = e.Message, Pid = 0 },
+                ended: true);
+            if (record.Spec.AutoRemove)
+            {
+                await RemoveAsync(container, removeAnonymousVolumes: true).ConfigureAwait(false);
+            }
+
+            if (e is EdgeHostException)
+            {
+                throw;
+            }
+
+            throw new EdgeHostException(ErrorKind.Internal, $"start of container {record.Name}: {e.Message}", e);
+        }
+    }
+
+    private RuntimeMount MountOf(ContainerMount mount)
+    {
+        switch (mount.Kind)
+        {
+            case ContainerMountKind.Tmpfs:
+                string[] given = mount.Options?.Split(',', StringSplitOptions.RemoveEmptyEntries) ?? [];
+                return new RuntimeMount
+                {
+                    Destination = mount.Target,
+                    Type = "tmpfs",
+                    Source = "tmpfs",
+                    Options = ["nosuid", "nodev", "noexec", .. mount.ReadOnly ? ["ro"] : Array.Empty<string>(), .. given],
+                };
+            default:
+                var source = mount.Kind == ContainerMountKind.Volume ? _volumes.Ensure(mount.Source, anonymous: false) : mount.Source;
+                if (!Path.Exists(source))
+                {
+                    throw new EdgeHostException(ErrorKind.Invalid, $"bind source path does not exist: {source}");
+                }
+
+                return new RuntimeMount { Destination = mount.Target, Type = "bind", Source = source, Options = ["rbind", mount.ReadOnly ? "rro" : "rw"] };
+        }
+    }
+
+    /// <summary>Asks a container to end, kills it after a while, and returns once its end was taken down.</summary>
+    private async Task EndAsync(Container container, int signal, TimeSpan grace, bool byHand, CancellationToken cancel)
+    {
+        var ends = container.Ends;
+        if (byHand)
+        {
+            Change(container, record => record with { StoppedByHand = true });
+        }
+
+        try
+        {
+            await Shepherd.SignalAsync(container.Record.Id, signal).ConfigureAwait(false);
+        }
+        catch (EdgeHostException e) when (e.Kind == ErrorKind.Conflict)
+        {
+            // It has ended by itself; its end is on the way.
+        }
+
+        if (signal != Signals.SIGKILL && !await EndedWithinAsync(grace).ConfigureAwait(false))
+        {
+            try
+            {
+                await Shepherd.SignalAsync(container.Record.Id, Signals.SIGKILL).ConfigureAwait(false);
+            }
+            catch (EdgeHostException e) when (e.Kind == ErrorKind.Conflict)
+            {
+                // As above.
+            }
+        }
+
+        if (!await EndedWithinAsync(KillPatience).ConfigureAwait(false))
+        {
+            throw new EdgeHostException(ErrorKind.Internal, $"container {container.Record.Name} (pid {container.Record.Pid}) did not end {KillPatience.TotalSeconds:0} s after it was killed; a device or file system may hang");
+        }
+
+        async Task<bool> EndedWithinAsync(TimeSpan time)
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+            limit.CancelAfter(time);
+            try
+            {
+                await container.WaitUntilAsync(each => each.Ends > ends || each.Removed, limit.Token).ConfigureAwait(false);
+                return true;
+            }
+            catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+            {
+                return false;
+            }
+        }
+    }
+
+    /// <summary>Takes an end down: what the kernel counted, the record, then the shepherd may forget it; then what its policy says.</summary>
+    private async Task TakeExitAsync(Container container, ShepherdContainerStatus status)
+    {
+        using var turn = await container.TakeTurnAsync(CancellationToken.None).ConfigureAwait(false);
+        var exit = status.Exit!;
+        if (container.Record.Pid != status.Pid || !container.IsRunning)
+        {
+            // Taken down before, by a daemon that could not say so any more.
+            await Shepherd.AcknowledgeAsync(status.Id, status.Pid).ConfigureAwait(false);
+            return;
+        }
+
+        await EndRunAsync(container, exit.ExitCode, exit.At).ConfigureAwait(false);
+        await Shepherd.AcknowledgeAsync(status.Id, status.Pid).ConfigureAwait(false);
+        await AfterEndAsync(container).ConfigureAwait(false);
+    }
+
+    /// <summary>Writes the end of a run down and clears the cgroup away; the turn is held.</summary>
+    private async Task EndRunAsync(Container container, int? exitCode, DateTimeOffset at)
+    {
+        var cgroup = CgroupOf(container.Record.Id);
+        var oom = cgroup.ReadOomKills() > 0;
+        await DeleteCgroupAsync(cgroup).ConfigureAwait(false);
+        var ran = at - (container.Record.StartedAt ?? at);
+        container.RestartDelay = RestartBackOff.After(ran, container.RestartDelay);
+        var again = RestartDecision.AfterExit(container.Record with { ExitCode = exitCode }) && !container.Record.Spec.AutoRemove;
+        Change(
+            container,
+            record => record with { State = again ? ContainerState.Restarting : ContainerState.Exited, Pid = 0, ExitCode = exitCode, FinishedAt = at, OomKilled = oom },
+            ended: true);
+        if (oom)
+        {
+            Tell(container.Record, "oom");
+        }
+
+        Tell(container.Record, "die", ("exitCode", exitCode?.ToString(CultureInfo.InvariantCulture) ?? "unknown"));
+    }
+
+    private async Task AfterEndAsync(Container container)
+    {
+        if (container.Record.Spec.AutoRemove)
+        {
+            try
+            {
+                await RemoveAsync(container, removeAnonymousVolumes: true).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
+            {
+                LogNotRemoved(_log, container.Record.Name, e.Message);
+            }
+        }
+        else if (container.Record.State == ContainerState.Restarting)
+        {
+            ScheduleRestart(container);
+        }
+    }
+
+    private void ScheduleRestart(Container container)
+    {
+        var delay = container.RestartDelay;
+        container.RestartDelay = RestartBackOff.Next(delay);
+        var pending = CancellationTokenSource.CreateLinkedTokenSource(_ending.Token);
+        container.PendingRestart = pending;
+        _ = RestartLaterAsync(container, delay, pending.Token);
+    }
+
+    private async Task RestartLaterAsync(Container container, TimeSpan delay, CancellationToken cancel)
+    {
+        try
+        {
+            await Task.Delay(delay, cancel).ConfigureAwait(false);
+            using var turn = await container.TakeTurnAsync(cancel).ConfigureAwait(false);
+            if (cancel.IsCancellationRequested || container.Record.State != ContainerState.Restarting)
+            {
+                return;
+            }
+
+            try
+            {
+                await LaunchAsync(container, record => record with { RestartCount = record.RestartCount + 1 }).ConfigureAwait(false);
+            }
+            catch (EdgeHostException e)
+            {
+                LogNotRestarted(_log, container.Record.Name, e.Message);
+                if (RestartDecision.AfterExit(container.Record))
+                {
+                    Change(container, record => record with { State = ContainerState.Restarting });
+                    ScheduleRestart(container);
+                }
+            }
+        }
+        catch (Exception e) when (e is OperationCanceledException or EdgeHostException { Kind: ErrorKind.NotFound })
+        {
+            // Stopped, started or removed by hand meanwhile.
+        }
+    }
+
+    private static void CancelRestart(Container container)
+    {
+        container.PendingRestart?.Cancel();
+        container.PendingRestart = null;
+    }
+
+    private static async Task DeleteCgroupAsync(Cgroup cgroup)
+    {
+        // The kernel lets go of the last process a moment after it was reaped.
+        for (var pause = 1; !cgroup.TryDelete(); pause = Math.Min(pause * 2, 100))
+        {
+            cgroup.Kill();
+            await Task.Delay(pause).ConfigureAwait(false);
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name}: {Remark}")]
+    private static partial void LogRemark(ILogger log, string name, string remark);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name} was not started again: {Why}")]
+    private static partial void LogNotRestarted(ILogger log, string name, string why);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "container {Name} was not removed at its end: {Why}")]
+    private static partial void LogNotRemoved(ILogger log, string name, string why);
+}

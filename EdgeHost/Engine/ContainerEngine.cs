@@ -1,0 +1,151 @@
+using System.Collections.Concurrent;
+using EdgeHost.Errors;
+using EdgeHost.Images;
+using EdgeHost.Runtime.Cgroups;
+using EdgeHost.Runtime.Shepherd;
+using EdgeHost.State;
+using Microsoft.Extensions.Logging;
+
+namespace EdgeHost.Engine;
+
+/// <summary>
+/// Containers as Docker knows them, over the shepherd that holds them. It may end at any time: what runs goes on, and
+/// the next one finds everything again in the shepherd, the cgroups and the files.
+/// </summary>
+public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
+{
+    private readonly EngineOptions _options;
+    private readonly IImageStore _images;
+    private readonly ContainerFiles _files;
+    private readonly VolumeStore _volumes;
+    private readonly EventHub _events = new();
+    private readonly ILogger _log;
+    private readonly CgroupMounts _cgroups;
+    private readonly ConcurrentDictionary<string, Container> _containers = new(StringComparer.Ordinal);
+    private readonly Lock _naming = new();
+    private readonly CancellationTokenSource _ending = new();
+    private ShepherdClient? _shepherd;
+
+    /// <summary>Makes an engine; <see cref="StartAsync(CancellationToken)"/> brings it up.</summary>
+    /// <exception cref="EdgeHostException">A directory cannot be made, or the kernel has no cgroups.</exception>
+    public ContainerEngine(EngineOptions options, IImageStore images, StateDatabase state, ILogger<ContainerEngine> log)
+    {
+        _options = options;
+        _images = images;
+        _log = log;
+        _files = new ContainerFiles(options, state, log);
+        _volumes = new VolumeStore(options.DataDirectory);
+        _cgroups = CgroupMounts.Read();
+    }
+
+    private ShepherdClient Shepherd => _shepherd ?? throw new EdgeHostException(ErrorKind.Unavailable, "the shepherd is not connected; try again in a moment");
+
+    /// <inheritdoc/>
+    public IReadOnlyList<ContainerStatus> List() =>
+        [.. _containers.Values.Where(container => !container.Removed).Select(container => container.Status).OrderByDescending(status => status.Created)];
+
+    /// <inheritdoc/>
+    public ContainerStatus Inspect(string container) => Find(container).Status;
+
+    /// <inheritdoc/>
+    public ContainerStats ReadStats(string container)
+    {
+        var found = Find(container);
+        if (!found.IsRunning)
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"container {found.Record.Name} is not running");
+        }
+
+        var stats = CgroupOf(found.Record.Id).ReadStats();
+        return new ContainerStats
+        {
+            ReadAt = DateTimeOffset.UtcNow,
+            MemoryBytes = stats.MemoryBytes,
+            InactiveFileBytes = stats.InactiveFileBytes,
+            MemoryLimitBytes = stats.MemoryLimitBytes,
+            OomKills = stats.OomKills,
+            CpuNanoseconds = stats.CpuNanoseconds,
+            CpuUserNanoseconds = stats.CpuUserNanoseconds,
+            CpuSystemNanoseconds = stats.CpuSystemNanoseconds,
+            NanoCpus = stats.NanoCpus,
+            CpuPeriods = stats.CpuPeriods,
+            CpuThrottledPeriods = stats.CpuThrottledPeriods,
+            CpuThrottledNanoseconds = stats.CpuThrottledNanoseconds,
+            Pids = stats.Pids,
+            PidsLimit = stats.PidsLimit,
+        };
+    }
+
+    /// <inheritdoc/>
+    public IAsyncEnumerable<EngineEvent> WatchAsync(CancellationToken cancel) => _events.WatchAsync(cancel);
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await _ending.CancelAsync().ConfigureAwait(false);
+        _shepherd?.Dispose();
+        _ending.Dispose();
+    }
+
+    private Container Find(string name)
+    {
+        name = name.TrimStart('/');
+        if (_containers.TryGetValue(name, out var exact) && !exact.Removed)
+        {
+            return exact;
+        }
+
+        Container? byId = null;
+        foreach (var container in _containers.Values)
+        {
+            if (container.Removed)
+            {
+                continue;
+            }
+
+            if (container.Record.Name == name)
+            {
+                return container;
+            }
+
+            if (name.Length > 0 && container.Record.Id.StartsWith(name, StringComparison.Ordinal))
+            {
+                byId = byId is null
+                    ? container
+                    : throw new EdgeHostException(ErrorKind.Invalid, $"Multiple IDs found with provided prefix: {name}");
+            }
+        }
+
+        return byId ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such container: {name}");
+    }
+
+    private Cgroup CgroupOf(string id) => Cgroup.At(_cgroups, $"{_options.CgroupRoot}/{id}");
+
+    private void Tell(ContainerRecord record, string action, params ReadOnlySpan<(string Name, string Value)> more)
+    {
+        var attributes = new Dictionary<string, string>(record.Spec.Labels) { ["name"] = record.Name, ["image"] = record.Spec.Image };
+        foreach (var (name, value) in more)
+        {
+            attributes[name] = value;
+        }
+
+        _events.Tell(new EngineEvent(DateTimeOffset.UtcNow, "container", action, record.Id, attributes));
+    }
+
+    /// <summary>Changes a container's record, on disk first.</summary>
+    private void Change(Container container, Func<ContainerRecord, ContainerRecord> change, bool began = false, bool ended = false)
+    {
+        var before = container.Record;
+        var after = change(before) with { BootId = EdgeHost.Linux.SystemIdentity.BootId };
+        if (before.SameFacts(after))
+        {
+            _files.SaveProgress(after);
+        }
+        else
+        {
+            _files.SaveFacts(after);
+        }
+
+        container.Set(after, began, ended);
+    }
+}

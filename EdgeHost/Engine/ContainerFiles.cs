@@ -1,0 +1,184 @@
+using System.Text.Json;
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.State;
+using Microsoft.Extensions.Logging;
+
+namespace EdgeHost.Engine;
+
+/// <summary>
+/// Containers on disk, in three places: a file in the data directory for those that must survive a power cut, a file
+/// in the run directory for all of this boot, and rows in the database for all. Files win over rows.
+/// </summary>
+internal sealed partial class ContainerFiles
+{
+    private const int MaximumRecordBytes = 1 << 20;
+
+    private readonly EngineOptions _options;
+    private readonly StateTable<ContainerRecord> _table;
+    private readonly ILogger _log;
+
+    internal ContainerFiles(EngineOptions options, StateDatabase state, ILogger log)
+    {
+        _options = options;
+        _log = log;
+        _table = state.Table("containers", EngineJson.Default.ContainerRecord);
+        Directory.CreateDirectory(options.DataDirectory + "/containers");
+        Directory.CreateDirectory(options.RunDirectory + "/containers");
+    }
+
+    internal string DataDirectory(string id) => $"{_options.DataDirectory}/containers/{id}";
+
+    internal string RunDirectory(string id) => $"{_options.RunDirectory}/containers/{id}";
+
+    internal string LogDirectory(string id) => $"{_options.DataDirectory}/containers/{id}/log";
+
+    /// <summary>Whether a container must be on disk before it is acknowledged.</summary>
+    internal static bool IsDurable(ContainerRecord record) => record.Spec.Restart.Kind != RestartKind.No;
+
+    /// <summary>Writes a container that is new or whose facts have changed.</summary>
+    internal void SaveFacts(ContainerRecord record)
+    {
+        Directory.CreateDirectory(LogDirectory(record.Id));
+        if (IsDurable(record))
+        {
+            CheckedFile.Write(FactsFile(record.Id), JsonSerializer.SerializeToUtf8Bytes(record, EngineJson.Default.ContainerRecord));
+            Files.FlushDirectory(_options.DataDirectory + "/containers");
+        }
+
+        SaveProgress(record);
+    }
+
+    /// <summary>Writes how far a container is: at once for this boot, with the next batch for later ones.</summary>
+    internal void SaveProgress(ContainerRecord record)
+    {
+        Directory.CreateDirectory(RunDirectory(record.Id));
+        DurableFile.WriteVolatile(RunFile(record.Id), JsonSerializer.SerializeToUtf8Bytes(record, EngineJson.Default.ContainerRecord));
+        _table.Upsert(record.Id, record);
+    }
+
+    /// <summary>Removes all traces of a container; its layer and volumes are gone by then.</summary>
+    internal void Remove(ContainerRecord record)
+    {
+        if (File.Exists(FactsFile(record.Id)))
+        {
+            DurableFile.Remove(FactsFile(record.Id));
+        }
+
+        DeleteTree(RunDirectory(record.Id));
+        DeleteTree(DataDirectory(record.Id));
+        _table.Delete(record.Id);
+    }
+
+    /// <summary>All containers that are there. What is found in no file any more was removed, unless another boot wrote it.</summary>
+    internal IReadOnlyList<ContainerRecord> LoadAll()
+    {
+        var boot = SystemIdentity.BootId;
+        var found = new Dictionary<string, ContainerRecord>(StringComparer.Ordinal);
+        foreach (var row in _table.Rows.Values)
+        {
+            found[row.Id] = row;
+        }
+
+        var facts = Read(_options.DataDirectory, FactsFile, CheckedFile.Read);
+        var running = Read(_options.RunDirectory, RunFile, ReadPlain);
+        foreach (var (id, row) in found.ToArray())
+        {
+            var lostFacts = IsDurable(row) && !facts.ContainsKey(id);
+            var lostProgress = row.BootId == boot && !running.ContainsKey(id);
+            if (lostFacts || (lostProgress && !facts.ContainsKey(id)))
+            {
+                found.Remove(id);
+                _table.Delete(id);
+            }
+        }
+
+        foreach (var (id, fact) in facts)
+        {
+            // The row knows how far it was; the file knows what it is.
+            found[id] = found.TryGetValue(id, out var row)
+                ? row with { Name = fact.Name, Spec = fact.Spec, StoppedByHand = fact.StoppedByHand, ImageId = fact.ImageId, Arguments = fact.Arguments }
+                : fact;
+        }
+
+        foreach (var (id, progress) in running)
+        {
+            if (progress.BootId == boot && (!IsDurable(progress) || facts.ContainsKey(id)))
+            {
+                found[id] = facts.TryGetValue(id, out var fact) ? progress with { Name = fact.Name, StoppedByHand = fact.StoppedByHand } : progress;
+            }
+        }
+
+        foreach (var record in found.Values.Where(record => _table.Find(record.Id) is null))
+        {
+            LogRebuilt(_log, record.Name, record.Id[..12]);
+            _table.Upsert(record.Id, record);
+        }
+
+        return [.. found.Values];
+    }
+
+    /// <summary>What the shepherd wrote down of an exit that nobody took.</summary>
+    internal (int ExitCode, DateTimeOffset At)? ReadExit(ContainerRecord record)
+    {
+        var file = RunDirectory(record.Id) + "/exit";
+        if (!File.Exists(file))
+        {
+            return null;
+        }
+
+        var words = File.ReadAllText(file).Split(' ', StringSplitOptions.TrimEntries);
+        return words.Length == 4
+            && int.TryParse(words[0], out var pid) && pid == record.Pid
+            && long.TryParse(words[1], out var start) && start == record.StartTime
+            && int.TryParse(words[2], out var code)
+            && long.TryParse(words[3], out var at)
+            ? (code, DateTimeOffset.FromUnixTimeMilliseconds(at))
+            : null;
+    }
+
+    private string FactsFile(string id) => DataDirectory(id) + "/container.json";
+
+    private string RunFile(string id) => RunDirectory(id) + "/container.json";
+
+    private static byte[]? ReadPlain(string file, int maximum) =>
+        File.Exists(file) && new FileInfo(file).Length <= maximum ? File.ReadAllBytes(file) : null;
+
+    private static void DeleteTree(string directory)
+    {
+        if (Directory.Exists(directory))
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+    }
+
+    private Dictionary<string, ContainerRecord> Read(string root, Func<string, string> file, Func<string, int, byte[]?> read)
+    {
+        var records = new Dictionary<string, ContainerRecord>(StringComparer.Ordinal);
+        foreach (var directory in Directory.EnumerateDirectories(root + "/containers"))
+        {
+            var id = Path.GetFileName(directory);
+            try
+            {
+                if (read(file(id), MaximumRecordBytes) is { } bytes
+                    && JsonSerializer.Deserialize(bytes, EngineJson.Default.ContainerRecord) is { } record
+                    && record.Id == id)
+                {
+                    records[id] = record;
+                }
+            }
+            catch (Exception e) when (e is JsonException or EdgeHostException)
+            {
+                LogDamaged(_log, file(id), e.Message);
+            }
+        }
+
+        return records;
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name} ({Id}) was taken back from its files: the database did not have it")]
+    private static partial void LogRebuilt(ILogger log, string name, string id);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "{File} is damaged and was passed over: {Why}")]
+    private static partial void LogDamaged(ILogger log, string file, string why);
+}

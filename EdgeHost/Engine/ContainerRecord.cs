@@ -1,0 +1,82 @@
+using System.Text.Json.Serialization;
+
+namespace EdgeHost.Engine;
+
+/// <summary>What is kept of a container on disk: what was asked for, what was decided once, and how far it is.</summary>
+internal sealed record ContainerRecord
+{
+    public required string Id { get; init; }
+
+    public required string Name { get; init; }
+
+    public required ContainerSpec Spec { get; init; }
+
+    public required string ImageId { get; init; }
+
+    public required DateTimeOffset Created { get; init; }
+
+    public required IReadOnlyList<string> Arguments { get; init; }
+
+    /// <summary>The signal that asks it to stop.</summary>
+    public required int StopSignal { get; init; }
+
+    /// <summary>Volumes without a name that were made for it.</summary>
+    public IReadOnlyList<string> AnonymousVolumes { get; init; } = [];
+
+    /// <summary>Whether a person stopped it last.</summary>
+    public bool StoppedByHand { get; init; }
+
+    public ContainerState State { get; init; } = ContainerState.Created;
+
+    public int Pid { get; init; }
+
+    public long StartTime { get; init; }
+
+    /// <summary>The boot in which <see cref="Pid"/> and <see cref="State"/> were written.</summary>
+    public string BootId { get; init; } = string.Empty;
+
+    public DateTimeOffset? StartedAt { get; init; }
+
+    public DateTimeOffset? FinishedAt { get; init; }
+
+    public int? ExitCode { get; init; }
+
+    public bool OomKilled { get; init; }
+
+    public string Error { get; init; } = string.Empty;
+
+    public int RestartCount { get; init; }
+
+    /// <summary>What a person would miss after a power cut: everything but how far it is.</summary>
+    internal bool SameFacts(ContainerRecord other) =>
+        Name == other.Name && StoppedByHand == other.StoppedByHand && ReferenceEquals(Spec, other.Spec);
+
+    internal ContainerStatus ToStatus() => new()
+    {
+        Id = Id,
+        Name = Name,
+        Spec = Spec,
+        ImageId = ImageId,
+        State = State,
+        Created = Created,
+        Pid = Pid,
+        StartedAt = StartedAt,
+        FinishedAt = FinishedAt,
+        ExitCode = ExitCode,
+        OomKilled = OomKilled,
+        Error = Error,
+        RestartCount = RestartCount,
+        Arguments = Arguments,
+    };
+}
+
+/// <summary>JSON of what the engine keeps, without reflection.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    UseStringEnumConverter = true)]
+[JsonSerializable(typeof(ContainerRecord))]
+[JsonSerializable(typeof(VolumeFacts))]
+internal sealed partial class EngineJson : JsonSerializerContext
+{
+}

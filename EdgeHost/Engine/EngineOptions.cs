@@ -1,0 +1,26 @@
+namespace EdgeHost.Engine;
+
+/// <summary>Where the engine keeps things and what it leaves the host.</summary>
+public sealed record EngineOptions
+{
+    /// <summary>What must survive a power cut; absolute.</summary>
+    public required string DataDirectory { get; init; }
+
+    /// <summary>What belongs to this boot, on a tmpfs as a rule; absolute.</summary>
+    public required string RunDirectory { get; init; }
+
+    /// <summary>The cgroup beneath which all containers live.</summary>
+    public string CgroupRoot { get; init; } = "/edgehost";
+
+    /// <summary>Memory that all containers together leave the host, in bytes; at most half of the board's counts.</summary>
+    public long ReserveMemoryBytes { get; init; } = 64L << 20;
+
+    /// <summary>Processes and threads that all containers together leave the host.</summary>
+    public long ReservePids { get; init; } = 512;
+
+    /// <summary>The size in bytes from which on a log begins a new segment.</summary>
+    public long LogSegmentBytes { get; init; } = 4L << 20;
+
+    /// <summary>How many segments of a container's log are kept.</summary>
+    public int LogSegments { get; init; } = 4;
+}

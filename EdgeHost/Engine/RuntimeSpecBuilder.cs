@@ -1,0 +1,152 @@
+using EdgeHost.Errors;
+using EdgeHost.Oci;
+using EdgeHost.Runtime.Cgroups;
+using EdgeHost.Runtime.Launch;
+using EdgeHost.Runtime.Seccomp;
+
+namespace EdgeHost.Engine;
+
+/// <summary>Turns what was asked for into the runtime configuration that Docker would make of it. Touches nothing.</summary>
+internal static class RuntimeSpecBuilder
+{
+    private static readonly string[] Masked =
+    [
+        "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+        "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+    ];
+
+    private static readonly string[] ReadOnly = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, IReadOnlyList<RuntimeMount> mounts)
+    {
+        var spec = record.Spec;
+        var hostname = HostnameOf(record);
+        var capabilities = CapabilitiesOf(spec);
+        var names = Linux.Capabilities.NamesOf(capabilities);
+        var workingDirectory = spec.WorkingDirectory is { Length: > 0 } given ? given : image.Config.WorkingDir;
+        return new RuntimeSpec
+        {
+            OciVersion = "1.1.0",
+            Hostname = hostname,
+            Root = new RuntimeRoot { Readonly = spec.ReadOnlyRoot },
+            Mounts = [.. DefaultMounts(), .. mounts],
+            Process = new RuntimeProcess
+            {
+                User = new RuntimeUser { Uid = user.Uid, Gid = user.Gid, AdditionalGids = user.AdditionalGids },
+                Args = record.Arguments,
+                Env = EnvironmentOf(spec, image, hostname, user),
+                Cwd = workingDirectory.Length > 0 ? workingDirectory : "/",
+                NoNewPrivileges = true,
+                OomScoreAdj = 0,
+
+                // A user other than root starts without capabilities, as after an exec in Docker.
+                Capabilities = new RuntimeCapabilities
+                {
+                    Bounding = names,
+                    Effective = user.Uid == 0 ? names : [],
+                    Permitted = user.Uid == 0 ? names : [],
+                },
+            },
+            Linux = new RuntimeLinux
+            {
+                Namespaces = [.. NamespacesOf(spec)],
+                MaskedPaths = Masked,
+                ReadonlyPaths = ReadOnly,
+                Seccomp = DefaultSeccomp.For(capabilities),
+            },
+        };
+    }
+
+    internal static string HostnameOf(ContainerRecord record) => record.Spec.Hostname is { Length: > 0 } given
+        ? given
+        : record.Spec.Network == NetworkMode.Host ? Environment.MachineName : record.Id[..12];
+
+    internal static CgroupLimits LimitsOf(ResourceLimits limits) => new()
+    {
+        MemoryBytes = limits.MemoryBytes,
+        CpuQuotaMicroseconds = limits.NanoCpus is { } cpus ? cpus / 10_000 : null,
+        CpusetCpus = limits.CpusetCpus,
+        Pids = limits.Pids,
+    };
+
+    internal static IReadOnlyList<string> ArgumentsOf(ContainerSpec spec, ImageConfig image)
+    {
+        var entrypoint = spec.Entrypoint ?? image.Config.Entrypoint;
+        var command = spec.Command ?? (spec.Entrypoint is null ? image.Config.Cmd : []);
+        List<string> arguments = [.. entrypoint, .. command];
+        return arguments.Count > 0
+            ? arguments
+            : throw new EdgeHostException(ErrorKind.Invalid, $"no command specified: image {spec.Image} has none, so give one");
+    }
+
+    private static ulong CapabilitiesOf(ContainerSpec spec)
+    {
+        var set = Apply(CapabilitySets.Default, spec.AddCapabilities, add: true);
+        set = spec.DropCapabilities.Any(name => name.Equals("ALL", StringComparison.OrdinalIgnoreCase))
+            ? Apply(0, spec.AddCapabilities.Where(name => !name.Equals("ALL", StringComparison.OrdinalIgnoreCase)), add: true)
+            : Apply(set, spec.DropCapabilities, add: false);
+        return spec.AddCapabilities.Any(name => name.EndsWith("MKNOD", StringComparison.OrdinalIgnoreCase))
+            ? throw new EdgeHostException(ErrorKind.Infeasible, "CAP_MKNOD cannot be given while device rules are not enforced; take it out")
+            : set & ~Linux.Capabilities.Mknod;
+    }
+
+    private static ulong Apply(ulong set, IEnumerable<string> names, bool add)
+    {
+        foreach (var name in names)
+        {
+            ulong bits;
+            if (name.Equals("ALL", StringComparison.OrdinalIgnoreCase))
+            {
+                bits = Linux.Capabilities.All;
+            }
+            else if (!Linux.Capabilities.TryParse(name, out bits))
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"capability \"{name}\" is not known");
+            }
+
+            set = add ? set | bits : set & ~bits;
+        }
+
+        return set;
+    }
+
+    private static List<string> EnvironmentOf(ContainerSpec spec, ImageConfig image, string hostname, ContainerUser user)
+    {
+        List<string> variables = ["PATH=" + LaunchPlanCompiler.DefaultPath, "HOSTNAME=" + hostname, "HOME=" + user.Home];
+        foreach (var variable in image.Config.Env.Concat(spec.Environment))
+        {
+            var name = variable.Split('=', 2)[0] + "=";
+            variables.RemoveAll(each => each.StartsWith(name, StringComparison.Ordinal));
+            if (variable.Contains('=', StringComparison.Ordinal))
+            {
+                variables.Add(variable);
+            }
+        }
+
+        return variables;
+    }
+
+    private static IEnumerable<RuntimeNamespace> NamespacesOf(ContainerSpec spec)
+    {
+        foreach (var kind in (string[])["mount", "pid", "ipc", "uts", "cgroup"])
+        {
+            yield return new RuntimeNamespace { Type = kind };
+        }
+
+        if (spec.Network != NetworkMode.Host)
+        {
+            yield return new RuntimeNamespace { Type = "network" };
+        }
+    }
+
+    private static IEnumerable<RuntimeMount> DefaultMounts() =>
+    [
+        new() { Destination = "/proc", Type = "proc", Source = "proc", Options = ["nosuid", "noexec", "nodev"] },
+        new() { Destination = "/dev", Type = "tmpfs", Source = "tmpfs", Options = ["nosuid", "strictatime", "mode=755", "size=65536k"] },
+        new() { Destination = "/dev/pts", Type = "devpts", Source = "devpts", Options = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"] },
+        new() { Destination = "/sys", Type = "sysfs", Source = "sysfs", Options = ["nosuid", "noexec", "nodev", "ro"] },
+        new() { Destination = "/sys/fs/cgroup", Type = "cgroup", Source = "cgroup", Options = ["ro", "nosuid", "noexec", "nodev"] },
+        new() { Destination = "/dev/mqueue", Type = "mqueue", Source = "mqueue", Options = ["nosuid", "noexec", "nodev"] },
+        new() { Destination = "/dev/shm", Type = "tmpfs", Source = "shm", Options = ["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"] },
+    ];
+}
