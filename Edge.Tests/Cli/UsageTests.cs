@@ -11,6 +11,7 @@ public sealed class UsageTests
     [InlineData(125, "unknown flag: --bogus\n\nUsage:  edgehost version [OPTIONS]\n\nRun 'edgehost version --help' for more information\n", "version", "--bogus")]
     [InlineData(125, "unknown shorthand flag: 'q' in -q\n\nUsage:  edgehost version [OPTIONS]\n\nRun 'edgehost version --help' for more information\n", "version", "-q")]
     [InlineData(1, "edgehost: 'edgehost version' accepts no arguments\n\nUsage:  edgehost version [OPTIONS]\n\nRun 'edgehost version --help' for more information\n", "version", "extra")]
+    [InlineData(1, "edgehost: 'edgehost version' accepts no arguments\n\nUsage:  edgehost version [OPTIONS]\n\nRun 'edgehost version --help' for more information\n", "version", "@/dev/null")]
     public async Task A_command_line_that_is_not_understood_says_so_on_standard_error(int exitCode, string error, params string[] arguments)
     {
         var run = (await PublishedBinary.RunAsync(arguments)).Exits(exitCode);

@@ -45,7 +45,8 @@ public static class CliRoot
     private static int RunParsed(string[] args, Func<DaemonFlags, int> daemon, TextWriter output, TextWriter error)
     {
         var root = Create(daemon);
-        var parsed = root.Parse(args);
+        // An argument that begins with @ is one like any other, not the name of a file with more of them.
+        var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Action is not HelpText and not PrintVersion)
         {
             if (args.Length == 0)
