@@ -18,6 +18,9 @@ public sealed record DesiredState(long Version, IReadOnlyList<WorkloadSpec> Work
 
     /// <summary>The largest number of workloads.</summary>
     public const int MaximumWorkloads = 128;
+
+    /// <summary>The digest of a document, <c>sha256:…</c>, as it stands in reports.</summary>
+    public static string DigestOf(ReadOnlySpan<byte> document) => Oci.Digest.OfSha256(document).ToString();
 }
 
 /// <summary>A workload as it was asked for.</summary>

@@ -1,0 +1,197 @@
+using System.Net;
+using EdgeHost.Errors;
+using Microsoft.Extensions.Logging;
+using MQTTnet.Packets;
+using MQTTnet.Protocol;
+using MQTTnet.Server;
+
+namespace EdgeHost.Mqtt;
+
+/// <summary>
+/// Who may do what. Whoever can publish a desired state owns the board, so only operators and the device itself can;
+/// a workload is confined to <c>…/telemetry/{workload}/</c>, its will included.
+/// </summary>
+public sealed partial class EmbeddedBroker
+{
+    private Task OnConnectingAsync(ValidatingConnectionEventArgs connecting)
+    {
+        var identity = _credentials?.Authenticate(connecting.UserName, connecting.RawPassword);
+        if (identity is null)
+        {
+            connecting.ReasonCode = MqttConnectReasonCode.BadUserNameOrPassword;
+            LogStranger(_log, connecting.RemoteEndPoint, connecting.UserName is null ? "anonymous" : $"user {Shown(connecting.UserName)}");
+            return Task.CompletedTask;
+        }
+
+        if (!MayUse(identity, connecting.UserName, connecting.ClientId))
+        {
+            connecting.ReasonCode = MqttConnectReasonCode.ClientIdentifierNotValid;
+            connecting.ReasonString = identity.Role == BrokerRole.Workload
+                ? $"the client id of a workload is {connecting.UserName} or begins with {connecting.UserName}/"
+                : "this client id belongs to somebody else";
+            LogClientId(_log, connecting.RemoteEndPoint, Shown(connecting.UserName), Shown(connecting.ClientId));
+            return Task.CompletedTask;
+        }
+
+        _clients[connecting.ClientId] = new BrokerClient(identity, connecting.ProtocolVersion == MQTTnet.Formatter.MqttProtocolVersion.V500);
+        return Task.CompletedTask;
+    }
+
+    /// <summary>A client id is a claim on a session: nobody may take over that of somebody with other rights.</summary>
+    private bool MayUse(BrokerIdentity identity, string user, string clientId)
+    {
+        if (string.IsNullOrEmpty(clientId))
+        {
+            return false;
+        }
+
+        return identity.Role switch
+        {
+            BrokerRole.Device => true,
+            BrokerRole.Workload => clientId == user || clientId.StartsWith(user + "/", StringComparison.Ordinal),
+            _ => clientId != MqttAgent.ClientIdOf(_options.Device) && !clientId.StartsWith(BrokerCredentials.WorkloadPrefix, StringComparison.Ordinal),
+        };
+    }
+
+    private Task OnDisconnectedAsync(ClientDisconnectedEventArgs disconnected)
+    {
+        // An entry may stay: an id is bound to whom it was given, and the next connection with it is authenticated anew.
+        // Only their number needs a bound.
+        if (_clients.Count > _options.MaximumConnections * 16)
+        {
+            _clients.TryRemove(disconnected.ClientId, out _);
+        }
+
+        return Task.CompletedTask;
+    }
+
+    private async Task OnPublishAsync(InterceptingPublishEventArgs publish)
+    {
+        if (!publish.ProcessPublish)
+        {
+            return;
+        }
+
+        var topic = publish.ApplicationMessage.Topic;
+        if (!_clients.TryGetValue(publish.ClientId, out var client) || !MayPublish(client.Identity, topic))
+        {
+            // As mosquitto does: a reason in MQTT 5, an acknowledgement and nothing else in 3.1.1.
+            publish.ProcessPublish = false;
+            publish.Response.ReasonCode = MqttPubAckReasonCode.NotAuthorized;
+            LogDenied(_log, publish.ClientId, "publish", Shown(topic));
+            return;
+        }
+
+        if (!publish.ApplicationMessage.Retain || (client.Identity.Role == BrokerRole.Device && IsOurOwn(topic)))
+        {
+            return;
+        }
+
+        try
+        {
+            await RetainAsync(publish.ApplicationMessage, publish.CancellationToken).ConfigureAwait(false);
+        }
+        catch (EdgeHostException failure)
+        {
+            // 3.1.1 has no other way to say no than to end the connection: the client then keeps the message.
+            LogNotRetained(_log, Shown(topic), failure.Message);
+            publish.ProcessPublish = false;
+            publish.Response.ReasonCode = failure.Kind == ErrorKind.Full ? MqttPubAckReasonCode.QuotaExceeded : MqttPubAckReasonCode.UnspecifiedError;
+            publish.Response.ReasonString = failure.Message;
+            publish.CloseConnection = !client.IsV5;
+        }
+    }
+
+    private bool MayPublish(BrokerIdentity identity, string topic) =>
+        identity.Role != BrokerRole.Workload || IsBeneath(topic, WorkloadRoot(identity));
+
+    private Task OnSubscribingAsync(InterceptingSubscriptionEventArgs subscribing)
+    {
+        var filter = subscribing.TopicFilter.Topic;
+        if (!_clients.TryGetValue(subscribing.ClientId, out var client)
+            || (client.Identity.Role == BrokerRole.Workload && !IsBeneath(filter, WorkloadRoot(client.Identity))))
+        {
+            subscribing.ProcessSubscription = false;
+            subscribing.Response.ReasonCode = MqttSubscribeReasonCode.NotAuthorized;
+            LogDenied(_log, subscribing.ClientId, "subscribe", Shown(filter));
+            return Task.CompletedTask;
+        }
+
+        // MQTTnet serves the packets of a session one after the other.
+        if (subscribing.SessionItems[SubscriptionsKey] is not HashSet<string> filters)
+        {
+            subscribing.SessionItems[SubscriptionsKey] = filters = new HashSet<string>(StringComparer.Ordinal);
+        }
+
+        if (!filters.Contains(filter) && filters.Count >= _options.MaximumSubscriptions)
+        {
+            subscribing.ProcessSubscription = false;
+            subscribing.Response.ReasonCode = MqttSubscribeReasonCode.QuotaExceeded;
+            return Task.CompletedTask;
+        }
+
+        filters.Add(filter);
+        return Task.CompletedTask;
+    }
+
+    private Task OnUnsubscribingAsync(InterceptingUnsubscriptionEventArgs unsubscribing)
+    {
+        (unsubscribing.SessionItems[SubscriptionsKey] as HashSet<string>)?.Remove(unsubscribing.Topic);
+        return Task.CompletedTask;
+    }
+
+    private string WorkloadRoot(BrokerIdentity identity) => _topics.Telemetry + identity.Workload + "/";
+
+    // A filter that begins with the whole root matches nothing outside it; one with $share or a wildcard before does not begin so.
+    private static bool IsBeneath(string topic, string root) => topic.Length > root.Length && topic.StartsWith(root, StringComparison.Ordinal);
+
+    private async Task OnInboundPacketAsync(InterceptingPacketEventArgs inbound)
+    {
+        // MQTTnet keeps every alias that a client sets, and up to 65535 of them.
+        if (inbound.Packet is MqttPublishPacket { TopicAlias: > MaximumTopicAliases } && _server is { } server)
+        {
+            inbound.ProcessPacket = false;
+            await server.DisconnectClientAsync(
+                inbound.ClientId,
+                new MqttServerClientDisconnectOptions { ReasonCode = MqttDisconnectReasonCode.TopicAliasInvalid }).ConfigureAwait(false);
+        }
+    }
+
+    private Task OnOutboundPacketAsync(InterceptingPacketEventArgs outbound)
+    {
+        if (outbound.Packet is MqttConnAckPacket { ReasonCode: MqttConnectReasonCode.Success } connAck)
+        {
+            connAck.MaximumPacketSize = (uint)_options.MaximumPacketBytes;
+            connAck.TopicAliasMaximum = MaximumTopicAliases;
+        }
+
+        return Task.CompletedTask;
+    }
+
+    private static string Shown(string text) =>
+        string.Concat(text.Take(100).Select(static c => char.IsControl(c) ? '?' : c));
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Broker listens on {Address}; the operator's credential is in {File}")]
+    private static partial void LogListening(ILogger log, IPEndPoint address, string file);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Broker listens on {Address} without encryption: passwords can be read on the wire")]
+    private static partial void LogNotLoopback(ILogger log, IPEndPoint address);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "There is no group {Group}: {File} is for root alone")]
+    private static partial void LogGroupMissing(ILogger log, string group, string file);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Broker: {Client} refused: {Who}")]
+    private static partial void LogStranger(ILogger log, EndPoint? client, string who);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Broker: {Client} refused: user {User} may not use client id {ClientId}")]
+    private static partial void LogClientId(ILogger log, EndPoint? client, string user, string clientId);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Broker: {ClientId} may not {Action} {Topic}")]
+    private static partial void LogDenied(ILogger log, string clientId, string action, string topic);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Broker: {Topic} was not retained and not acknowledged: {Reason}")]
+    private static partial void LogNotRetained(ILogger log, string topic, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Broker: a retained message is lost: {Reason}; the file was put aside")]
+    private static partial void LogDamaged(ILogger log, string reason);
+}
