@@ -105,8 +105,8 @@ internal sealed partial class BrokerListener(IPEndPoint address, BrokerOptions l
             await using var stream = new NetworkStream(client, ownsSocket: true);
             using var channel = new BoundedChannel(
                 new MqttTcpChannel(stream, client.LocalEndPoint, remote, null), MaximumConnectBytes, limits.MaximumPacketBytes);
-            using var adapter = new MqttChannelAdapter(
-                channel, new MqttPacketFormatterAdapter(new MqttBufferWriter(options.WriterBufferSize, options.WriterBufferSizeMax)), logger);
+            using var adapter = new NamedAdapter(new MqttChannelAdapter(
+                channel, new MqttPacketFormatterAdapter(new MqttBufferWriter(options.WriterBufferSize, options.WriterBufferSizeMax)), logger));
             if (ClientHandler is { } handler)
             {
                 await handler(adapter).ConfigureAwait(false);

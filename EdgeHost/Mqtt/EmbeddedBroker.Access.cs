@@ -23,35 +23,33 @@ public sealed partial class EmbeddedBroker
             return Task.CompletedTask;
         }
 
-        if (!MayUse(identity, connecting.UserName, connecting.ClientId))
+        var clientId = connecting.ClientId;
+        if (string.IsNullOrEmpty(clientId))
+        {
+            connecting.AssignedClientIdentifier = clientId = NamedAdapter.NewClientId(connecting.UserName);
+        }
+
+        if (!MayUse(identity, connecting.UserName, clientId))
         {
             connecting.ReasonCode = MqttConnectReasonCode.ClientIdentifierNotValid;
             connecting.ReasonString = identity.Role == BrokerRole.Workload
                 ? $"the client id of a workload is {connecting.UserName} or begins with {connecting.UserName}/"
                 : "this client id belongs to somebody else";
-            LogClientId(_log, connecting.RemoteEndPoint, Shown(connecting.UserName), Shown(connecting.ClientId));
+            LogClientId(_log, connecting.RemoteEndPoint, Shown(connecting.UserName), Shown(clientId));
             return Task.CompletedTask;
         }
 
-        _clients[connecting.ClientId] = new BrokerClient(identity, connecting.ProtocolVersion == MQTTnet.Formatter.MqttProtocolVersion.V500);
+        _clients[clientId] = new BrokerClient(identity, connecting.ProtocolVersion == MQTTnet.Formatter.MqttProtocolVersion.V500);
         return Task.CompletedTask;
     }
 
     /// <summary>A client id is a claim on a session: nobody may take over that of somebody with other rights.</summary>
-    private bool MayUse(BrokerIdentity identity, string user, string clientId)
+    private bool MayUse(BrokerIdentity identity, string user, string clientId) => identity.Role switch
     {
-        if (string.IsNullOrEmpty(clientId))
-        {
-            return false;
-        }
-
-        return identity.Role switch
-        {
-            BrokerRole.Device => true,
-            BrokerRole.Workload => clientId == user || clientId.StartsWith(user + "/", StringComparison.Ordinal),
-            _ => clientId != MqttAgent.ClientIdOf(_options.Device) && !clientId.StartsWith(BrokerCredentials.WorkloadPrefix, StringComparison.Ordinal),
-        };
-    }
+        BrokerRole.Device => true,
+        BrokerRole.Workload => clientId == user || clientId.StartsWith(user + "/", StringComparison.Ordinal),
+        _ => clientId != MqttAgent.ClientIdOf(_options.Device) && !clientId.StartsWith(BrokerCredentials.WorkloadPrefix, StringComparison.Ordinal),
+    };
 
     private Task OnDisconnectedAsync(ClientDisconnectedEventArgs disconnected)
     {
