@@ -61,14 +61,38 @@ public static class CliRoot
             }
         }
 
-        return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, Output = output, Error = error });
+        return parsed.Invoke(new InvocationConfiguration
+        {
+            EnableDefaultExceptionHandler = false,
+            // A signal ends a command as it ends any program; those that mean something else by it say so themselves.
+            ProcessTerminationTimeout = null,
+            Output = output,
+            Error = error,
+        });
     }
 
     private static IEnumerable<Command> Commands(Func<DaemonFlags, int> daemon) =>
     [
         CheckCommand.Create(),
         DaemonCommand.Create(daemon),
+        EventsCommand.Create(),
+        ExecCommand.Create(),
+        ImageCommand.Create(),
+        .. ImageCommand.ShortForms(),
+        InfoCommand.Create(),
+        InspectCommand.Create(),
+        KillCommand.Create(),
+        LogsCommand.Create(),
+        PsCommand.Create(),
+        RenameCommand.Create(),
+        RestartCommand.Create(),
+        RmCommand.Create(),
+        RunCommand.Create(),
+        StartCommand.Create(),
+        StatsCommand.Create(),
+        StopCommand.Create(),
         VersionCommand.Create(),
+        WaitCommand.Create(),
     ];
 
     private static RootCommand Create(Func<DaemonFlags, int> daemon)
@@ -78,6 +102,7 @@ public static class CliRoot
         root.Directives.Clear();
         root.Add(new HelpOption("--help", "-h") { Description = "Print help", Action = new HelpText(), Recursive = true });
         root.Add(new Option<bool>("--version", "-v") { Description = "Print version information and quit", Action = new PrintVersion() });
+        root.Add(DaemonClient.HostOption);
         foreach (var command in Commands(daemon))
         {
             root.Add(command);

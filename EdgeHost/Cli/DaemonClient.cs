@@ -1,0 +1,221 @@
+using System.CommandLine;
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Cli;
+
+/// <summary>
+/// Docker's API over the daemon's unix socket, as far as the commands need it. Whatever speaks that API will do at the
+/// other end. Failures are <see cref="EdgeHostException"/> with the daemon's own words.
+/// </summary>
+internal sealed class DaemonClient : IDisposable
+{
+    private const string DefaultSocket = "/run/edgehost/edgehost.sock";
+
+    // Old enough for Docker 20.10, new enough for all that is used.
+    private const string Base = "http://edgehost/v1.41/";
+
+    private readonly string _socket;
+    private readonly HttpClient _http;
+
+    private DaemonClient(string socket)
+    {
+        _socket = socket;
+        _http = new HttpClient(new SocketsHttpHandler
+        {
+            UseProxy = false,
+            UseCookies = false,
+            AllowAutoRedirect = false,
+            ActivityHeadersPropagator = null,
+            ConnectCallback = ConnectAsync,
+        })
+        {
+            // A wait for a container's end may take a year.
+            Timeout = Timeout.InfiniteTimeSpan,
+        };
+    }
+
+    /// <summary>The option of all commands that names the daemon's socket.</summary>
+    internal static Option<string?> HostOption { get; } = new("--host", "-H")
+    {
+        Description = $"Daemon socket to connect to (default \"unix://{DefaultSocket}\", variable EDGEHOST_HOST)",
+        HelpName = "socket",
+        Recursive = true,
+    };
+
+    /// <summary>Makes a client for the socket that the command line, EDGEHOST_HOST or the default names; connects with the first request.</summary>
+    internal static DaemonClient For(ParseResult parsed)
+    {
+        var host = parsed.GetValue(HostOption) ?? Environment.GetEnvironmentVariable("EDGEHOST_HOST");
+        host = string.IsNullOrEmpty(host) ? DefaultSocket : host;
+        var socket = host.StartsWith("unix://", StringComparison.Ordinal) ? host["unix://".Length..] : host;
+        return socket.StartsWith('/')
+            ? new DaemonClient(socket)
+            : throw new EdgeHostException(ErrorKind.Invalid, $"host {host} is not unix:///PATH; the daemon is reached by its unix socket only");
+    }
+
+    /// <summary>A container's or image's name as a part of a path; slashes stay, as Docker's API wants them.</summary>
+    internal static string Escape(string name) => string.Join('/', name.Split('/').Select(Uri.EscapeDataString));
+
+    /// <summary>Asks and reads the answer whole.</summary>
+    internal async Task<JsonDocument> GetAsync(string path)
+    {
+        using var response = await SendAsync(HttpMethod.Get, path);
+        await using var body = await response.Content.ReadAsStreamAsync();
+        return await JsonDocument.ParseAsync(body);
+    }
+
+    /// <summary>Sends a request whose answer does not matter.</summary>
+    internal async Task PostAsync(string path)
+    {
+        using var response = await SendAsync(HttpMethod.Post, path);
+    }
+
+    /// <summary>Sends JSON and reads the answer whole.</summary>
+    internal async Task<JsonDocument> PostAsync(string path, ReadOnlyMemory<byte> json)
+    {
+        using var content = new ReadOnlyMemoryContent(json);
+        content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
+        using var response = await SendAsync(HttpMethod.Post, path, content);
+        await using var body = await response.Content.ReadAsStreamAsync();
+        return await JsonDocument.ParseAsync(body);
+    }
+
+    /// <summary>Takes the connection over for raw bytes, as docker's attach does.</summary>
+    internal async Task<HttpResponseMessage> UpgradeAsync(string path)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, Base + path);
+        request.Headers.Connection.Add("Upgrade");
+        request.Headers.Upgrade.Add(new ProductHeaderValue("tcp"));
+        return await SendAsync(request);
+    }
+
+    /// <summary>Sends a request; returns as soon as the headers of the answer are here.</summary>
+    /// <exception cref="EdgeHostException">Nobody answers, or the answer is a failure.</exception>
+    internal async Task<HttpResponseMessage> SendAsync(HttpMethod method, string path, HttpContent? content = null)
+    {
+        using var request = new HttpRequestMessage(method, Base + path) { Content = content };
+        return await SendAsync(request);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _http.Dispose();
+
+    private async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request)
+    {
+        HttpResponseMessage response;
+        try
+        {
+            response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+        }
+        catch (HttpRequestException e) when (e.InnerException is EdgeHostException cause)
+        {
+            throw new EdgeHostException(cause.Kind, cause.Message, e);
+        }
+        catch (HttpRequestException e)
+        {
+            throw new EdgeHostException(ErrorKind.Unavailable, $"the daemon at {_socket} broke off: {e.InnerException?.Message ?? e.Message}", e);
+        }
+
+        if ((int)response.StatusCode < 400)
+        {
+            return response;
+        }
+
+        using (response)
+        {
+            throw new EdgeHostException(KindOf(response.StatusCode), await MessageAsync(response));
+        }
+    }
+
+    private static async Task<string> MessageAsync(HttpResponseMessage response)
+    {
+        var text = await response.Content.ReadAsStringAsync();
+        try
+        {
+            using var document = JsonDocument.Parse(text);
+            return document.RootElement.GetProperty("message").GetString() ?? text;
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
+        {
+            return $"the daemon answered {(int)response.StatusCode}: {text.Trim()}";
+        }
+    }
+
+    private static ErrorKind KindOf(HttpStatusCode status) => status switch
+    {
+        HttpStatusCode.BadRequest => ErrorKind.Invalid,
+        HttpStatusCode.Forbidden => ErrorKind.Denied,
+        HttpStatusCode.NotFound => ErrorKind.NotFound,
+        HttpStatusCode.Conflict => ErrorKind.Conflict,
+        HttpStatusCode.NotImplemented => ErrorKind.Unsupported,
+        HttpStatusCode.ServiceUnavailable => ErrorKind.Unavailable,
+        HttpStatusCode.InsufficientStorage => ErrorKind.Full,
+        _ => ErrorKind.Internal,
+    };
+
+    private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancel)
+    {
+        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            await socket.ConnectAsync(new UnixDomainSocketEndPoint(_socket), cancel);
+            return new NetworkStream(socket, ownsSocket: true);
+        }
+        catch (SocketException e)
+        {
+            socket.Dispose();
+            throw e.SocketErrorCode == SocketError.AccessDenied
+                ? new EdgeHostException(ErrorKind.Denied, $"permission denied on the daemon's socket {_socket}; be root, or a member of the group edgehost (usermod -aG edgehost USER, then log in again)", e)
+                : new EdgeHostException(ErrorKind.Unavailable, $"cannot reach the daemon at {_socket} ({(Path.Exists(_socket) ? "nobody listens" : "no such socket")}); start it (systemctl start edgehost, or edgehost daemon), or name its socket with --host", e);
+        }
+    }
+}
+
+/// <summary>JSON that came from the daemon, read and printed.</summary>
+internal static class DaemonJson
+{
+    /// <summary>The text of a member, or nothing.</summary>
+    internal static string Text(this JsonElement element, string name) =>
+        element.ValueKind == JsonValueKind.Object && element.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String
+            ? value.GetString()!
+            : string.Empty;
+
+    /// <summary>The number of a member, or 0.</summary>
+    internal static long Number(this JsonElement element, string name) =>
+        element.ValueKind == JsonValueKind.Object && element.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out var number)
+            ? number
+            : 0;
+
+    /// <summary>A member, or nothing.</summary>
+    internal static JsonElement Member(this JsonElement element, string name) =>
+        element.ValueKind == JsonValueKind.Object && element.TryGetProperty(name, out var value) ? value : default;
+
+    /// <summary>The texts of an array; none when it is not there.</summary>
+    internal static IEnumerable<string> Texts(this JsonElement element, string name) =>
+        element.Member(name) is { ValueKind: JsonValueKind.Array } array
+            ? array.EnumerateArray().Where(i => i.ValueKind == JsonValueKind.String).Select(i => i.GetString()!)
+            : [];
+
+    /// <summary>As text with indentation.</summary>
+    internal static string Indented(params IEnumerable<JsonElement> elements)
+    {
+        using var buffer = new MemoryStream();
+        using (var writer = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true, IndentSize = 4, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        {
+            writer.WriteStartArray();
+            foreach (var element in elements)
+            {
+                element.WriteTo(writer);
+            }
+
+            writer.WriteEndArray();
+        }
+
+        return Encoding.UTF8.GetString(buffer.GetBuffer(), 0, (int)buffer.Length);
+    }
+}

@@ -1,0 +1,180 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Cli;
+
+/// <summary><c>edgehost run</c>.</summary>
+internal static class RunCommand
+{
+    private const int DaemonFailed = 125;
+    private const int CannotExecute = 126;
+    private const int NotFound = 127;
+
+    /// <summary>Makes the command.</summary>
+    internal static Command Create()
+    {
+        var options = new RunOptions();
+        var command = new Command("run", "Make and start a container");
+        options.AddTo(command);
+        command.SetAction(async parsed =>
+        {
+            try
+            {
+                return await RunAsync(parsed, options);
+            }
+            catch (EdgeHostException e)
+            {
+                // As docker: what goes wrong before the container's program runs has codes of its own.
+                parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {e.Message}");
+                return DaemonFailed;
+            }
+        });
+        return command;
+    }
+
+    private static async Task<int> RunAsync(ParseResult parsed, RunOptions options)
+    {
+        var body = options.Body(parsed);
+        using var client = DaemonClient.For(parsed);
+        var id = await CreateAsync(client, parsed, options, body);
+        return parsed.GetValue(options.Detach)
+            ? await StartAsync(client, parsed, id) ?? Printed(parsed, id)
+            : await ForegroundAsync(client, parsed, options, id);
+    }
+
+    private static async Task<string> CreateAsync(DaemonClient client, ParseResult parsed, RunOptions options, byte[] body)
+    {
+        var image = parsed.GetValue(options.Image)!;
+        var pull = parsed.GetValue(options.Pull)!;
+        var error = parsed.InvocationConfiguration.Error;
+        if (pull == "always")
+        {
+            await ImagePull.RunAsync(client, image, error, !Console.IsErrorRedirected);
+        }
+
+        var path = "containers/create" + EachContainer.Query(("name", parsed.GetValue(options.Name)));
+        JsonDocument answer;
+        try
+        {
+            answer = await client.PostAsync(path, body);
+        }
+        catch (EdgeHostException e) when (e.Kind == ErrorKind.NotFound && pull == "missing")
+        {
+            error.WriteLine($"Unable to find image '{image}' locally");
+            await ImagePull.RunAsync(client, image, error, !Console.IsErrorRedirected);
+            answer = await client.PostAsync(path, body);
+        }
+
+        using (answer)
+        {
+            foreach (var warning in answer.RootElement.Texts("Warnings"))
+            {
+                error.WriteLine($"WARNING: {warning}");
+            }
+
+            return answer.RootElement.Text("Id");
+        }
+    }
+
+    private static async Task<int> ForegroundAsync(DaemonClient client, ParseResult parsed, RunOptions options, string id)
+    {
+        // Both are under way before the start: a container may end before anybody could ask.
+        using var attached = await client.UpgradeAsync($"containers/{id}/attach?stream=1&stdout=1&stderr=1");
+        var condition = parsed.GetValue(options.Remove) ? "removed" : "next-exit";
+        using var waiting = await client.SendAsync(HttpMethod.Post, $"containers/{id}/wait?condition={condition}");
+        var output = CopyAsync(attached);
+        var forwarding = Forwarding(client, id);
+        try
+        {
+            if (await StartAsync(client, parsed, id) is { } failed)
+            {
+                return failed;
+            }
+
+            await output;
+            using var end = await JsonDocument.ParseAsync(await waiting.Content.ReadAsStreamAsync());
+            if (end.RootElement.Member("Error").Text("Message") is { Length: > 0 } message)
+            {
+                parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {message}");
+                return DaemonFailed;
+            }
+
+            return (int)end.RootElement.Number("StatusCode");
+        }
+        finally
+        {
+            forwarding.ForEach(f => f.Dispose());
+        }
+    }
+
+    /// <returns>Null when it runs, else the exit code of the failure, which was said.</returns>
+    private static async Task<int?> StartAsync(DaemonClient client, ParseResult parsed, string id)
+    {
+        try
+        {
+            await client.PostAsync($"containers/{id}/start");
+            return null;
+        }
+        catch (EdgeHostException e)
+        {
+            parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {e.Message}");
+            return ExitCodeOf(e.Message);
+        }
+    }
+
+    /// <summary>By the words of the failure, as docker's client decides.</summary>
+    internal static int ExitCodeOf(string message)
+    {
+        var words = message.ToLowerInvariant();
+        return words.Contains("executable file not found", StringComparison.Ordinal) || words.Contains("no such file or directory", StringComparison.Ordinal) ? NotFound
+            : words.Contains("permission denied", StringComparison.Ordinal) || words.Contains("is a directory", StringComparison.Ordinal) || words.Contains("exec format error", StringComparison.Ordinal) ? CannotExecute
+            : DaemonFailed;
+    }
+
+    private static async Task CopyAsync(HttpResponseMessage attached)
+    {
+        await using var frames = await attached.Content.ReadAsStreamAsync();
+        await using var output = Console.OpenStandardOutput();
+        await using var error = Console.OpenStandardError();
+        await OutputFrames.CopyAsync(frames, output, error);
+    }
+
+    // The container's program gets what the terminal or a supervisor sends to us, and decides what it means.
+    private static List<PosixSignalRegistration> Forwarding(DaemonClient client, string id)
+    {
+        (PosixSignal Signal, string Name)[] signals =
+        [
+            (PosixSignal.SIGINT, "INT"), (PosixSignal.SIGTERM, "TERM"), (PosixSignal.SIGQUIT, "QUIT"), (PosixSignal.SIGHUP, "HUP"),
+            ((PosixSignal)10, "USR1"), ((PosixSignal)12, "USR2"),
+        ];
+        return signals.Select(s => PosixSignalRegistration.Create(s.Signal, context =>
+        {
+            context.Cancel = true;
+            _ = SendAsync(client, id, s.Name);
+        })).ToList();
+    }
+
+    private static async Task SendAsync(DaemonClient client, string id, string signal)
+    {
+        try
+        {
+            await client.PostAsync($"containers/{id}/kill?signal={signal}");
+        }
+        catch (EdgeHostException e) when (e.Kind is ErrorKind.Conflict or ErrorKind.NotFound)
+        {
+            // It has ended: nobody is left to take the signal, and the end is being read already.
+        }
+        catch (EdgeHostException e)
+        {
+            Console.Error.WriteLine($"edgehost: signal {signal} was not delivered: {e.Message}");
+        }
+    }
+
+    private static int Printed(ParseResult parsed, string id)
+    {
+        parsed.InvocationConfiguration.Output.WriteLine(id);
+        return ExitCode.Ok;
+    }
+}

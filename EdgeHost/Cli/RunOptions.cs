@@ -1,0 +1,351 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Cli;
+
+/// <summary>What <c>run</c> takes, in docker's words, and the create body that it becomes.</summary>
+internal sealed class RunOptions
+{
+    internal Option<bool> Detach { get; } = new("--detach", "-d") { Description = "Run it in the background and print its id" };
+
+    internal Option<bool> Remove { get; } = new("--rm") { Description = "Remove it when it has ended" };
+
+    internal Option<string?> Name { get; } = new("--name") { Description = "Its name" };
+
+    internal Option<string> Pull { get; } = new("--pull") { Description = "Fetch the image first: always, missing or never", DefaultValueFactory = _ => "missing", HelpName = "when" };
+
+    internal Argument<string> Image { get; } = new("image");
+
+    private Argument<string[]> Command { get; } = new("command") { Arity = ArgumentArity.ZeroOrMore, CaptureRemainingTokens = true };
+
+    private Option<string[]> Env { get; } = new("--env", "-e") { Description = "Set a variable; without a value, to ours", HelpName = "name=value" };
+
+    private Option<string[]> EnvFile { get; } = new("--env-file") { Description = "Set the variables of a file, one a line", HelpName = "file" };
+
+    private Option<string[]> Volume { get; } = new("--volume", "-v") { Description = "Mount a volume or a directory of the host", HelpName = "source:target[:ro]" };
+
+    private Option<string[]> Mount { get; } = new("--mount") { Description = "Mount (type=bind|volume|tmpfs,source=…,target=…[,readonly])", HelpName = "mount" };
+
+    private Option<string[]> Tmpfs { get; } = new("--tmpfs") { Description = "Mount memory", HelpName = "target[:options]" };
+
+    private Option<string?> Network { get; } = new("--network", "--net") { Description = "none or host", HelpName = "network" };
+
+    private Option<string?> Memory { get; } = new("--memory", "-m") { Description = "Memory at most, as in 64m", HelpName = "bytes" };
+
+    private Option<string?> MemorySwap { get; } = new("--memory-swap") { Description = "Memory and swap at most; swap is not granted", HelpName = "bytes" };
+
+    private Option<string?> Cpus { get; } = new("--cpus") { Description = "CPUs at most, as in 0.5", HelpName = "decimal" };
+
+    private Option<long?> Pids { get; } = new("--pids-limit") { Description = "Processes and threads at most", HelpName = "number" };
+
+    private Option<string?> Cpuset { get; } = new("--cpuset-cpus") { Description = "CPUs to run on, as in 0-2,4", HelpName = "list" };
+
+    private Option<string?> RestartPolicy { get; } = new("--restart") { Description = "When to start it again: no, always, unless-stopped, on-failure[:most]", HelpName = "policy" };
+
+    private Option<string?> User { get; } = new("--user", "-u") { Description = "User, and group (name|uid[:group|gid])", HelpName = "user" };
+
+    private Option<string?> WorkDir { get; } = new("--workdir", "-w") { Description = "Working directory", HelpName = "directory" };
+
+    private Option<string?> Entrypoint { get; } = new("--entrypoint") { Description = "Replaces the image's entrypoint", HelpName = "program" };
+
+    private Option<string?> Hostname { get; } = new("--hostname", "-h") { Description = "Its host name", HelpName = "name" };
+
+    private Option<bool> ReadOnly { get; } = new("--read-only") { Description = "Make its root file system read-only" };
+
+    private Option<string[]> CapAdd { get; } = new("--cap-add") { Description = "Add a capability", HelpName = "capability" };
+
+    private Option<string[]> CapDrop { get; } = new("--cap-drop") { Description = "Take a capability away", HelpName = "capability" };
+
+    private Option<string[]> SecurityOpt { get; } = new("--security-opt") { Description = "no-new-privileges, which always holds", HelpName = "option" };
+
+    private Option<string?> StopSignal { get; } = new("--stop-signal") { Description = "The signal that asks it to stop", HelpName = "signal" };
+
+    private Option<int?> StopTimeout { get; } = new("--stop-timeout") { Description = "Seconds that it may take to stop", HelpName = "seconds" };
+
+    private Option<string[]> Label { get; } = new("--label", "-l") { Description = "Set a label", HelpName = "name=value" };
+
+    private Option<bool> Interactive { get; } = new("--interactive", "-i") { Description = "Not in this version" };
+
+    private Option<bool> Tty { get; } = new("--tty", "-t") { Description = "Not in this version" };
+
+    private Option<bool> Privileged { get; } = new("--privileged") { Description = "Not in this version", Hidden = true };
+
+    private Option<string[]> Publish { get; } = new("--publish", "-p") { Description = "Not in this version", Hidden = true };
+
+    internal void AddTo(Command command)
+    {
+        Interactive.Hidden = Tty.Hidden = true;
+        Option[] options =
+        [
+            Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, Network, Memory, MemorySwap, Cpus, Pids, Cpuset, RestartPolicy,
+            User, WorkDir, Entrypoint, Hostname, ReadOnly, CapAdd, CapDrop, SecurityOpt, StopSignal, StopTimeout, Label, Interactive, Tty,
+            Privileged, Publish,
+        ];
+        foreach (var option in options)
+        {
+            command.Add(option);
+        }
+
+        command.Add(Image);
+        command.Add(Command);
+    }
+
+    /// <summary>The body of create.</summary>
+    /// <exception cref="EdgeHostException">An option has a value that will not do, or is not in this version.</exception>
+    internal byte[] Body(ParseResult parsed)
+    {
+        RefuseLater(parsed);
+        var foreground = !parsed.GetValue(Detach);
+        using var buffer = new MemoryStream();
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            json.WriteStartObject();
+            json.WriteString("Image", parsed.GetValue(Image));
+            json.WriteBoolean("AttachStdout", foreground);
+            json.WriteBoolean("AttachStderr", foreground);
+            Texts(json, "Cmd", parsed.GetValue(Command));
+            Text(json, "User", parsed.GetValue(User));
+            Text(json, "WorkingDir", parsed.GetValue(WorkDir));
+            Text(json, "Hostname", parsed.GetValue(Hostname));
+            Text(json, "StopSignal", parsed.GetValue(StopSignal));
+            if (parsed.GetValue(Entrypoint) is { } entrypoint)
+            {
+                Texts(json, "Entrypoint", [entrypoint]);
+            }
+
+            if (parsed.GetValue(StopTimeout) is { } timeout)
+            {
+                json.WriteNumber("StopTimeout", timeout);
+            }
+
+            Texts(json, "Env", Variables(parsed));
+            json.WriteStartObject("Labels");
+            foreach (var label in parsed.GetValue(Label)!)
+            {
+                var (name, value) = Cut(label, '=');
+                json.WriteString(name, value ?? string.Empty);
+            }
+
+            json.WriteEndObject();
+            json.WriteStartObject("HostConfig");
+            HostConfig(json, parsed);
+            json.WriteEndObject();
+            json.WriteEndObject();
+        }
+
+        return buffer.ToArray();
+    }
+
+    private void HostConfig(Utf8JsonWriter json, ParseResult parsed)
+    {
+        Texts(json, "Binds", parsed.GetValue(Volume)!.Where(v => v.Contains(':', StringComparison.Ordinal)).Select(Absolute));
+        json.WriteStartArray("Mounts");
+        foreach (var mount in parsed.GetValue(Mount)!)
+        {
+            WriteMount(json, mount);
+        }
+
+        foreach (var anonymous in parsed.GetValue(Volume)!.Where(v => !v.Contains(':', StringComparison.Ordinal)))
+        {
+            json.WriteStartObject();
+            json.WriteString("Type", "volume");
+            json.WriteString("Target", anonymous);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+        json.WriteStartObject("Tmpfs");
+        foreach (var tmpfs in parsed.GetValue(Tmpfs)!)
+        {
+            var (target, options) = Cut(tmpfs, ':');
+            json.WriteString(target, options ?? string.Empty);
+        }
+
+        json.WriteEndObject();
+        json.WriteString("NetworkMode", parsed.GetValue(Network) ?? "default");
+        if (parsed.GetValue(Memory) is { } memory)
+        {
+            json.WriteNumber("Memory", Humanly.ParseSize("--memory", memory));
+        }
+
+        if (parsed.GetValue(MemorySwap) is { } swap)
+        {
+            json.WriteNumber("MemorySwap", swap == "-1" ? -1 : Humanly.ParseSize("--memory-swap", swap));
+        }
+
+        if (parsed.GetValue(Cpus) is { } cpus)
+        {
+            json.WriteNumber("NanoCpus", ParseCpus(cpus));
+        }
+
+        if (parsed.GetValue(Pids) is { } pids)
+        {
+            json.WriteNumber("PidsLimit", pids);
+        }
+
+        Text(json, "CpusetCpus", parsed.GetValue(Cpuset));
+        Texts(json, "CapAdd", parsed.GetValue(CapAdd));
+        Texts(json, "CapDrop", parsed.GetValue(CapDrop));
+        Texts(json, "SecurityOpt", parsed.GetValue(SecurityOpt));
+        json.WriteBoolean("ReadonlyRootfs", parsed.GetValue(ReadOnly));
+        json.WriteBoolean("AutoRemove", parsed.GetValue(Remove));
+        if (parsed.GetValue(RestartPolicy) is { } policy)
+        {
+            var (name, most) = Cut(policy, ':');
+            json.WriteStartObject("RestartPolicy");
+            json.WriteString("Name", name);
+            json.WriteNumber("MaximumRetryCount", most is null ? 0 : ParseNumber("--restart", policy, most));
+            json.WriteEndObject();
+        }
+    }
+
+    private void RefuseLater(ParseResult parsed)
+    {
+        if (parsed.GetValue(Interactive) || parsed.GetValue(Tty))
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, "-i and -t are not in this version of EdgeHost; run without them, or with -d");
+        }
+
+        if (parsed.GetValue(Privileged))
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, "--privileged is not in this version of EdgeHost; --cap-add adds single capabilities");
+        }
+
+        if (parsed.GetValue(Publish) is { Length: > 0 })
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, "--publish is not in this version of EdgeHost; --network host opens ports on the host itself");
+        }
+
+        if (parsed.GetValue(Pull) is not ("always" or "missing" or "never"))
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"--pull {parsed.GetValue(Pull)}: not always, missing or never");
+        }
+    }
+
+    private List<string> Variables(ParseResult parsed)
+    {
+        var variables = new List<string>();
+        foreach (var file in parsed.GetValue(EnvFile)!)
+        {
+            try
+            {
+                // As docker's: blanks in front are dropped, # starts a comment at the beginning of a line only, nothing is unquoted.
+                variables.AddRange(File.ReadLines(file).Select(l => l.TrimStart()).Where(l => l.Length > 0 && l[0] != '#').SelectMany(Resolve));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"--env-file {file} cannot be read: {e.Message}", e);
+            }
+        }
+
+        variables.AddRange(parsed.GetValue(Env)!.SelectMany(Resolve));
+        return variables;
+    }
+
+    // A name without a value takes ours; one that we have not is left out.
+    private static IEnumerable<string> Resolve(string variable) => variable.Contains('=', StringComparison.Ordinal) ? [variable]
+        : Environment.GetEnvironmentVariable(variable) is { } value ? [$"{variable}={value}"]
+        : [];
+
+    private static string Absolute(string bind)
+    {
+        var (source, rest) = Cut(bind, ':');
+        return source is ['.', ..] or ['~', ..] ? $"{Path.GetFullPath(source)}:{rest}" : bind;
+    }
+
+    private static void WriteMount(Utf8JsonWriter json, string mount)
+    {
+        json.WriteStartObject();
+        var tmpfs = new List<(string Name, long Value)>();
+        var typed = false;
+        foreach (var field in mount.Split(','))
+        {
+            var (name, value) = Cut(field, '=');
+            switch (name)
+            {
+                case "type":
+                    json.WriteString("Type", value);
+                    typed = true;
+                    break;
+                case "source" or "src":
+                    json.WriteString("Source", value is ['.', ..] ? Path.GetFullPath(value) : value);
+                    break;
+                case "target" or "destination" or "dst":
+                    json.WriteString("Target", value);
+                    break;
+                case "readonly" or "ro":
+                    json.WriteBoolean("ReadOnly", value is null or "true" or "1");
+                    break;
+                case "tmpfs-size":
+                    tmpfs.Add(("SizeBytes", Humanly.ParseSize("--mount", value ?? string.Empty)));
+                    break;
+                case "tmpfs-mode":
+                    tmpfs.Add(("Mode", ParseOctal(mount, value)));
+                    break;
+                default:
+                    throw new EdgeHostException(ErrorKind.Invalid, $"--mount {mount}: {name} is not type, source, target, readonly, tmpfs-size or tmpfs-mode");
+            }
+        }
+
+        if (!typed)
+        {
+            json.WriteString("Type", "volume");
+        }
+
+        if (tmpfs.Count > 0)
+        {
+            json.WriteStartObject("TmpfsOptions");
+            tmpfs.ForEach(o => json.WriteNumber(o.Name, o.Value));
+            json.WriteEndObject();
+        }
+
+        json.WriteEndObject();
+    }
+
+    private static long ParseCpus(string text) =>
+        decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var cpus) && cpus is > 0 and < 100_000
+            ? (long)(cpus * 1_000_000_000)
+            : throw new EdgeHostException(ErrorKind.Invalid, $"--cpus {text}: not a number of CPUs, as in 0.5");
+
+    private static int ParseNumber(string option, string whole, string text) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+            ? number
+            : throw new EdgeHostException(ErrorKind.Invalid, $"{option} {whole}: {text} is not a number");
+
+    private static long ParseOctal(string mount, string? text)
+    {
+        var mode = 0L;
+        foreach (var digit in text ?? "x")
+        {
+            mode = digit is >= '0' and <= '7' && mode < 0x200
+                ? (mode * 8) + (digit - '0')
+                : throw new EdgeHostException(ErrorKind.Invalid, $"--mount {mount}: tmpfs-mode {text} is not an octal mode, as in 1777");
+        }
+
+        return mode;
+    }
+
+    private static (string Before, string? After) Cut(string text, char at) =>
+        text.IndexOf(at, StringComparison.Ordinal) is >= 0 and var index ? (text[..index], text[(index + 1)..]) : (text, null);
+
+    private static void Text(Utf8JsonWriter json, string name, string? value)
+    {
+        if (value is not null)
+        {
+            json.WriteString(name, value);
+        }
+    }
+
+    private static void Texts(Utf8JsonWriter json, string name, IEnumerable<string>? values)
+    {
+        json.WriteStartArray(name);
+        foreach (var value in values ?? [])
+        {
+            json.WriteStringValue(value);
+        }
+
+        json.WriteEndArray();
+    }
+}
