@@ -77,12 +77,6 @@ public sealed record RegistryConfiguration
     /// <summary>The certificates of the authority that signed its own, as PEM; null takes the system's.</summary>
     public string? CaFile { get; init; }
 
-    /// <summary>This device's certificate for it, as PEM.</summary>
-    public string? CertFile { get; init; }
-
-    /// <summary>The key of <see cref="CertFile"/>, as PEM.</summary>
-    public string? KeyFile { get; init; }
-
     /// <summary>The user's name; null asks anonymously.</summary>
     public string? User { get; init; }
 
@@ -100,7 +94,7 @@ public sealed record LimitDefaults
     public long? NanoCpus { get; init; }
 
     /// <summary>Processes and threads, at least 1.</summary>
-    public long Pids { get; init; } = 256;
+    public long Pids { get; init; } = 512;
 }
 
 /// <summary>What all containers together leave to the host.</summary>

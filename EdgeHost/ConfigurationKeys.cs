@@ -72,11 +72,6 @@ internal sealed class ConfigurationDraft
 
         foreach (var (name, registry) in Registries)
         {
-            if ((registry.CertFile is null) != (registry.KeyFile is null))
-            {
-                throw new EdgeHostException(ErrorKind.Invalid, $"registries.{name}.certFile and keyFile go together");
-            }
-
             if (registry is { PlainHttp: true, CaFile: not null })
             {
                 throw new EdgeHostException(ErrorKind.Invalid, $"registries.{name}: plainHttp and caFile exclude each other");
@@ -114,8 +109,6 @@ internal static class ConfigurationKeys
         new("broker.listen", ConfigurationType.Text, (d, v) => d.Value = d.Value with { Broker = d.Value.Broker with { Listen = Listen(v.Text) } }),
         new("registries.NAME.plainHttp", ConfigurationType.Flag, (d, v) => d.Registry(v.Name, r => r with { PlainHttp = v.Flag })),
         new("registries.NAME.caFile", ConfigurationType.Text, (d, v) => d.Registry(v.Name, r => r with { CaFile = FilePath(v.Text) })),
-        new("registries.NAME.certFile", ConfigurationType.Text, (d, v) => d.Registry(v.Name, r => r with { CertFile = FilePath(v.Text) })),
-        new("registries.NAME.keyFile", ConfigurationType.Text, (d, v) => d.Registry(v.Name, r => r with { KeyFile = FilePath(v.Text) })),
         new("registries.NAME.user", ConfigurationType.Text, (d, v) => d.Registry(v.Name, r => r with { User = v.Text })),
         new("registries.NAME.passwordFile", ConfigurationType.Text, (d, v) => d.Registry(v.Name, r => r with { PasswordFile = FilePath(v.Text) })),
         new("defaults.memory", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Defaults = d.Value.Defaults with { Memory = Within(v.Number, 512 * Kibi, long.MaxValue) } }),

@@ -41,6 +41,20 @@ public static class ConfigurationReader
         }
     }
 
+    /// <summary>Reads a password from its file, without its last newline.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: it cannot be read; key and file are named.</exception>
+    public static string ReadSecret(string key, string file)
+    {
+        try
+        {
+            return File.ReadAllText(file).TrimEnd('\r', '\n');
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"{key}: {e.Message}", e);
+        }
+    }
+
     /// <summary>The keys whose values differ, for what a re-read says.</summary>
     public static IReadOnlyList<string> Changes(Configuration before, Configuration after)
     {

@@ -19,8 +19,6 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 
     internal ContainerSpec? LastSpec { get; private set; }
 
-    internal int Readers;
-
     internal TimeSpan? LastGrace { get; private set; }
 
     public Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel)
@@ -181,10 +179,9 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 
     public async IAsyncEnumerable<LogRecord> ReadLogsAsync(string container, LogQuery query, [EnumeratorCancellation] CancellationToken cancel)
     {
-        Interlocked.Increment(ref Readers);
+        var entry = Find(container);
         try
         {
-            var entry = Find(container);
             var failures = entry.FailedStarts;
             var sent = query.Tail is { } tail ? Math.Max(0, entry.Log.Count - tail) : 0;
             while (true)
@@ -209,7 +206,7 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
         }
         finally
         {
-            Interlocked.Decrement(ref Readers);
+            entry.ReaderLeft.TrySetResult();
         }
     }
 
@@ -229,6 +226,9 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
             _watchers.TryRemove(channel, out _);
         }
     }
+
+    /// <summary>Done once a reader of its output has left.</summary>
+    internal Task ReaderLeft(string container) => Find(container).ReaderLeft.Task;
 
     internal void Write(string container, bool error, string text) => Find(container).Write(error, text);
 
@@ -280,6 +280,8 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
         internal List<LogRecord> Log { get; } = [];
 
         internal TaskCompletionSource<int> Ended { get; set; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        internal TaskCompletionSource ReaderLeft { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         internal TaskCompletionSource<int> Removed { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 

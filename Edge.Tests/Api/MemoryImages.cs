@@ -10,6 +10,11 @@ internal sealed class MemoryImages : IImageStore
 {
     private readonly List<Image> _images = [Make("docker.io/library/busybox:latest")];
 
+    private readonly TaskCompletionSource _endless = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>Cancelled when the pull of <c>endless</c> is.</summary>
+    internal Task EndlessPull => _endless.Task;
+
     internal long LoadedBytes { get; private set; }
 
     public async Task<Image> PullAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel)
@@ -20,6 +25,13 @@ internal sealed class MemoryImages : IImageStore
         {
             progress?.Report(new PullProgress("downloading", "sha256:" + new string('a', 64), 1, 2));
             throw new EdgeHostException(ErrorKind.Corrupt, "layer sha256:aaaa is not what its digest promised");
+        }
+
+        if (reference.StartsWith("endless", StringComparison.Ordinal))
+        {
+            progress?.Report(new PullProgress("downloading", "sha256:" + new string('b', 64), 1, 2));
+            using var registration = cancel.Register(() => _endless.TrySetCanceled());
+            await Task.Delay(Timeout.Infinite, cancel);
         }
 
         if (!reference.StartsWith("alpine", StringComparison.Ordinal))
@@ -68,6 +80,6 @@ internal sealed class MemoryImages : IImageStore
     private static Image Make(string reference)
     {
         var digest = Digest.OfSha256(Encoding.UTF8.GetBytes(reference));
-        return new Image(digest, digest, [reference], [], new ImageConfig(), 4_000_000, DateTimeOffset.UtcNow.AddDays(-3));
+        return new Image(digest, digest, [reference], [], new ImageConfig { Os = "linux", Architecture = "amd64" }, 4_000_000, DateTimeOffset.UtcNow.AddDays(-3));
     }
 }

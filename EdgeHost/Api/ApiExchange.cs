@@ -45,6 +45,8 @@ internal sealed class ApiExchange
 
     internal bool AsksForUpgrade => _request.Headers.Connection.ToString().Contains("upgrade", StringComparison.OrdinalIgnoreCase);
 
+    internal string RequestHeader(string name) => _request.Headers[name].ToString();
+
     internal void SetHeader(string name, string value) => _response.Headers[name] = value;
 
     internal void Abort() => _features.GetRequiredFeature<IHttpRequestLifetimeFeature>().Abort();

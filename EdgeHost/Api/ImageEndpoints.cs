@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text.Json.Serialization;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
 using EdgeHost.Images;
@@ -11,6 +13,7 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
     {
         router.Map("GET", "/images/json", ListAsync);
         router.Map("GET", "/images/**/json", InspectAsync);
+        router.Map("GET", "/images/**/history", HistoryAsync);
         router.Map("DELETE", "/images/**", RemoveAsync);
     }
 
@@ -63,7 +66,23 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
 
     private static EdgeHostException NoSuchImage(string name) => new(ErrorKind.NotFound, $"No such image: {name}");
 
-    private static Dictionary<string, string> Labels(Image image) => new();
+    private Task HistoryAsync(ApiExchange exchange)
+    {
+        var image = images.Find(exchange.Values[0]) ?? throw NoSuchImage(exchange.Values[0]);
+        var steps = image.Config.History.Reverse().Select((step, index) => new ImageHistoryView(
+            index == 0 ? image.Id.ToString() : "<missing>",
+            DateTimeOffset.TryParse(step.Created, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? time.ToUnixTimeSeconds() : 0,
+            step.CreatedBy ?? string.Empty,
+            index == 0 ? image.References.Select(DockerReference.Short).ToList() : [],
+            // Sizes of single layers are not kept; their sum is the image's.
+            0,
+            step.Comment ?? string.Empty)).ToList();
+        return exchange.JsonAsync(200, steps, DockerJson.Out.ListImageHistoryView);
+    }
+
+    private static Dictionary<string, string> Labels(Image image) => new(image.Config.Config.Labels);
+
+    private static List<string>? NullIfEmpty(IReadOnlyList<string> list) => list.Count > 0 ? list.ToList() : null;
 
     private static ImageView View(Image image) => new()
     {
@@ -71,7 +90,23 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
         RepoTags = image.References.Select(DockerReference.Short).ToList(),
         RepoDigests = image.RepositoryDigests.Select(DockerReference.Short).ToList(),
         Created = DockerTime.Format(image.Created),
-        Architecture = SystemEndpoints.Architecture,
+        Author = image.Config.Author ?? string.Empty,
+        Config = new ImageConfigView
+        {
+            User = image.Config.Config.User,
+            Env = image.Config.Config.Env.ToList(),
+            Cmd = NullIfEmpty(image.Config.Config.Cmd),
+            Entrypoint = NullIfEmpty(image.Config.Config.Entrypoint),
+            WorkingDir = image.Config.Config.WorkingDir,
+            Labels = Labels(image),
+            StopSignal = image.Config.Config.StopSignal,
+            Volumes = image.Config.Config.Volumes.Keys.ToDictionary(v => v, _ => new EmptyView(), StringComparer.Ordinal),
+            ExposedPorts = image.Config.Config.ExposedPorts.Keys.ToDictionary(p => p, _ => new EmptyView(), StringComparer.Ordinal),
+        },
+        Architecture = image.Config.Architecture,
+        Variant = image.Config.Variant,
+        Os = image.Config.Os,
+        RootFS = new RootFsView { Layers = image.Config.RootFs.DiffIds.ToList() },
         Size = image.SizeBytes,
     };
 }
@@ -162,7 +197,10 @@ internal sealed record ImageView
 
     public required string Architecture { get; init; }
 
-    public string Os { get; init; } = "linux";
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Variant { get; init; }
+
+    public required string Os { get; init; }
 
     public long Size { get; init; }
 
@@ -190,8 +228,16 @@ internal sealed record ImageConfigView
 
     public Dictionary<string, string> Labels { get; init; } = [];
 
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? StopSignal { get; init; }
+
+    public Dictionary<string, EmptyView> Volumes { get; init; } = [];
+
+    public Dictionary<string, EmptyView> ExposedPorts { get; init; } = [];
 }
+
+/// <summary>The <c>{}</c> that Go writes as the value of a set.</summary>
+internal sealed record EmptyView;
 
 /// <summary>The layers, by the digests of their unpacked bytes.</summary>
 internal sealed record RootFsView

@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Buffers.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Threading.Channels;
@@ -77,6 +79,10 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
             {
                 return await images.PullAsync(reference, new Reporter(reports.Writer), exchange.Aborted);
             }
+            catch (EdgeHostException e) when (e.Kind == ErrorKind.Denied && HasCredentials(exchange.RequestHeader("X-Registry-Auth")))
+            {
+                throw new EdgeHostException(e.Kind, $"{e.Message}; credentials of the client are not used: name them in the configuration, as registries.NAME.user and passwordFile", e);
+            }
             finally
             {
                 reports.Writer.TryComplete();
@@ -96,6 +102,28 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
             {
                 await WriteAsync(body, new ProgressView { Stream = line }, exchange.Aborted);
             }
+        }
+    }
+
+    /// <summary>Whether the client has sent more than Docker's empty credentials (base64url of a JSON object).</summary>
+    private static bool HasCredentials(string header)
+    {
+        var bytes = new byte[Base64Url.GetMaxDecodedLength(header.Length)];
+        if (Base64Url.DecodeFromChars(header, bytes, out _, out var written) != OperationStatus.Done || written == 0)
+        {
+            return false;
+        }
+
+        try
+        {
+            using var document = JsonDocument.Parse(bytes.AsMemory(0, written), new JsonDocumentOptions { MaxDepth = 4 });
+            return document.RootElement.ValueKind == JsonValueKind.Object
+                && document.RootElement.EnumerateObject().Any(m => m.Name is "username" or "password" or "auth" or "identitytoken" && m.Value.ToString().Length > 0);
+        }
+        catch (JsonException)
+        {
+            // Nothing that Docker's clients send; it changes no more than the words of a refusal.
+            return false;
         }
     }
 

@@ -1,0 +1,91 @@
+using System.Text.Json;
+using EdgeHost.Api;
+using EdgeHost.Engine;
+using EdgeHost.Errors;
+using Xunit;
+
+namespace Edge.Tests.Api;
+
+public sealed class ContainerCreateTranslationTests
+{
+    [Fact]
+    public void Everything_that_is_held_reaches_the_spec()
+    {
+        var (spec, warnings) = Translate("""
+            {"Image":"i","Hostname":"h","User":"5:6","Env":["A=b"],"Cmd":["c"],"Entrypoint":["e"],"WorkingDir":"/w","Labels":{"l":"v"},
+             "StopSignal":"INT","StopTimeout":3,"Volumes":{"/anon":{},"/host":{}},
+             "HostConfig":{"Binds":["/src:/host:ro","vol:/vol"],"Mounts":[{"Type":"tmpfs","Target":"/m","TmpfsOptions":{"SizeBytes":1024,"Mode":1023}}],
+               "Tmpfs":{"/t":"size=1m"},"NetworkMode":"host","Memory":1048576,"MemorySwap":1048576,"CpuPeriod":50000,"CpuQuota":25000,"PidsLimit":9,
+               "CpusetCpus":"0","RestartPolicy":{"Name":"on-failure","MaximumRetryCount":2},"ReadonlyRootfs":true,"CapAdd":["NET_ADMIN"],"CapDrop":["ALL"],
+               "SecurityOpt":["no-new-privileges"]}}
+            """);
+        Assert.Empty(warnings);
+        Assert.Equal(("i", "h", "5:6", "/w", "INT", TimeSpan.FromSeconds(3)), (spec.Image, spec.Hostname, spec.User, spec.WorkingDirectory, spec.StopSignal, spec.StopGrace));
+        Assert.Equal(["A=b"], spec.Environment);
+        Assert.Equal(["c"], spec.Command);
+        Assert.Equal(["e"], spec.Entrypoint);
+        Assert.Equal("v", spec.Labels["l"]);
+        Assert.Equal(
+            [
+                new ContainerMount(ContainerMountKind.Bind, "/src", "/host", true),
+                new ContainerMount(ContainerMountKind.Volume, "vol", "/vol"),
+                new ContainerMount(ContainerMountKind.Tmpfs, string.Empty, "/m", false, "size=1024,mode=1777"),
+                new ContainerMount(ContainerMountKind.Tmpfs, string.Empty, "/t", false, "size=1m"),
+                new ContainerMount(ContainerMountKind.Volume, string.Empty, "/anon"),
+            ],
+            spec.Mounts);
+        Assert.Equal(NetworkMode.Host, spec.Network);
+        Assert.Equal(new ResourceLimits { MemoryBytes = 1 << 20, NanoCpus = 500_000_000, Pids = 9, CpusetCpus = "0" }, spec.Limits);
+        Assert.Equal(new RestartPolicy(RestartKind.OnFailure, 2), spec.Restart);
+        Assert.True(spec.ReadOnlyRoot);
+        Assert.Equal(["NET_ADMIN"], spec.AddCapabilities);
+        Assert.Equal(["ALL"], spec.DropCapabilities);
+    }
+
+    [Theory]
+    [InlineData("""{"MemorySwap":-1,"Memory":1048576,"NetworkMode":"none"}""", "no swap is granted")]
+    [InlineData("""{"NetworkMode":"default"}""", "no network")]
+    public void What_is_less_than_was_asked_for_is_said(string host, string warning) =>
+        Assert.Contains(Translate($$"""{"Image":"i","HostConfig":{{host}}}""").Warnings, w => w.Contains(warning, StringComparison.Ordinal));
+
+    [Theory]
+    [InlineData("""{"MemorySwap":5,"Memory":10}""", ErrorKind.Invalid, "cannot be less than Memory=10")]
+    [InlineData("""{"MemorySwap":5}""", ErrorKind.Invalid, "without Memory")]
+    [InlineData("""{"Memory":-5}""", ErrorKind.Invalid, "Memory=-5 is negative")]
+    [InlineData("""{"NanoCpus":1,"CpuQuota":1}""", ErrorKind.Invalid, "exclude each other")]
+    [InlineData("""{"CpuQuota":1,"CpuPeriod":5}""", ErrorKind.Invalid, "CpuPeriod=5")]
+    [InlineData("""{"Binds":["x"]}""", ErrorKind.Invalid, "bind \"x\"")]
+    [InlineData("""{"Binds":["/a:b"]}""", ErrorKind.Invalid, "absolute target")]
+    [InlineData("""{"Binds":["/a:/b:rshared"]}""", ErrorKind.Unsupported, "rshared")]
+    [InlineData("""{"Binds":["/a:/b","/c:/b/"]}""", ErrorKind.Invalid, "duplicate mount point: /b")]
+    [InlineData("""{"Mounts":[{"Type":"npipe","Target":"/x"}]}""", ErrorKind.Unsupported, "npipe")]
+    [InlineData("""{"Mounts":[{"Type":"volume","Target":"/x","VolumeOptions":{"DriverConfig":{"Name":"nfs"}}}]}""", ErrorKind.Unsupported, "Mounts.VolumeOptions")]
+    [InlineData("""{"RestartPolicy":{"Name":"sometimes"}}""", ErrorKind.Invalid, "sometimes")]
+    [InlineData("""{"RestartPolicy":{"Name":"always","MaximumRetryCount":3}}""", ErrorKind.Invalid, "goes with on-failure")]
+    [InlineData("""{"RestartPolicy":{"Name":"always"},"AutoRemove":true}""", ErrorKind.Invalid, "AutoRemove")]
+    [InlineData("""{"SecurityOpt":["seccomp=unconfined"]}""", ErrorKind.Unsupported, "SecurityOpt=seccomp=unconfined")]
+    [InlineData("""{"NetworkMode":"container:x"}""", ErrorKind.Unsupported, "NetworkMode=container:x")]
+    [InlineData("""{"Privileged":true}""", ErrorKind.Unsupported, "HostConfig.Privileged")]
+    [InlineData("""{"OomScoreAdj":-500}""", ErrorKind.Unsupported, "HostConfig.OomScoreAdj")]
+    [InlineData("""{"NeverHeardOf":{"a":[0,1]}}""", ErrorKind.Unsupported, "HostConfig.NeverHeardOf")]
+    public void What_cannot_be_held_is_an_error_that_names_it(string host, ErrorKind kind, string words)
+    {
+        var failure = Assert.Throws<EdgeHostException>(() => Translate($$"""{"Image":"i","HostConfig":{{host}}}"""));
+        Assert.Equal(kind, failure.Kind);
+        Assert.Contains(words, failure.Message);
+    }
+
+    [Fact]
+    public void What_is_not_known_and_asks_for_nothing_is_no_error() => Translate("""
+        {"Image":"i","Domainname":"","OnBuild":null,"HostConfig":{"NetworkMode":"none","Privileged":false,"Devices":[],"ConsoleSize":[24,80],
+         "LogConfig":{"Type":"","Config":{}},"MemorySwappiness":-1,"OomScoreAdj":0,"PortBindings":{},"ShmSize":67108864,"IpcMode":"private"},
+         "NetworkingConfig":{"EndpointsConfig":{"none":{"IPAMConfig":null,"Aliases":[],"MacAddress":""}}}}
+        """);
+
+    [Fact]
+    public void An_entrypoint_of_one_empty_word_clears_the_images() =>
+        Assert.Equal([], Translate("""{"Image":"i","Entrypoint":[""]}""").Spec.Entrypoint!);
+
+    private static (ContainerSpec Spec, List<string> Warnings) Translate(string body) =>
+        ContainerCreateTranslation.Translate("name", null, JsonSerializer.Deserialize(body, DockerJson.In.ContainerCreateBody)!);
+}
