@@ -1,6 +1,5 @@
 using EdgeHost.Api;
 using EdgeHost.Engine;
-using EdgeHost.Errors;
 using EdgeHost.Images;
 using EdgeHost.State;
 using Microsoft.Extensions.DependencyInjection;
@@ -21,8 +20,35 @@ internal static class DaemonComposition
             provider.GetRequiredService<StateDatabase>(),
             new ImageStoreOptions { Registries = Registries(context.Configuration.Current) },
             provider.GetRequiredService<ILogger<ImageStore>>()));
-        services.AddSingleton<IContainerEngine>(_ => throw new EdgeHostException(ErrorKind.Unsupported, "this build has no engine"));
+        services.AddSingleton(provider => new ContainerEngine(
+            Engine(context),
+            provider.GetRequiredService<IImageStore>(),
+            provider.GetRequiredService<StateDatabase>(),
+            provider.GetRequiredService<ILogger<ContainerEngine>>()));
+        services.AddSingleton<IContainerEngine>(provider => provider.GetRequiredService<ContainerEngine>());
+        services.AddSingleton<IHostedService>(provider => new EngineService(provider.GetRequiredService<ContainerEngine>()));
+        services.AddSingleton<IHostedService>(provider => new DeploymentService(
+            context,
+            provider.GetRequiredService<IContainerEngine>(),
+            provider.GetRequiredService<IImageStore>(),
+            Cli.ProductVersion.Read().Version,
+            provider.GetRequiredService<ILoggerFactory>()));
         AddApi(services, context);
+    }
+
+    private static EngineOptions Engine(DaemonContext context)
+    {
+        var configuration = context.Configuration.Current;
+        var options = new EngineOptions
+        {
+            DataDirectory = context.Paths.DataDirectory,
+            RunDirectory = context.Paths.RunDirectory,
+            ReserveMemoryBytes = configuration.Reserve.Memory,
+            ReservePids = configuration.Reserve.Pids,
+            LogSegmentBytes = configuration.Log.MaxSize,
+            LogSegments = configuration.Log.MaxFiles,
+        };
+        return configuration.CgroupRoot is { } root ? options with { CgroupRoot = "/" + root.Trim('/') } : options;
     }
 
     /// <summary>What the configuration says of registries, with passwords read from their files.</summary>

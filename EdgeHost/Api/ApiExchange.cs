@@ -43,6 +43,16 @@ internal sealed class ApiExchange
 
     internal Stream RequestBody => _request.Body;
 
+    /// <summary>The body for who unpacks it on a thread of its own and reads without await.</summary>
+    internal Stream BlockingRequestBody
+    {
+        get
+        {
+            _features.GetRequiredFeature<IHttpBodyControlFeature>().AllowSynchronousIO = true;
+            return _request.Body;
+        }
+    }
+
     internal bool AsksForUpgrade => _request.Headers.Connection.ToString().Contains("upgrade", StringComparison.OrdinalIgnoreCase);
 
     internal string RequestHeader(string name) => _request.Headers[name].ToString();

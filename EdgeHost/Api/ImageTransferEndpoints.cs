@@ -92,7 +92,7 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
 
     private async Task LoadAsync(ApiExchange exchange)
     {
-        var loaded = await images.LoadAsync(exchange.RequestBody, exchange.Aborted);
+        var loaded = await images.LoadAsync(exchange.BlockingRequestBody, exchange.Aborted);
         var body = await exchange.StreamAsync(200, "application/json");
         foreach (var image in loaded)
         {

@@ -1,0 +1,123 @@
+using EdgeHost.Deployments;
+using EdgeHost.Engine;
+using EdgeHost.Errors;
+using EdgeHost.Images;
+using EdgeHost.Linux;
+using EdgeHost.Mqtt;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace EdgeHost;
+
+/// <summary>Brings the engine up: what ran is found again before anybody can ask.</summary>
+internal sealed class EngineService(ContainerEngine engine) : IHostedService
+{
+    public Task StartAsync(CancellationToken cancellationToken) => engine.StartAsync(cancellationToken);
+
+    // Containers go on; only the connection to their shepherd ends.
+    public Task StopAsync(CancellationToken cancellationToken) => engine.DisposeAsync().AsTask();
+}
+
+/// <summary>
+/// Deployments and the brokers that they come from. The last deployment is brought back first and needs neither; a
+/// broker that cannot listen, or is away, stops nothing else.
+/// </summary>
+internal sealed partial class DeploymentService(DaemonContext context, IContainerEngine engine, IImageStore images, string version, ILoggerFactory logs) : IHostedService
+{
+    private readonly ILogger _log = logs.CreateLogger("EdgeHost.Daemon");
+    private Reconciler? _reconciler;
+    private EmbeddedBroker? _broker;
+    private MqttAgent? _agent;
+
+    public async Task StartAsync(CancellationToken cancellationToken)
+    {
+        var configuration = context.Configuration.Current;
+        var data = context.Paths.DataDirectory;
+        var device = DeviceId.Resolve(configuration.DeviceId, data);
+        var options = new DeploymentOptions
+        {
+            Directory = Path.Combine(data, "deployments"),
+            Capacity = BoardCapacity.Read(),
+            Defaults = new DefaultLimits(configuration.Defaults.Memory, configuration.Defaults.NanoCpus, configuration.Defaults.Pids),
+            BootId = SystemIdentity.BootId,
+        };
+        _reconciler = new Reconciler(options, engine, images, logs.CreateLogger<Reconciler>());
+        await _reconciler.StartAsync(cancellationToken).ConfigureAwait(false);
+        if (await ConnectionAsync(configuration, device, cancellationToken).ConfigureAwait(false) is not { } connection)
+        {
+            return;
+        }
+
+        _agent = new MqttAgent(
+            connection,
+            new AgentOptions { Device = device, Version = version, BootId = SystemIdentity.BootId },
+            _reconciler,
+            new StateReporter(options, _reconciler, engine, images),
+            engine,
+            logs.CreateLogger<MqttAgent>());
+        await _agent.StartAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        if (_agent is not null)
+        {
+            await _agent.StopAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        if (_reconciler is not null)
+        {
+            await _reconciler.StopAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        if (_broker is not null)
+        {
+            await _broker.StopAsync(cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>The broker that is obeyed: the configured one, else the one in this process; null when there is neither.</summary>
+    private async Task<MqttOptions?> ConnectionAsync(Configuration configuration, string device, CancellationToken cancel)
+    {
+        var elsewhere = configuration.Mqtt is not { } mqtt ? null : new MqttOptions
+        {
+            Url = mqtt.Url.OriginalString,
+            User = mqtt.User,
+            PasswordFile = mqtt.PasswordFile,
+            CaFile = mqtt.CaFile,
+            CertificateFile = mqtt.CertFile,
+            KeyFile = mqtt.KeyFile,
+            KeepAlive = TimeSpan.FromSeconds(mqtt.KeepAliveSeconds),
+        };
+        if (!(configuration.Broker.Enabled ?? elsewhere is null))
+        {
+            return elsewhere;
+        }
+
+        var colon = configuration.Broker.Listen.LastIndexOf(':');
+        var broker = new EmbeddedBroker(
+            new BrokerOptions
+            {
+                Device = device,
+                Directory = Path.Combine(context.Paths.DataDirectory, "broker"),
+                Address = configuration.Broker.Listen[..colon].Trim('[', ']'),
+                Port = int.Parse(configuration.Broker.Listen.AsSpan(colon + 1), System.Globalization.CultureInfo.InvariantCulture),
+            },
+            logs.CreateLogger<EmbeddedBroker>());
+        try
+        {
+            await broker.StartAsync(cancel).ConfigureAwait(false);
+            _broker = broker;
+            return elsewhere ?? broker.DeviceConnection;
+        }
+        catch (EdgeHostException e)
+        {
+            LogNoBroker(_log, e.Message);
+            await broker.DisposeAsync().ConfigureAwait(false);
+            return elsewhere;
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "the embedded broker does not run: {Why}; containers go on, set broker.listen and restart the daemon")]
+    private static partial void LogNoBroker(ILogger log, string why);
+}
