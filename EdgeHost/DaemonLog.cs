@@ -57,7 +57,10 @@ internal sealed class DaemonLog(Stream output, bool journal) : ILoggerProvider
     private sealed class Logger(DaemonLog owner, string category) : ILogger
     {
         // The framework's own parts say what happens at Information; a line for each request is not for a board's journal.
-        private readonly LogLevel _least = category.StartsWith("EdgeHost", StringComparison.Ordinal) ? LogLevel.Information : LogLevel.Warning;
+        // Kestrel warns of every connection that a handler has taken over for good, as attach does.
+        private readonly LogLevel _least = category.StartsWith("EdgeHost", StringComparison.Ordinal) ? LogLevel.Information
+            : category.StartsWith("Microsoft.AspNetCore.Server.Kestrel", StringComparison.Ordinal) ? LogLevel.Error
+            : LogLevel.Warning;
 
         public IDisposable? BeginScope<TState>(TState state)
             where TState : notnull => null;
