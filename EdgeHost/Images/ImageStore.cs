@@ -64,6 +64,9 @@ public sealed partial class ImageStore : IImageStore, IDisposable
         _turns.Dispose();
     }
 
+    /// <summary>Done once the leftovers of a killed process are removed; nothing has to wait for it.</summary>
+    internal Task Swept => _snapshots.Swept;
+
     /// <inheritdoc/>
     public Image? Find(string referenceOrId)
     {

@@ -56,7 +56,6 @@ internal sealed partial class SnapshotStore
     private readonly Dictionary<string, Snapshot> _layers = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Snapshot> _containers = new(StringComparer.Ordinal);
     private long _next = 1;
-    private long _staged;
 
     /// <summary>Finds what is there, and removes what was never finished.</summary>
     internal SnapshotStore(string directory, ILogger logger)
@@ -64,13 +63,14 @@ internal sealed partial class SnapshotStore
         _directory = directory;
         _logger = logger;
         Directory.CreateDirectory(directory);
+        var unfinished = new List<string>();
         foreach (var path in Directory.EnumerateDirectories(directory))
         {
             var name = Path.GetFileName(path);
             if (!long.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
             {
                 LogUnfinished(logger, path);
-                RemoveTree(name);
+                unfinished.Add(name);
                 continue;
             }
 
@@ -84,13 +84,37 @@ internal sealed partial class SnapshotStore
             {
                 _containers[container] = new Snapshot(path, facts);
             }
+            else if (!Directory.Exists(Path.Combine(path, "fs")) || !Directory.EnumerateFileSystemEntries(Path.Combine(path, "fs")).Any())
+            {
+                // A container's layer that was made without waiting for the disk, before a power cut.
+                unfinished.Add(name);
+            }
             else
             {
                 // Perhaps a container's only copy of its data: left for a person to look at.
                 LogUnknown(logger, path, problem ?? $"{FactsName} is missing");
             }
         }
+
+        // Nobody sees them, and a large tree takes its time: the daemon does not wait.
+        Swept = Task.Run(() =>
+        {
+            foreach (var name in unfinished)
+            {
+                try
+                {
+                    RemoveTree(name);
+                }
+                catch (LinuxException e)
+                {
+                    LogStuck(logger, name, e.Message);
+                }
+            }
+        });
     }
+
+    /// <summary>Done once what was never finished is removed.</summary>
+    internal Task Swept { get; }
 
     internal string DirectoryPath => _directory;
 
@@ -130,7 +154,7 @@ internal sealed partial class SnapshotStore
     /// <returns>Its name, for <see cref="Commit"/> or <see cref="RemoveTree"/>.</returns>
     internal string Stage()
     {
-        var name = $".new-{Environment.ProcessId}-{Interlocked.Increment(ref _staged)}";
+        var name = $".new-{Guid.NewGuid():n}";
         Directory.CreateDirectory(Path.Combine(_directory, name, "fs"));
         return name;
     }
@@ -229,7 +253,7 @@ internal sealed partial class SnapshotStore
                 _containers.Remove(snapshot.Facts.ContainerId!);
             }
 
-            var gone = $".gone-{Path.GetFileName(snapshot.Directory)}-{Environment.ProcessId}";
+            var gone = $".gone-{Guid.NewGuid():n}";
             Directory.Move(snapshot.Directory, Path.Combine(_directory, gone));
             return gone;
         }
@@ -255,6 +279,9 @@ internal sealed partial class SnapshotStore
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Removing {Path}, which was never finished")]
     private static partial void LogUnfinished(ILogger logger, string path);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Name} cannot be removed: {Reason}; the next start tries again")]
+    private static partial void LogStuck(ILogger logger, string name, string reason);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Snapshot {Path} is left as it is, but not used: {Problem}")]
     private static partial void LogUnknown(ILogger logger, string path, string problem);
