@@ -202,4 +202,27 @@ public sealed class PullTests : IAsyncLifetime
         Assert.Empty(Store.List());
         Assert.Empty(_fixture.Visible("snapshots"));
     }
+
+    [Fact]
+    public async Task Progress_is_told_from_resolving_to_done_and_each_layer_comes_to_its_end()
+    {
+        var layers = Enumerable.Range(0, 3).Select(i => Layer.Gzip(Layer.Noise("n", 2_000_000, i))).ToList();
+        _layout.AddImage("a", layers);
+        await _registry.PushAsync(_layout.Path + ":a", "a:1");
+        var seen = new Seen();
+        await Store.PullAsync($"{_registry.Host}/a:1", seen, Cancel);
+        Assert.Equal("resolving", seen.Reports[0].Phase);
+        Assert.Equal(("done", (string?)null), (seen.Reports[^1].Phase, seen.Reports[^1].Layer));
+        Assert.All(layers, layer => Assert.Contains(seen.Reports, report =>
+            report.Layer == OciLayout.Sha256(layer.Blob) && report.Phase == "done" && report.DoneBytes == layer.Blob.Length));
+        Assert.All(seen.Reports, report => Assert.InRange(report.DoneBytes, 0, report.TotalBytes));
+        Assert.Contains(seen.Reports, report => report.Phase is "downloading" or "extracting");
+    }
+
+    private sealed class Seen : IProgress<PullProgress>
+    {
+        internal List<PullProgress> Reports { get; } = [];
+
+        public void Report(PullProgress value) => Reports.Add(value);
+    }
 }

@@ -15,7 +15,7 @@ public sealed partial class ImageStore
     /// Makes all layers of an image. They are unpacked side by side, since each has a directory of its own, and become
     /// visible from the lowest up. Layers that are held are not asked for.
     /// </summary>
-    private async Task BuildLayersAsync(IReadOnlyList<string> diffIds, LayerSource source, CancellationToken cancel)
+    private async Task BuildLayersAsync(IReadOnlyList<string> diffIds, LayerSource source, Action<int> held, CancellationToken cancel)
     {
         using var all = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var chains = ChainIds(diffIds);
@@ -30,6 +30,7 @@ public sealed partial class ImageStore
         {
             if (task.IsCompletedSuccessfully)
             {
+                held(Array.IndexOf(tasks, task));
                 continue;
             }
 

@@ -106,6 +106,7 @@ public sealed partial class ImageStore
                 diffIds,
                 (index, staged, stop) => UnpackSpooledAsync(
                     spool, SpooledArchive.BlobName(layers[index].ContentDigest), $"layer {layers[index].Digest} of {label}", layers[index].ContentDigest, diffIds[index], staged, stop),
+                static _ => { },
                 cancel).ConfigureAwait(false);
             return Register(config, manifest, indexes, name, null);
         }
@@ -155,6 +156,7 @@ public sealed partial class ImageStore
                     diffIds,
                     (index, staged, stop) => UnpackSpooledAsync(
                         spool, entry.Layers[index], $"layer {entry.Layers[index]} of {label}", null, diffIds[index], staged, stop),
+                    static _ => { },
                     cancel).ConfigureAwait(false);
                 Image? image = null;
                 foreach (var name in names.Count == 0 ? [null] : names.Cast<string?>())

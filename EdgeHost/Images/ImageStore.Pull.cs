@@ -55,6 +55,7 @@ public sealed partial class ImageStore
             await BuildLayersAsync(
                 diffIds,
                 (index, staged, stop) => FetchLayerAsync(name, layers[index], Digest.Parse(diffIds[index]), staged, meter, stop),
+                index => meter.Finish(layers[index].Digest, layers[index].Size),
                 cancel).ConfigureAwait(false);
             var image = Register(config, manifest, indexes, name.Digest is null ? name.Tagged : null, $"{name.Name}@{top}");
             meter.Say("done");
@@ -153,7 +154,7 @@ public sealed partial class ImageStore
                 {
                     using var file = IngestFile.Open(path, layer.Size);
                     found = file.Found;
-                    meter.Begin(digest.ToString(), "downloading", found, layer.Size);
+                    meter.Begin(digest.ToString(), found, layer.Size);
                     return new StagedLayer(await FetchAndUnpackAsync(name, layer, diffId, staged, file, meter, cancel).ConfigureAwait(false), path);
                 }
                 catch (EdgeHostException e) when (e.Kind == ErrorKind.Corrupt)
@@ -192,7 +193,7 @@ public sealed partial class ImageStore
             {
                 try
                 {
-                    await _registry.FetchBlobAsync(name, layer, file, count => meter.Add(label, "downloading", count), both.Token).ConfigureAwait(false);
+                    await _registry.FetchBlobAsync(name, layer, file, count => meter.Arrived(label, count), both.Token).ConfigureAwait(false);
                     file.Complete();
                 }
                 catch (Exception e)
@@ -203,7 +204,7 @@ public sealed partial class ImageStore
             },
             CancellationToken.None);
         var unpack = Task.Factory.StartNew(
-            () => UnpackBlob(file.OpenReader(), $"layer {digest} of {name}", digest, diffId, staged, Stop, both.Token),
+            () => UnpackBlob(file.OpenReader(position => meter.Unpacked(label, position)), $"layer {digest} of {name}", digest, diffId, staged, Stop, both.Token),
             CancellationToken.None,
             TaskCreationOptions.LongRunning,
             TaskScheduler.Default);

@@ -116,7 +116,8 @@ internal sealed class IngestFile : IDisposable
     internal async Task SettleAsync() => await _flush.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
     /// <summary>Reads from the beginning, and waits at the end for what is to come.</summary>
-    internal Stream OpenReader() => new Reader(this);
+    /// <param name="reached">Told of the position after each piece.</param>
+    internal Stream OpenReader(Action<long> reached) => new Reader(this, reached);
 
     private void Wake()
     {
@@ -130,7 +131,7 @@ internal sealed class IngestFile : IDisposable
         waiting.TrySetResult();
     }
 
-    private sealed class Reader(IngestFile file) : ForwardStream
+    private sealed class Reader(IngestFile file, Action<long> reached) : ForwardStream
     {
         private long _position;
 
@@ -163,6 +164,7 @@ internal sealed class IngestFile : IDisposable
                     }
 
                     _position += count;
+                    reached(_position);
                     return count;
                 }
 
