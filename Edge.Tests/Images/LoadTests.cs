@@ -152,4 +152,14 @@ public sealed class LoadTests : IDisposable
         var image = Assert.Single(await _fixture.Store.LoadAsync(archive, Cancel));
         Assert.Equal(5001, image.SizeBytes);
     }
+
+    [Fact]
+    public async Task A_loaded_image_is_found_and_pulled_by_its_digest_without_any_registry()
+    {
+        _layout.AddImage("nowhere.example/a:1", [Layer.Gzip(Layer.Files(("a", "a")))]);
+        await using var archive = await ArchiveAsync();
+        var image = Assert.Single(await _fixture.Store.LoadAsync(archive, Cancel));
+        Assert.Equal(image, await _fixture.Store.PullAsync($"nowhere.example/a@{image.ManifestDigest}", null, Cancel));
+        Assert.Null(_fixture.Store.Find($"elsewhere.example/a@{image.ManifestDigest}"));
+    }
 }

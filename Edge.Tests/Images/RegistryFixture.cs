@@ -6,7 +6,7 @@ namespace Edge.Tests.Images;
 /// <summary>Debian's docker-registry with a data directory of its own on a free port of the loopback.</summary>
 public sealed partial class RegistryFixture : IAsyncDisposable
 {
-    private readonly TemporaryDirectory _directory = new();
+    private readonly TemporaryDirectory _directory;
     private readonly Process _process;
     private bool _stopped;
 

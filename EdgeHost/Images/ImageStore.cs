@@ -275,10 +275,15 @@ public sealed partial class ImageStore : IImageStore, IDisposable
 
     private Held? FindByDigest(ImageReference reference, Digest digest)
     {
-        var wanted = $"{reference.Name}@{digest}";
-        return _images.Values.FirstOrDefault(held => held.Facts.RepositoryDigests.Contains(wanted))
-            ?? _images.Values.FirstOrDefault(held => held.Facts.ManifestDigest == digest.ToString()
-                && held.Facts.RepositoryDigests.Any(name => name.StartsWith(reference.Name + "@", StringComparison.Ordinal)));
+        var wanted = digest.ToString();
+        var exact = $"{reference.Name}@{wanted}";
+        return _images.Values.FirstOrDefault(held => held.Facts.RepositoryDigests.Contains(exact))
+
+            // By the manifest of this platform where the index was pulled, and what was loaded from an archive: the
+            // bytes have the digest, and the repository is known.
+            ?? _images.Values.FirstOrDefault(held => (held.Facts.ManifestDigest == wanted || held.Facts.Indexes.Contains(wanted))
+                && (held.Facts.RepositoryDigests.Any(name => name.StartsWith(reference.Name + "@", StringComparison.Ordinal))
+                    || held.Facts.References.Keys.Any(name => name.StartsWith(reference.Name + ":", StringComparison.Ordinal))));
     }
 
     private static ImageFacts Without(Held held, string reference) => held.Facts with
