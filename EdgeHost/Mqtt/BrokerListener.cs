@@ -24,15 +24,15 @@ internal sealed partial class BrokerListener(IPEndPoint address, BrokerOptions l
     public Func<IMqttChannelAdapter, Task>? ClientHandler { get; set; }
 
     /// <summary>Where it listens, once it does.</summary>
-    public IPEndPoint? LocalEndPoint => _socket?.LocalEndPoint as IPEndPoint;
+    public IPEndPoint? LocalEndPoint { get; private set; }
 
     public Task StartAsync(MqttServerOptions options, IMqttNetLogger logger)
     {
         var socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
         try
         {
-            // Without it a restarted daemon could not listen for a minute after its clients were cut off.
-            socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.ReuseAddress, true);
+            // .NET sets SO_REUSEADDR for TCP by itself, so that connections in TIME_WAIT do not hinder a restart; its option
+            // ReuseAddress would add SO_REUSEPORT, and let two brokers share the port.
             socket.Bind(address);
             socket.Listen(16);
         }
@@ -46,6 +46,7 @@ internal sealed partial class BrokerListener(IPEndPoint address, BrokerOptions l
         }
 
         _socket = socket;
+        LocalEndPoint = (IPEndPoint?)socket.LocalEndPoint;
         _accepting = AcceptAsync(socket, options, logger);
         return Task.CompletedTask;
     }

@@ -1,0 +1,266 @@
+using System.Net.Sockets;
+using EdgeHost.Errors;
+using EdgeHost.Mqtt;
+using Microsoft.Extensions.Logging.Abstractions;
+using Xunit;
+
+namespace Edge.Tests.Mqtt;
+
+public sealed class EmbeddedBrokerTests
+{
+    [Theory]
+    [InlineData("311")]
+    [InlineData("5")]
+    public async Task Nobody_gets_in_without_a_password(string version)
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        var (host, port) = Endpoint(broker);
+
+        Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", "-V", version, "-h", host, "-p", port, "-q", "1", "-t", broker.Topics.Desired, "-m", "{}")).Code);
+        Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", "-V", version, "-h", host, "-p", port, "-u", "operator", "-P", "wrong", "-q", "1", "-t", broker.Topics.Desired, "-m", "{}")).Code);
+        Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", "-V", version, "-h", host, "-p", port, "-u", "edgehost", "-P", "", "-q", "1", "-t", broker.Topics.Desired, "-m", "{}")).Code);
+        Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", "-V", version, "-h", host, "-p", port, "-u", "workload.web", "-P", "x", "-q", "1", "-t", broker.Topics.Telemetry + "web/a", "-m", "{}")).Code);
+    }
+
+    [Theory]
+    [InlineData("311")]
+    [InlineData("5")]
+    public async Task A_workload_publishes_beneath_its_own_telemetry_root_and_nowhere_else(string version)
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        await using var everything = await Subscription.StartAsync(broker, "#");
+        string[] forbidden =
+        [
+            broker.Topics.Desired, broker.Topics.Commands + "stop", broker.Topics.Reported, broker.Topics.Status, broker.Topics.Events,
+            broker.Topics.Telemetry + "web", broker.Topics.Telemetry + "web2/a", broker.Topics.Telemetry + "db/a", "edgehost/v1/other/telemetry/web/a", "a",
+        ];
+
+        foreach (var topic in forbidden)
+        {
+            await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), "-V", version, "-q", "1", "-r", "-t", topic, "-m", "forged"]);
+        }
+
+        var allowed = await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), "-V", version, "-q", "1", "-t", broker.Topics.Telemetry + "web/temperature", "-m", "21.5"]);
+
+        // What arrives first is the last one: nothing of the others came through.
+        Assert.Equal(0, allowed.Code);
+        Assert.Equal("21.5", (await everything.UntilAsync(_ => true)).Payload);
+    }
+
+    [Fact]
+    public async Task A_workload_subscribes_beneath_its_own_telemetry_root_and_nowhere_else()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        await broker.PublishAsync(broker.Topics.Desired, "secret"u8.ToArray(), "-r");
+
+        foreach (var filter in (string[])["#", "+/v1/+/desired", broker.Topics.Desired, broker.Topics.Telemetry + "#", broker.Topics.Telemetry + "+/a", "$share/g/" + broker.Topics.Desired, "edgehost/v1/#"])
+        {
+            var (_, output, error) = await BrokerUnderTest.TryRunAsync("mosquitto_sub", [.. As(broker, user, password), "-V", "5", "-d", "-W", "2", "-t", filter]);
+            Assert.Contains("All subscription requests were denied", output + error, StringComparison.Ordinal);
+            Assert.DoesNotContain("secret", output, StringComparison.Ordinal);
+        }
+
+        await BrokerUnderTest.RunAsync("mosquitto_pub", [.. As(broker, user, password), "-q", "1", "-r", "-t", broker.Topics.Telemetry + "web/a/b", "-m", "mine"]);
+        Assert.Equal("mine\n", await BrokerUnderTest.RunAsync("mosquitto_sub", [.. As(broker, user, password), "-C", "1", "-W", "30", "-t", broker.Topics.Telemetry + "web/#"]));
+    }
+
+    [Fact]
+    public async Task A_workload_cannot_forge_by_its_last_will()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        await using var everything = await Subscription.StartAsync(broker, "edgehost/#");
+
+        foreach (var topic in (string[])[broker.Topics.Desired, broker.Topics.Telemetry + "web/last"])
+        {
+            using var dying = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("stdbuf",
+                ["-oL", "mosquitto_sub", .. As(broker, user, password), "-d", "-t", broker.Topics.Telemetry + "web/x", "--will-topic", topic, "--will-payload", "gone", "--will-retain"])
+            { RedirectStandardOutput = true })!;
+            while (await dying.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken) is { } line && !line.StartsWith("Subscribed", StringComparison.Ordinal))
+            {
+            }
+
+            dying.Kill();
+            await dying.WaitForExitAsync(TestContext.Current.CancellationToken);
+        }
+
+        Assert.Equal(broker.Topics.Telemetry + "web/last", (await everything.UntilAsync(_ => true)).Topic);
+    }
+
+    [Fact]
+    public async Task Nobody_takes_over_the_client_id_of_somebody_with_other_rights()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        string[] publish = ["-q", "1", "-t", broker.Topics.Telemetry + "web/a", "-m", "x"];
+
+        Assert.Equal(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), "-i", user, .. publish])).Code);
+        Assert.Equal(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), "-i", user + "/2", .. publish])).Code);
+        Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), "-i", MqttAgent.ClientIdOf(BrokerUnderTest.Device), .. publish])).Code);
+        Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), "-i", "workload.db", .. publish])).Code);
+        Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. broker.Arguments.Split(' '), "-i", MqttAgent.ClientIdOf(BrokerUnderTest.Device), .. publish])).Code);
+        Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. broker.Arguments.Split(' '), "-i", user, .. publish])).Code);
+    }
+
+    [Fact]
+    public async Task Credentials_outlive_a_restart_are_kept_hashed_and_end_when_they_are_revoked()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        var before = broker.OperatorConnection.Password;
+        await broker.StopBrokerAsync();
+
+        await broker.StartAgainAsync();
+
+        string[] publish = ["-q", "1", "-t", broker.Topics.Telemetry + "web/a", "-m", "x"];
+        Assert.Equal(before, broker.OperatorConnection.Password);
+        Assert.Equal(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), .. publish])).Code);
+        Assert.DoesNotContain(password, await File.ReadAllTextAsync(Path.Combine(broker.Options.Directory, "credentials"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        broker.Broker.RevokeWorkloadCredential("web");
+        Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), .. publish])).Code);
+    }
+
+    [Theory]
+    [InlineData("root", UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead)]
+    [InlineData("no-such-group-here", UnixFileMode.UserRead | UnixFileMode.UserWrite)]
+    public async Task The_operators_credential_is_for_root_and_its_group_where_there_is_one(string group, UnixFileMode mode)
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync(options => options with { Group = group });
+
+        Assert.Equal(mode, File.GetUnixFileMode(broker.Broker.OperatorFile));
+        Assert.Equal(
+            mode.HasFlag(UnixFileMode.GroupRead) ? UnixFileMode.GroupExecute : UnixFileMode.None,
+            File.GetUnixFileMode(broker.Options.Directory) & (UnixFileMode.GroupExecute | UnixFileMode.OtherExecute | UnixFileMode.OtherRead));
+    }
+
+    [Fact]
+    public async Task A_retained_message_is_on_disk_once_it_is_acknowledged_and_comes_back_after_a_restart()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        await broker.PublishAsync("a/kept", "one"u8.ToArray(), "-r", "-V", "5", "-D", "publish", "content-type", "text/plain");
+        Assert.Single(Directory.GetFiles(Path.Combine(broker.Options.Directory, "retained")));
+        await broker.PublishAsync("a/changed", "one"u8.ToArray(), "-r");
+        await broker.PublishAsync("a/changed", "two"u8.ToArray(), "-r");
+        await broker.PublishAsync("a/deleted", "one"u8.ToArray(), "-r");
+        await broker.PublishAsync("a/deleted", [], "-r");
+        await broker.StopBrokerAsync();
+
+        await broker.StartAgainAsync();
+
+        Assert.Equal(2, Directory.GetFiles(Path.Combine(broker.Options.Directory, "retained")).Length);
+        await using var all = await Subscription.StartAsync(broker, "a/#");
+        var first = await all.UntilAsync(_ => true);
+        var second = await all.UntilAsync(_ => true);
+        Assert.Equal(["a/changed two", "a/kept one"], new[] { $"{first.Topic} {first.Payload}", $"{second.Topic} {second.Payload}" }.Order(StringComparer.Ordinal));
+        Assert.True(first.Retained);
+        Assert.Equal("text/plain", first.Topic == "a/kept" ? first.ContentType : second.ContentType);
+    }
+
+    [Fact]
+    public async Task A_damaged_retained_message_is_put_aside_and_the_others_come_back()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        await broker.PublishAsync("a/damaged", "one"u8.ToArray(), "-r");
+        var file = Assert.Single(Directory.GetFiles(Path.Combine(broker.Options.Directory, "retained")));
+        await broker.PublishAsync("a/whole", "two"u8.ToArray(), "-r");
+        await broker.StopBrokerAsync();
+        var bytes = await File.ReadAllBytesAsync(file, TestContext.Current.CancellationToken);
+        await File.WriteAllBytesAsync(file, bytes[..^3], TestContext.Current.CancellationToken);
+
+        await broker.StartAgainAsync();
+
+        Assert.Equal("two", await broker.ReadAsync("a/#"));
+        Assert.True(File.Exists(file + ".damaged"));
+    }
+
+    [Fact]
+    public async Task What_is_more_than_may_be_retained_is_refused_and_what_was_there_stays()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync(options => options with { MaximumRetainedMessagesPerWorkload = 2 });
+        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        for (var i = 1; i <= 2; i++)
+        {
+            await BrokerUnderTest.RunAsync("mosquitto_pub", [.. As(broker, user, password), "-q", "1", "-r", "-t", $"{broker.Topics.Telemetry}web/{i}", "-m", "x"]);
+        }
+
+        var (_, output, error) = await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), "-V", "5", "-d", "-q", "1", "-r", "-t", $"{broker.Topics.Telemetry}web/3", "-m", "x"]);
+
+        Assert.Contains("RC:151", output + error, StringComparison.Ordinal); // Quota exceeded
+        Assert.Equal(2, Directory.GetFiles(Path.Combine(broker.Options.Directory, "retained")).Length);
+        await BrokerUnderTest.RunAsync("mosquitto_pub", [.. As(broker, user, password), "-q", "1", "-r", "-t", $"{broker.Topics.Telemetry}web/2", "-m", "changed"]);
+    }
+
+    [Fact]
+    public async Task A_stranger_who_announces_a_huge_packet_is_cut_off_before_anything_is_allocated()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        using var client = new TcpClient();
+        await client.ConnectAsync(broker.Broker.Address, TestContext.Current.CancellationToken);
+        var before = GC.GetTotalAllocatedBytes();
+
+        // CONNECT of 268,435,455 bytes.
+        await client.GetStream().WriteAsync((byte[])[0x10, 0xFF, 0xFF, 0xFF, 0x7F, 0, 4], TestContext.Current.CancellationToken);
+
+        Assert.Equal(0, await ReadToEndAsync(client));
+        Assert.True(GC.GetTotalAllocatedBytes() - before < 200_000_000);
+    }
+
+    [Fact]
+    public async Task One_client_more_than_allowed_is_turned_away_and_let_in_once_another_has_gone()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync(options => options with { MaximumConnections = 2 });
+        using var first = new TcpClient();
+        await first.ConnectAsync(broker.Broker.Address, TestContext.Current.CancellationToken);
+        using (var second = new TcpClient())
+        {
+            await second.ConnectAsync(broker.Broker.Address, TestContext.Current.CancellationToken);
+            using var third = new TcpClient();
+            await third.ConnectAsync(broker.Broker.Address, TestContext.Current.CancellationToken);
+            Assert.Equal(0, await ReadToEndAsync(third));
+        }
+
+        while ((await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. broker.Arguments.Split(' '), "-q", "1", "-t", "a", "-m", "x"])).Code != 0)
+        {
+            await Task.Delay(20, TestContext.Current.CancellationToken);
+        }
+    }
+
+    [Fact]
+    public async Task An_address_that_is_taken_is_said_so()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        await using var other = new EmbeddedBroker(broker.Options with { Port = broker.Broker.Address.Port }, NullLogger<EmbeddedBroker>.Instance);
+
+        var failure = await Assert.ThrowsAsync<EdgeHostException>(() => other.StartAsync(CancellationToken.None));
+
+        Assert.Equal(ErrorKind.Conflict, failure.Kind);
+        Assert.Contains(broker.Broker.Address.ToString(), failure.Message, StringComparison.Ordinal);
+    }
+
+    private static string[] As(BrokerUnderTest broker, string user, string password)
+    {
+        var (host, port) = Endpoint(broker);
+        return ["-h", host, "-p", port, "-u", user, "-P", password];
+    }
+
+    private static (string Host, string Port) Endpoint(BrokerUnderTest broker)
+    {
+        var parts = broker.Arguments.Split(' ');
+        return (parts[1], parts[3]);
+    }
+
+    private static async Task<int> ReadToEndAsync(TcpClient client)
+    {
+        var buffer = new byte[16];
+        try
+        {
+            return await client.GetStream().ReadAsync(buffer).AsTask().WaitAsync(BrokerUnderTest.Patience);
+        }
+        catch (IOException reset) when (reset.InnerException is SocketException)
+        {
+            return 0;
+        }
+    }
+}
