@@ -164,15 +164,15 @@ public sealed partial class Reconciler : IAsyncDisposable
         }
 
         LogAccepted(_log, desired.Version, digest, desired.Workloads.Count);
-        CancellationTokenSource? superseded;
         lock (_lock)
         {
             _acceptedDigest = digest;
-            superseded = _fetch;
+
+            // Within the lock, because its owner disposes it once it is no longer here; what waits for it runs elsewhere.
+            _ = _fetch?.CancelAsync();
         }
 
         Update(status => status with { HighestVersion = desired.Version, Target = desired.Version, Notice = null });
-        superseded?.Cancel();
         Wake();
         return DeploymentDecision.Accepted;
     }

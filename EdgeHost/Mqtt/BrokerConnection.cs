@@ -167,6 +167,8 @@ internal sealed class BrokerConnection : IAsyncDisposable
                 case MqttClientConnectResultCode.Success:
                     return connection;
                 case MqttClientConnectResultCode.UnsupportedProtocolVersion when isV5:
+                case < MqttClientConnectResultCode.UnspecifiedError when isV5:
+                    // MQTT 5 has no refusal below 0x80: 1 is the "unacceptable protocol version" of 3.1.1.
                     throw new WrongVersionException(options.Url, null);
                 case MqttClientConnectResultCode.BadUserNameOrPassword or MqttClientConnectResultCode.NotAuthorized or MqttClientConnectResultCode.Banned:
                     throw new EdgeHostException(
@@ -183,7 +185,7 @@ internal sealed class BrokerConnection : IAsyncDisposable
                 throw;
             }
 
-            // A broker of 3.1.1 answers with a CONNACK of its own version, which is malformed as one of MQTT 5, or just hangs up.
+            // Or it just hangs up, as 3.1.1 allows.
             if (isV5 && IsAnswer(failure))
             {
                 throw new WrongVersionException(options.Url, failure);
