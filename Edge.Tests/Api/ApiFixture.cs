@@ -1,5 +1,5 @@
-using System.Diagnostics;
 using System.Net.Sockets;
+using Edge.Tests.Fixtures;
 using EdgeHost.Api;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
@@ -56,32 +56,6 @@ public sealed class ApiFixture : IAsyncLifetime
     }
 
     /// <summary>Runs docker's own client against the API.</summary>
-    internal Task<CommandResult> DockerAsync(params string[] arguments) =>
-        CommandResult.RunAsync("docker", ["-H", $"unix://{Socket}", .. arguments]);
-}
-
-/// <summary>What a program printed and how it ended.</summary>
-internal sealed record CommandResult(int ExitCode, string Output, string Error)
-{
-    internal static async Task<CommandResult> RunAsync(string program, string[] arguments, Dictionary<string, string>? environment = null)
-    {
-        var start = new ProcessStartInfo(program, arguments)
-        {
-            RedirectStandardError = true,
-            RedirectStandardOutput = true,
-            RedirectStandardInput = true,
-        };
-        foreach (var (name, value) in environment ?? [])
-        {
-            start.Environment[name] = value;
-        }
-
-        using var process = Process.Start(start)!;
-        process.StandardInput.Close();
-        var cancel = TestContext.Current.CancellationToken;
-        var output = process.StandardOutput.ReadToEndAsync(cancel);
-        var error = process.StandardError.ReadToEndAsync(cancel);
-        await process.WaitForExitAsync(cancel);
-        return new CommandResult(process.ExitCode, await output, await error);
-    }
+    internal Task<CommandRun> DockerAsync(params string[] arguments) =>
+        CommandRun.RunAsync("docker", ["-H", $"unix://{Socket}", .. arguments]);
 }

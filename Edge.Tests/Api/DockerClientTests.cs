@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Edge.Tests.Fixtures;
 using Xunit;
 
 namespace Edge.Tests.Api;
@@ -102,7 +103,7 @@ public sealed class DockerClientTests(ApiFixture api) : IClassFixture<ApiFixture
         Assert.Contains("busybox", (await api.DockerAsync("images")).Output);
         Assert.Equal("linux\n", (await api.DockerAsync("image", "inspect", "-f", "{{.Os}}", "busybox")).Output);
         Assert.Equal("sha256:", (await api.DockerAsync("images", "-q", "--no-trunc", "busybox")).Output[..7]);
-        Assert.Contains("Loaded image: loaded:latest", (await CommandResult.RunAsync("sh", ["-c", $"head -c 3000000 /dev/zero | docker -H unix://{api.Socket} load"])).Output);
+        Assert.Contains("Loaded image: loaded:latest", (await CommandRun.RunAsync("sh", ["-c", $"head -c 3000000 /dev/zero | docker -H unix://{api.Socket} load"])).Output);
         Assert.Equal(3_000_000, api.Images.LoadedBytes);
         Assert.Contains("Untagged: loaded:latest", (await api.DockerAsync("rmi", "loaded")).Output);
     }

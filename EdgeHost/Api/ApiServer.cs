@@ -64,6 +64,8 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         // Each handler names its own bound: a body is a container's few kilobytes or an image of gigabytes.
         options.Limits.MaxRequestBodySize = null;
         options.Limits.MinRequestBodyDataRate = null;
+        // An archive is read on a thread of its own, by code that hashes, inflates and writes without async.
+        options.AllowSynchronousIO = true;
         // A reader of logs may be as slow as it likes: it holds up nobody but itself.
         options.Limits.MinResponseDataRate = null;
         options.Limits.MaxConcurrentConnections = MostConnections;

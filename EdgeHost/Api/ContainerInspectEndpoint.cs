@@ -181,7 +181,8 @@ internal sealed record HostConfigView
 
     public string ContainerIDFile { get; init; } = string.Empty;
 
-    public LogConfigView LogConfig { get; init; } = new("local", []);
+    // Clients read logs only of drivers that they know to keep them; docker-py knows json-file and journald.
+    public LogConfigView LogConfig { get; init; } = new("json-file", []);
 
     public required string NetworkMode { get; init; }
 

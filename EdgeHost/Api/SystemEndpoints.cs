@@ -210,7 +210,7 @@ internal sealed record InfoView
 
     public required string SystemTime { get; init; }
 
-    public string LoggingDriver { get; init; } = "local";
+    public string LoggingDriver { get; init; } = "json-file";
 
     public string CgroupDriver { get; init; } = "cgroupfs";
 
@@ -274,7 +274,7 @@ internal sealed record PluginsView
 
     public List<string> Network { get; init; } = ["host", "null"];
 
-    public List<string> Log { get; init; } = ["local"];
+    public List<string> Log { get; init; } = ["json-file"];
 }
 
 /// <summary>Registries that clients should know of.</summary>
