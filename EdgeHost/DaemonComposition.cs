@@ -1,6 +1,7 @@
 using EdgeHost.Api;
 using EdgeHost.Engine;
 using EdgeHost.Images;
+using EdgeHost.Mqtt;
 using EdgeHost.State;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -33,6 +34,7 @@ internal static class DaemonComposition
             provider.GetRequiredService<IImageStore>(),
             Cli.ProductVersion.Read().Version,
             provider.GetRequiredService<ILoggerFactory>()));
+        services.AddSingleton(_ => new DeviceName(DeviceId.Resolve(context.Configuration.Current.DeviceId, context.Paths.DataDirectory)));
         AddApi(services, context);
     }
 
@@ -68,8 +70,16 @@ internal static class DaemonComposition
     /// <summary>Adds the API, which comes last: what it hands out must run.</summary>
     internal static void AddApi(IServiceCollection services, DaemonContext context) =>
         services.AddSingleton<IHostedService>(provider => new ApiServer(
-            new ApiOptions(context.Paths.Socket, context.GroupId, context.Paths.DataDirectory),
+            new ApiOptions(context.Paths.Socket, context.GroupId, context.Paths.DataDirectory)
+            {
+                // Clients on this host learn from it which device they are on.
+                Labels = provider.GetService<DeviceName>() is { } device ? [$"edgehost.device={device.Id}"] : [],
+            },
             provider.GetRequiredService<IContainerEngine>(),
             provider.GetRequiredService<IImageStore>(),
             provider.GetRequiredService<ILoggerFactory>()));
 }
+
+/// <summary>The name of this device, fixed for the life of the daemon.</summary>
+/// <param name="Id">As in topics.</param>
+internal sealed record DeviceName(string Id);

@@ -15,7 +15,11 @@ namespace EdgeHost.Api;
 /// <param name="SocketPath">An absolute path; its directory exists.</param>
 /// <param name="GroupId">The group that may connect (mode 0660); null leaves it to root alone (0600).</param>
 /// <param name="DataDirectory">What <c>docker info</c> shows as the root directory.</param>
-public sealed record ApiOptions(string SocketPath, uint? GroupId, string DataDirectory);
+public sealed record ApiOptions(string SocketPath, uint? GroupId, string DataDirectory)
+{
+    /// <summary>What <c>docker info</c> shows as the daemon's labels, as <c>name=value</c>.</summary>
+    public IReadOnlyList<string> Labels { get; init; } = [];
+}
 
 /// <summary>
 /// The Docker Engine API and EdgeHost's own paths on a unix socket. The server is used directly, without a web host and

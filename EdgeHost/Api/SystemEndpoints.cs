@@ -72,6 +72,7 @@ internal sealed class SystemEndpoints(IContainerEngine engine, IImageStore image
                 NCPU = Environment.ProcessorCount,
                 MemTotal = HostCounters.MemoryBytes(),
                 DockerRootDir = options.DataDirectory,
+                Labels = options.Labels.ToList(),
                 Name = Environment.MachineName,
                 ServerVersion = ProductVersion.Text,
                 CgroupVersion = unified ? "2" : "1",

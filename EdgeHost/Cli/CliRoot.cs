@@ -73,8 +73,10 @@ public static class CliRoot
 
     private static IEnumerable<Command> Commands(Func<DaemonFlags, int> daemon) =>
     [
+        ApplyCommand.Create(),
         CheckCommand.Create(),
         DaemonCommand.Create(daemon),
+        DeployCommand.Create(),
         EventsCommand.Create(),
         ExecCommand.Create(),
         ImageCommand.Create(),
