@@ -104,7 +104,7 @@ public static class CliRoot
         root.Directives.Clear();
         root.Add(new HelpOption("--help", "-h") { Description = "Print help", Action = new HelpText(), Recursive = true });
         root.Add(new Option<bool>("--version", "-v") { Description = "Print version information and quit", Action = new PrintVersion() });
-        root.Add(DaemonClient.HostOption);
+        root.Add(DaemonClient.HostOption());
         foreach (var command in Commands(daemon))
         {
             root.Add(command);

@@ -14,6 +14,7 @@ namespace EdgeHost.Cli;
 /// </summary>
 internal sealed class DaemonClient : IDisposable
 {
+    private const string HostOptionName = "--host";
     private const string DefaultSocket = "/run/edgehost/edgehost.sock";
 
     // Old enough for Docker 20.10, new enough for all that is used.
@@ -39,8 +40,8 @@ internal sealed class DaemonClient : IDisposable
         };
     }
 
-    /// <summary>The option of all commands that names the daemon's socket.</summary>
-    internal static Option<string?> HostOption { get; } = new("--host", "-H")
+    /// <summary>Makes the option of all commands that names the daemon's socket.</summary>
+    internal static Option<string?> HostOption() => new(HostOptionName, "-H")
     {
         Description = $"Daemon socket to connect to (default \"unix://{DefaultSocket}\", variable EDGEHOST_HOST)",
         HelpName = "socket",
@@ -50,7 +51,7 @@ internal sealed class DaemonClient : IDisposable
     /// <summary>Makes a client for the socket that the command line, EDGEHOST_HOST or the default names; connects with the first request.</summary>
     internal static DaemonClient For(ParseResult parsed)
     {
-        var host = parsed.GetValue(HostOption) ?? Environment.GetEnvironmentVariable("EDGEHOST_HOST");
+        var host = parsed.GetValue<string?>(HostOptionName) ?? Environment.GetEnvironmentVariable("EDGEHOST_HOST");
         host = string.IsNullOrEmpty(host) ? DefaultSocket : host;
         var socket = host.StartsWith("unix://", StringComparison.Ordinal) ? host["unix://".Length..] : host;
         return socket.StartsWith('/')
