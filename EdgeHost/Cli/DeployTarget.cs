@@ -45,7 +45,10 @@ internal sealed class DeployTarget
                 }
             }
 
-            return buffer.ToArray();
+            // An empty payload deletes the retained message, and no device answers that with a state of its own.
+            return buffer.Length > 0
+                ? buffer.ToArray()
+                : throw new EdgeHostException(ErrorKind.Invalid, $"{file} is empty; a device is emptied by a document without workloads");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -107,7 +110,7 @@ internal sealed class DeployTarget
             {
                 var words = update switch
                 {
-                    DeployUpdate.Reported { State.Deployment: { Target: { } version } deployment } => $"version {version}: {deployment.Phase}",
+                    DeployUpdate.Reported { State.Deployment: { Target: { } version, Phase: not "idle" } deployment } => $"version {version}: {deployment.Phase}",
                     DeployUpdate.Pulling pull => $"{pull.Workload}: {pull.Phase} {pull.Image}",
                     _ => string.Empty,
                 };
