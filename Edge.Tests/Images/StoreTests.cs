@@ -185,11 +185,13 @@ public sealed class StoreTests : IAsyncLifetime
         // 64 MB of zeros are 64 KB of gzip: only the unpacker can see what they become.
         layout.AddImage("bomb", [Layer.Gzip(Layer.Files(("zeros", new string('0', 64_000_000))))]);
         layout.AddImage("big", [Layer.Gzip(Layer.Noise("noise", 45_000_000, 1))]);
+        layout.AddImage("second", [Layer.Gzip(Layer.Files(("fits", "f"))), Layer.Gzip(Layer.Files(("zeros", new string('0', 64_000_000))))]);
         await registry.PushAsync(layout.Path + ":bomb", "bomb:1");
         await registry.PushAsync(layout.Path + ":big", "big:1");
+        await registry.PushAsync(layout.Path + ":second", "second:1");
         using var state = EdgeHost.State.StateDatabase.Open(Path.Combine(disk, "state.db"));
         using var store = new ImageStore(disk, state, _fixture.Options);
-        foreach (var name in (string[])["bomb:1", "big:1"])
+        foreach (var name in (string[])["bomb:1", "big:1", "second:1"])
         {
             var e = await Assert.ThrowsAsync<EdgeHostException>(() => store.PullAsync($"{registry.Host}/{name}", null, Cancel));
             Assert.Equal(ErrorKind.Full, e.Kind);

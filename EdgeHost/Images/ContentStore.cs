@@ -67,10 +67,9 @@ internal sealed partial class ContentStore
             throw new EdgeHostException(ErrorKind.Corrupt, $"blob {digest} was to be written with other bytes");
         }
 
-        var path = PathOf(digest);
-        if (!File.Exists(path) || new FileInfo(path).Length != bytes.Length)
+        if (TryRead(digest) is null)
         {
-            DurableFile.Write(path, bytes);
+            DurableFile.Write(PathOf(digest), bytes);
         }
     }
 

@@ -16,6 +16,19 @@ public sealed partial class ImageStore
     {
         using var spool = await Task.Run(() => SpooledArchive.Read(archive, _content.Ingest, _options.ReservedBytes, cancel), cancel).ConfigureAwait(false);
 
+        try
+        {
+            return await LoadAsync(spool, cancel).ConfigureAwait(false);
+        }
+        catch (EdgeHostException e) when (e.Kind == ErrorKind.Full)
+        {
+            await Task.Run(RemoveOrphans, CancellationToken.None).ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private async Task<IReadOnlyList<Image>> LoadAsync(SpooledArchive spool, CancellationToken cancel)
+    {
         // docker save writes both since version 25; the layout has the digests.
         return spool.Contains("oci-layout") && spool.Contains("index.json")
             ? await LoadLayoutAsync(spool, cancel).ConfigureAwait(false)

@@ -49,17 +49,31 @@ public sealed partial class ImageStore
             throw new EdgeHostException(ErrorKind.Corrupt, $"{name}: the manifest has {layers.Count} layers, the configuration {diffIds.Count}");
         }
 
-        using (Lease(ChainIds(diffIds)))
+        try
         {
-            RequireSpace(name, layers, diffIds);
-            await BuildLayersAsync(
-                diffIds,
-                (index, staged, stop) => FetchLayerAsync(name, layers[index], Digest.Parse(diffIds[index]), staged, meter, stop),
-                index => meter.Finish(layers[index].Digest, layers[index].Size),
-                cancel).ConfigureAwait(false);
-            var image = Register(config, manifest, indexes, name.Digest is null ? name.Tagged : null, $"{name.Name}@{top}");
-            meter.Say("done");
-            return image;
+            using (Lease(ChainIds(diffIds)))
+            {
+                RequireSpace(name, layers, diffIds);
+                await BuildLayersAsync(
+                    diffIds,
+                    (index, staged, stop) => FetchLayerAsync(name, layers[index], Digest.Parse(diffIds[index]), staged, meter, stop),
+                    index => meter.Finish(layers[index].Digest, layers[index].Size),
+                    cancel).ConfigureAwait(false);
+                var image = Register(config, manifest, indexes, name.Digest is null ? name.Tagged : null, $"{name.Name}@{top}");
+                meter.Say("done");
+                return image;
+            }
+        }
+        catch (EdgeHostException e) when (e.Kind == ErrorKind.Full)
+        {
+            // Others need the space more than this pull, which cannot succeed, needs its beginning.
+            foreach (var layer in layers)
+            {
+                File.Delete(_content.IngestPathOf(layer.ContentDigest));
+            }
+
+            await Task.Run(RemoveOrphans, CancellationToken.None).ConfigureAwait(false);
+            throw;
         }
     }
 
@@ -167,12 +181,6 @@ public sealed partial class ImageStore
                     }
 
                     Empty(staged);
-                }
-                catch (EdgeHostException e) when (e.Kind == ErrorKind.Full)
-                {
-                    // Others need the space more than this pull, which cannot succeed, needs its beginning.
-                    File.Delete(path);
-                    throw;
                 }
             }
         }

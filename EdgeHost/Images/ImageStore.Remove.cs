@@ -131,6 +131,19 @@ public sealed partial class ImageStore
         }
     }
 
+    /// <summary>Removes layers that belong to no image and to no pull that is under way, however young.</summary>
+    private void RemoveOrphans()
+    {
+        List<string> gone;
+        lock (_gate)
+        {
+            var chains = WantedChains();
+            gone = [.. _snapshots.Layers().Where(layer => !chains.Contains(layer.Facts.ChainId!)).Select(_snapshots.Detach)];
+        }
+
+        gone.ForEach(_snapshots.RemoveTree);
+    }
+
     private static IEnumerable<string> BlobsOf(ImageFacts facts) => [facts.Id, facts.ManifestDigest, .. facts.Indexes];
 
     private HashSet<string> WantedBlobs() => [.. _images.Values.SelectMany(held => BlobsOf(held.Facts))];
