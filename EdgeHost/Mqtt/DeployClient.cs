@@ -30,6 +30,7 @@ public sealed class DeployClient : IAsyncDisposable
         new BoundedChannelOptions(256) { FullMode = BoundedChannelFullMode.DropOldest });
 
     private BrokerConnection? _connection;
+    private ReportedState? _last;
 
     /// <summary>Makes the client; <see cref="ConnectAsync"/> comes next.</summary>
     /// <param name="broker">The device's broker.</param>
@@ -105,23 +106,18 @@ public sealed class DeployClient : IAsyncDisposable
         var connection = _connection ?? throw new InvalidOperationException("not connected");
         var digest = DesiredState.DigestOf(document.Span);
         await connection.PublishAsync(_topics.Desired, document, 1, retain: true, null, cancel).ConfigureAwait(false);
+
+        // What the device said before may be its last word: the same document again changes nothing, and nothing is said.
+        if (_last is { } known && Runs(known, digest))
+        {
+            return known;
+        }
+
         while (true)
         {
             var update = await NextAsync(cancel).ConfigureAwait(false);
             onUpdate?.Invoke(update);
-            if (update is not DeployUpdate.Reported { State: var state })
-            {
-                continue;
-            }
-
-            if (state.Deployment.Failure is { } failure && failure.Digest == digest)
-            {
-                var later = failure.RetryAt is { } retry ? $"; the device tries again at {retry:O}" : string.Empty;
-                throw new EdgeHostException(
-                    KindOf(failure.Kind), $"the device {(failure.Outcome == "refused" ? "refused it" : "could not carry it out")}: {failure.Reason}; version {state.Deployment.Version} runs{later}");
-            }
-
-            if (state.Deployment.Digest == digest && state.Deployment.Phase == "running")
+            if (update is DeployUpdate.Reported { State: var state } && Runs(state, digest))
             {
                 return state;
             }
@@ -138,6 +134,18 @@ public sealed class DeployClient : IAsyncDisposable
         }
     }
 
+    private static bool Runs(ReportedState state, string digest)
+    {
+        if (state.Deployment.Failure is { } failure && failure.Digest == digest)
+        {
+            var later = failure.RetryAt is { } retry ? $"; the device tries again at {retry:O}" : string.Empty;
+            throw new EdgeHostException(
+                KindOf(failure.Kind), $"the device {(failure.Outcome == "refused" ? "refused it" : "could not carry it out")}: {failure.Reason}; version {state.Deployment.Version} runs{later}");
+        }
+
+        return state.Deployment.Digest == digest && state.Deployment.Phase == "running";
+    }
+
     private async Task<DeployUpdate> NextAsync(CancellationToken cancel)
     {
         var connection = _connection ?? throw new InvalidOperationException("not connected");
@@ -152,6 +160,7 @@ public sealed class DeployClient : IAsyncDisposable
             await available.ConfigureAwait(false);
             if (_messages.Reader.TryRead(out var message) && message.Payload.Length > 0 && Parse(message.Topic, message.Payload) is { } update)
             {
+                _last = (update as DeployUpdate.Reported)?.State ?? _last;
                 return update;
             }
         }
