@@ -177,7 +177,8 @@ public static class LaunchPlanCompiler
                 throw new EdgeHostException(ErrorKind.Infeasible, $"the image has {overlay.Lower.Count} layers, whose names do not fit into one mount; build it with fewer layers");
             }
 
-            plan.Add(LaunchOp.MountByData, slot: root, text1: "overlay", text2: "overlay", text3: data);
+            // A layer may carry device nodes, and nothing limits their use yet: in a root from layers none can be opened.
+            plan.Add(LaunchOp.MountByData, slot: root, text1: "overlay", text2: "overlay", text3: data, a: (long)Libc.MS_NODEV);
             plan.Add(LaunchOp.OpenHost, slot: root, text1: overlay.MountPoint);
             return root;
         }
