@@ -294,7 +294,7 @@ public static class LaunchPlanCompiler
             .Select(group => (group.Key, group.Order(StringComparer.Ordinal).ToList())))
         {
             var own = hierarchy + target.Cgroup.CgroupPath;
-            if (!target.Cgroup.JoinFiles.Contains(own + "/cgroup.procs"))
+            if (!target.Cgroup.JoinFiles.Any(file => Path.GetDirectoryName(file) == own))
             {
                 // Not limited there: the container is in somebody else's cgroup, which it is not shown.
                 continue;
