@@ -36,6 +36,7 @@ internal static class DaemonComposition
             provider.GetRequiredService<ILoggerFactory>()));
         services.AddSingleton(_ => new DeviceName(DeviceId.Resolve(context.Configuration.Current.DeviceId, context.Paths.DataDirectory)));
         AddApi(services, context);
+        services.AddSingleton<IHostedService>(_ => new IdleMemory());
     }
 
     private static EngineOptions Engine(DaemonContext context)

@@ -1,4 +1,5 @@
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 
 namespace EdgeHost.Deployments;
 
@@ -31,20 +32,7 @@ public sealed record BoardCapacity(long MemoryBytes, int Cpus)
 {
     /// <summary>Reads it from the kernel.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Internal"/>: /proc/meminfo is not as the kernel writes it.</exception>
-    public static BoardCapacity Read()
-    {
-        foreach (var line in File.ReadLines("/proc/meminfo"))
-        {
-            // MemTotal:        3884256 kB
-            if (line.StartsWith("MemTotal:", StringComparison.Ordinal)
-                && long.TryParse(line.AsSpan(9).Trim().TrimEnd("kB").Trim(), out var kibibytes))
-            {
-                return new BoardCapacity(kibibytes * 1024, Environment.ProcessorCount);
-            }
-        }
-
-        throw new EdgeHostException(ErrorKind.Internal, "/proc/meminfo has no line MemTotal");
-    }
+    public static BoardCapacity Read() => new(SystemMemory.TotalBytes, Environment.ProcessorCount);
 }
 
 /// <summary>Limits for workloads that give none; null leaves the limit required.</summary>

@@ -14,6 +14,9 @@ internal sealed class Container : IDisposable
     /// <summary>Held by whoever starts, ends or removes it; readers need none.</summary>
     internal SemaphoreSlim Turn { get; } = new(1, 1);
 
+    /// <summary>Held while the record is read, changed and written: a stop marks it while an end is taken down.</summary>
+    internal Lock Writing { get; } = new();
+
     internal ContainerRecord Record
     {
         get

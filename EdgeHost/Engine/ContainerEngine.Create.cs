@@ -212,7 +212,7 @@ public sealed partial class ContainerEngine
 
     private static void CheckLimits(ResourceLimits limits)
     {
-        var memory = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        var memory = SystemMemory.TotalBytes;
         if (limits.MemoryBytes is { } bytes)
         {
             if (bytes < SmallestMemoryBytes)

@@ -45,7 +45,7 @@ public sealed partial class ContainerEngine
     {
         var parent = Cgroup.At(_cgroups, _options.CgroupRoot);
         parent.Ensure();
-        var memory = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        var memory = SystemMemory.TotalBytes;
         var threads = long.Parse(File.ReadAllText("/proc/sys/kernel/threads-max"), System.Globalization.CultureInfo.InvariantCulture);
         var pids = long.Parse(File.ReadAllText("/proc/sys/kernel/pid_max"), System.Globalization.CultureInfo.InvariantCulture);
         var limit = Math.Min(threads, pids);

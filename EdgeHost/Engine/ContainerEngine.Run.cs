@@ -364,11 +364,19 @@ public sealed partial class ContainerEngine
         container.PendingRestart = null;
     }
 
-    private static async Task DeleteCgroupAsync(Cgroup cgroup)
+    private async Task DeleteCgroupAsync(Cgroup cgroup)
     {
-        // The kernel lets go of the last process a moment after it was reaped.
+        // The kernel lets go of the last process a moment after it was reaped. One that hangs in it for good must not
+        // keep everything else about its container waiting; the next start says that the cgroup is taken.
+        var until = Environment.TickCount64 + (long)KillPatience.TotalMilliseconds;
         for (var pause = 1; !cgroup.TryDelete(); pause = Math.Min(pause * 2, 100))
         {
+            if (Environment.TickCount64 > until)
+            {
+                LogCgroupLeft(_log, cgroup.CgroupPath, string.Join(", ", cgroup.ReadPids()));
+                return;
+            }
+
             cgroup.Kill();
             await Task.Delay(pause).ConfigureAwait(false);
         }
@@ -379,6 +387,9 @@ public sealed partial class ContainerEngine
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name} was not started again: {Why}")]
     private static partial void LogNotRestarted(ILogger log, string name, string why);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "cgroup {Path} is left behind: processes {Pids} cannot be killed; a device or file system may hang")]
+    private static partial void LogCgroupLeft(ILogger log, string path, string pids);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "container {Name} was not removed at its end: {Why}")]
     private static partial void LogNotRemoved(ILogger log, string name, string why);

@@ -135,17 +135,20 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
     /// <summary>Changes a container's record, on disk first.</summary>
     private void Change(Container container, Func<ContainerRecord, ContainerRecord> change, bool began = false, bool ended = false)
     {
-        var before = container.Record;
-        var after = change(before) with { BootId = EdgeHost.Linux.SystemIdentity.BootId };
-        if (before.SameFacts(after))
+        lock (container.Writing)
         {
-            _files.SaveProgress(after);
-        }
-        else
-        {
-            _files.SaveFacts(after);
-        }
+            var before = container.Record;
+            var after = change(before) with { BootId = EdgeHost.Linux.SystemIdentity.BootId };
+            if (before.SameFacts(after))
+            {
+                _files.SaveProgress(after);
+            }
+            else
+            {
+                _files.SaveFacts(after);
+            }
 
-        container.Set(after, began, ended);
+            container.Set(after, began, ended);
+        }
     }
 }

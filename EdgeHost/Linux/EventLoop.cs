@@ -35,8 +35,9 @@ public sealed unsafe class EventLoop : IDisposable
 
     /// <summary>Waits once and calls the handlers of what is ready.</summary>
     /// <param name="milliseconds">How long at most; -1 without end.</param>
+    /// <returns>Whether anything was ready.</returns>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    public void RunOnce(int milliseconds)
+    public bool RunOnce(int milliseconds)
     {
         const int Batch = 64;
         var events = stackalloc byte[Batch * 16];
@@ -56,6 +57,8 @@ public sealed unsafe class EventLoop : IDisposable
                 entry.Handler();
             }
         }
+
+        return count > 0;
     }
 
     /// <inheritdoc/>

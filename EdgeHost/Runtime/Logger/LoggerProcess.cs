@@ -33,7 +33,7 @@ internal sealed class LoggerProcess
         // Without a shepherd no new output can come, but what is in the pipes is still written.
         while (!process._ended || process._streams.Count > 0)
         {
-            process._loop.RunOnce(process._waiting.Count > 0 ? FullPauseMilliseconds : -1);
+            _ = process._loop.RunOnce(process._waiting.Count > 0 ? FullPauseMilliseconds : -1);
             process.RetryWaiting();
         }
 

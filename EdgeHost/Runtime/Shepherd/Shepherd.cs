@@ -16,6 +16,8 @@ internal sealed class Shepherd : IDisposable
     internal const int ProtocolVersion = 1;
 
     private const int DrainMilliseconds = 1000;
+    private const int QuietMilliseconds = 2000;
+    private const long WorthCollectingBytes = 256 << 10;
 
     private readonly string _runDirectory;
     private readonly Fd _signals;
@@ -31,6 +33,8 @@ internal sealed class Shepherd : IDisposable
     private readonly byte[] _answer = new byte[16 << 10];
     private int _nextRank;
     private long? _killAt;
+    private long? _collectAt;
+    private long _collected;
 
     internal Shepherd(string runDirectory, Fd signals)
     {
@@ -50,7 +54,8 @@ internal sealed class Shepherd : IDisposable
         _logger.Start();
         while (_killAt is null || _containers.Values.Any(container => container.Exit is null))
         {
-            _loop.RunOnce(NextTimeout());
+            var busy = _loop.RunOnce(NextTimeout());
+            GiveMemoryBack(busy);
             if (_logger.RestartAt is { } restart && Environment.TickCount64 >= restart)
             {
                 _logger.Start();
@@ -71,9 +76,25 @@ internal sealed class Shepherd : IDisposable
         return 0;
     }
 
+    // The plans and messages of many starts stay in the heap until the collector needs the room: on a small board the
+    // containers need it more. Once things are quiet, and never at the moment of a clone.
+    private void GiveMemoryBack(bool busy)
+    {
+        if (busy)
+        {
+            _collectAt = GC.GetTotalAllocatedBytes() - _collected > WorthCollectingBytes ? Environment.TickCount64 + QuietMilliseconds : null;
+        }
+        else if (_collectAt is { } at && Environment.TickCount64 >= at)
+        {
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+            _collected = GC.GetTotalAllocatedBytes();
+            _collectAt = null;
+        }
+    }
+
     private int NextTimeout()
     {
-        var at = Math.Min(_logger.RestartAt ?? long.MaxValue, _killAt ?? long.MaxValue);
+        var at = Math.Min(Math.Min(_logger.RestartAt ?? long.MaxValue, _killAt ?? long.MaxValue), _collectAt ?? long.MaxValue);
         foreach (var container in _containers.Values)
         {
             at = Math.Min(at, container.TellAt ?? long.MaxValue);
@@ -296,7 +317,7 @@ internal sealed class Shepherd : IDisposable
         process.Status.Dispose();
         container.Running = true;
         container.StartTime = Processes.ReadStartTime(process.Pid);
-        DurableFile.WriteVolatile(FactsFile(container.Id, "pid"), Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{process.Pid} {container.StartTime}\n")));
+        WriteFacts(container.Id, "pid", string.Create(CultureInfo.InvariantCulture, $"{process.Pid} {container.StartTime}\n"));
         _logger.Add(container);
         _loop.Add(process.PidFd, () => OnExit(container));
         foreach (var other in _clients.Where(other => other != client).ToArray())
@@ -327,9 +348,8 @@ internal sealed class Shepherd : IDisposable
         _loop.Remove(container.Process.PidFd);
         container.Running = false;
         container.Exit = new ContainerExit(exitCode, DateTimeOffset.UtcNow);
-        DurableFile.WriteVolatile(
-            FactsFile(container.Id, "exit"),
-            Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{container.Process.Pid} {container.StartTime} {exitCode} {container.Exit.At.ToUnixTimeMilliseconds()}\n")));
+        WriteFacts(
+            container.Id, "exit", string.Create(CultureInfo.InvariantCulture, $"{container.Process.Pid} {container.StartTime} {exitCode} {container.Exit.At.ToUnixTimeMilliseconds()}\n"));
 
         // An end is told once its output is in the log, so that who hears of it finds all of it there; a disk that
         // stalls the logger holds that up for a moment only.
@@ -351,11 +371,19 @@ internal sealed class Shepherd : IDisposable
         }
     }
 
-    private string FactsFile(string id, string name)
+    // What a successor finds when this process has died. A run directory that is full must not take it down.
+    private void WriteFacts(string id, string name, string facts)
     {
         var directory = $"{_runDirectory}/containers/{id}";
-        Directory.CreateDirectory(directory);
-        return $"{directory}/{name}";
+        try
+        {
+            Directory.CreateDirectory(directory);
+            DurableFile.WriteVolatile($"{directory}/{name}", Encoding.ASCII.GetBytes(facts));
+        }
+        catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
+        {
+            SingleThread.PrintError($"edgehost shepherd: {directory}/{name} is not written: {e.Message}\n");
+        }
     }
 
     private void SendSignal(string id, int signal)
