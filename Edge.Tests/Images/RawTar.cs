@@ -66,6 +66,13 @@ internal sealed class RawTar
 
     internal RawTar GnuName(string name, char type = 'L') => Add("././@LongLink", type, name + "\0", change: header => Encoding.ASCII.GetBytes("ustar  \0").CopyTo(header, 257));
 
+    /// <summary>Without zeros at its end, and without what fills up the last block.</summary>
+    internal byte[] EndAfterContent(int contentLength)
+    {
+        var all = _output.ToArray();
+        return all[..^((512 - (contentLength % 512)) % 512)];
+    }
+
     internal byte[] End(bool zeros = true)
     {
         _output.Write(new byte[zeros ? 1024 : 0]);

@@ -302,6 +302,13 @@ public sealed class UnpackTests : IDisposable
     }
 
     [Fact]
+    public void An_archive_that_ends_right_after_its_last_content_is_read_as_Docker_reads_it()
+    {
+        Unpack(new RawTar().Add("x", content: "hello").EndAfterContent("hello".Length));
+        Assert.Equal("hello", File.ReadAllText(At("x")));
+    }
+
+    [Fact]
     public void Numbers_in_base_256_are_read()
     {
         Unpack(new RawTar().Add("x", content: "x", change: header =>

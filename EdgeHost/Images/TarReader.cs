@@ -83,7 +83,7 @@ internal sealed class TarReader(Stream stream, IncrementalHash? hash)
         byte[]? longLink = null;
         while (true)
         {
-            var header = Take(Block, atHeader: true);
+            var header = Take(Block, mayEnd: true);
             if (header.IsEmpty)
             {
                 return pax is null && longName is null && longLink is null ? null : throw Corrupt("it ends after an extension header");
@@ -91,7 +91,7 @@ internal sealed class TarReader(Stream stream, IncrementalHash? hash)
 
             if (!header.ContainsAnyExcept((byte)0))
             {
-                header = Take(Block, atHeader: true);
+                header = Take(Block, mayEnd: true);
                 return header.IsEmpty || !header.ContainsAnyExcept((byte)0) ? null : throw Corrupt("an empty header stands in the middle");
             }
 
@@ -139,7 +139,9 @@ internal sealed class TarReader(Stream stream, IncrementalHash? hash)
             {
                 var padding = _padding;
                 _padding = 0;
-                Take(padding, atHeader: false);
+
+                // umoci insert ends an archive right after the last content; Go's reader, and so Docker, takes that.
+                Take(padding, mayEnd: true);
             }
 
             return [];
@@ -376,14 +378,14 @@ internal sealed class TarReader(Stream stream, IncrementalHash? hash)
         };
     }
 
-    /// <summary>So many bytes in one piece, at most one block.</summary>
-    private ReadOnlySpan<byte> Take(int count, bool atHeader)
+    /// <summary>So many bytes in one piece, at most one block; none when the archive ends before them and may.</summary>
+    private ReadOnlySpan<byte> Take(int count, bool mayEnd)
     {
         while (_end - _start < count)
         {
             if (!Refill())
             {
-                return atHeader && _start == _end ? [] : throw Corrupt("it ends in the middle of a block");
+                return mayEnd && _start == _end ? [] : throw Corrupt("it ends in the middle of a block");
             }
         }
 
@@ -407,7 +409,7 @@ internal sealed class TarReader(Stream stream, IncrementalHash? hash)
             content = content[count..];
         }
 
-        Take(padding, atHeader: false);
+        Take(padding, mayEnd: false);
     }
 
     private bool Refill()
