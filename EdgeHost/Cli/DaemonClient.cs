@@ -202,19 +202,27 @@ internal static class DaemonJson
             ? array.EnumerateArray().Where(i => i.ValueKind == JsonValueKind.String).Select(i => i.GetString()!)
             : [];
 
-    /// <summary>As text with indentation.</summary>
-    internal static string Indented(params IEnumerable<JsonElement> elements)
+    /// <summary>A list as text with indentation.</summary>
+    internal static string Indented(params IEnumerable<JsonElement> elements) => Indented(writer =>
+    {
+        writer.WriteStartArray();
+        foreach (var element in elements)
+        {
+            element.WriteTo(writer);
+        }
+
+        writer.WriteEndArray();
+    });
+
+    /// <summary>One element as text with indentation.</summary>
+    internal static string IndentedOne(JsonElement element) => Indented(element.WriteTo);
+
+    private static string Indented(Action<Utf8JsonWriter> write)
     {
         using var buffer = new MemoryStream();
         using (var writer = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true, IndentSize = 4, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
         {
-            writer.WriteStartArray();
-            foreach (var element in elements)
-            {
-                element.WriteTo(writer);
-            }
-
-            writer.WriteEndArray();
+            write(writer);
         }
 
         return Encoding.UTF8.GetString(buffer.GetBuffer(), 0, (int)buffer.Length);

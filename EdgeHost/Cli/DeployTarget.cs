@@ -123,7 +123,7 @@ internal sealed class DeployTarget
             CancellationToken.None);
         if (parsed.GetValue(_json))
         {
-            output.WriteLine(JsonSerializer.Serialize(state, ReportedJson.Default.ReportedState));
+            output.WriteLine(DaemonJson.IndentedOne(JsonSerializer.SerializeToElement(state, ReportedJson.Default.ReportedState)));
             return;
         }
 
