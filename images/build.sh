@@ -3,8 +3,9 @@
 #
 #   images/build.sh sensor|busybox [amd64|arm64 (this machine's)] [FILE (dist/images/NAME-ARCHITECTURE.tar)]
 #
-# busybox is Debian's busybox-static with a link for each applet; sensor is a layer above it. The same packages give the
-# same digests. Missing Debian packages are installed (as root).
+# busybox is Debian's busybox-static with a link for each applet; sensor is a layer above it. Its tag is latest, and
+# loaded into a store it is called localhost/NAME:latest. The same packages give the same digests. Missing Debian
+# packages are installed (as root).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -52,25 +53,27 @@ printf 'root:x:0:\nnogroup:x:65534:\n' >"$work/root/etc/group"
 
 # One time for everything, so that the digests depend on the content alone.
 epoch=${SOURCE_DATE_EPOCH:-0}
-layer() { # DIRECTORY TARGET WHAT
-  find "$1" -exec touch -h -d "@$epoch" {} +
-  umoci insert --image "$layout:latest" --history.created "$(date -u -d "@$epoch" +%FT%TZ)" --history.created_by "$3" "$1" "$2"
+layer() { # DIRECTORY WHAT
+  tar -C "$1" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -cf "$work/layer.tar" .
+  umoci raw add-layer --image "$layout:latest" --history.created "$(date -u -d "@$epoch" +%FT%TZ)" --history.created_by "$2" "$work/layer.tar"
 }
 
 layout=$work/layout
 umoci init --layout "$layout"
 umoci new --image "$layout:latest"
-layer "$work/root" / "Debian busybox-static"
+layer "$work/root" "Debian busybox-static"
 command=(--config.cmd /bin/sh)
 if [[ $name == sensor ]]; then
   mkdir -p "$work/sensor/usr/local/bin"
   install -m755 images/sensor/sensor.sh "$work/sensor/usr/local/bin/sensor"
-  layer "$work/sensor/usr" /usr "images/sensor"
+  layer "$work/sensor" "images/sensor"
   command=(--config.entrypoint /usr/local/bin/sensor --config.stopsignal SIGTERM --config.label org.opencontainers.image.title=sensor)
 fi
 umoci config --image "$layout:latest" --os linux --architecture "$architecture" --created "$(date -u -d "@$epoch" +%FT%TZ)" \
   --history.created "$(date -u -d "@$epoch" +%FT%TZ)" --config.env PATH=/usr/local/bin:/usr/bin:/bin:/sbin "${command[@]}"
 umoci gc --layout "$layout"
+# The specification has an annotation for the tag alone; this one, containerd's, is the whole name.
+sed -i "s,\"org.opencontainers.image.ref.name\":\"latest\",&\,\"io.containerd.image.name\":\"localhost/$name:latest\"," "$layout/index.json"
 tar -C "$layout" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -cf "$file.new" .
 mv "$file.new" "$file"
 echo "$file"
