@@ -1,0 +1,701 @@
+"""The measuring part of bench/run.sh, which says how to call it. Needs nothing but Python 3.11."""
+
+import argparse
+import base64
+import contextlib
+import gzip
+import hashlib
+import http.client
+import json
+import os
+import pathlib
+import platform
+import shutil
+import signal
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+
+PARTS = ["memory", "size", "api", "oci", "deploy", "cli", "pull"]
+MIB = 1 << 20
+
+
+# --- parts that are started, and ended in reverse ---
+
+
+class Parts:
+    """Everything that was started, with its log, ended in reverse."""
+
+    def __init__(self, work):
+        self.work = work
+        self.processes = []
+
+    def start(self, name, *command, env=None):
+        log = open(self.work / f"{name}.log", "ab")
+        process = subprocess.Popen(
+            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True, env={**os.environ, **(env or {})})
+        process.name = name
+        self.processes.append(process)
+        return process
+
+    def until(self, process, what, ready, seconds=60):
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                log = (self.work / f"{process.name}.log").read_text(errors="replace")
+                raise SystemExit(f"bench: {what} did not come up:\n{log[-2000:]}")
+            time.sleep(0.05)
+
+    def end(self):
+        for process in reversed(self.processes):
+            end(process.pid, wait=process.wait)
+
+
+def end(pid, wait=None, seconds=30):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    if wait:
+        try:
+            wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.kill(pid, signal.SIGKILL)
+            wait()
+        return
+    deadline = time.monotonic() + seconds
+    while alive(pid):
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def alive(pid):
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def listening(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+# --- the one HTTP client, for both engines ---
+
+
+class Api(http.client.HTTPConnection):
+    """Docker's API over a unix socket, one connection kept open."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=600)
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(600)
+        self.sock.connect(self.path)
+
+    def call(self, method, path, body=None, headers=None, content="application/json"):
+        data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
+        self.request(method, "/v1.41" + path, body=data, headers={"Content-Type": content, **(headers or {})})
+        response = self.getresponse()
+        answer = response.read()
+        if response.status >= 400:
+            raise SystemExit(f"bench: {self.path}: {method} {path}: {response.status} {answer.decode(errors='replace')}")
+        return answer
+
+    def json(self, method, path, body=None):
+        return json.loads(self.call(method, path, body) or b"null")
+
+    def answers(self):
+        try:
+            self.call("GET", "/_ping")
+            return True
+        except (OSError, http.client.HTTPException):
+            self.close()
+            return False
+
+
+class Mqtt:
+    """As much of MQTT 3.1.1 as publishes with QoS 1 and hears what was subscribed."""
+
+    def __init__(self, port, user, password):
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.number = 0
+        body = self.text("MQTT") + bytes([4, 0xC2]) + struct.pack(">H", 0) + self.text("bench") + self.text(user) + self.text(password)
+        self.send(0x10, body)
+        kind, answer = self.receive()
+        if kind >> 4 != 2 or answer[1]:
+            raise SystemExit(f"bench: the broker refuses {user}: {answer}")
+
+    @staticmethod
+    def text(value):
+        data = value.encode()
+        return struct.pack(">H", len(data)) + data
+
+    def send(self, kind, body):
+        length, rest = bytearray(), len(body)
+        while True:
+            rest, byte = divmod(rest, 128)
+            length.append(byte | (0x80 if rest else 0))
+            if not rest:
+                break
+        self.socket.sendall(bytes([kind]) + bytes(length) + body)
+
+    def read(self, count):
+        data = b""
+        while len(data) < count:
+            more = self.socket.recv(count - len(data))
+            if not more:
+                raise SystemExit("bench: the broker hung up")
+            data += more
+        return data
+
+    def receive(self):
+        kind, shift, length = self.read(1)[0], 0, 0
+        while True:
+            byte = self.read(1)[0]
+            length |= (byte & 127) << shift
+            shift += 7
+            if not byte & 128:
+                return kind, self.read(length)
+
+    def subscribe(self, topic):
+        self.number += 1
+        self.send(0x82, struct.pack(">H", self.number) + self.text(topic) + b"\0")
+        while self.receive()[0] >> 4 != 9:
+            pass
+
+    def publish(self, topic, payload):
+        self.number += 1
+        self.send(0x33, self.text(topic) + struct.pack(">H", self.number) + payload)
+
+    def message(self):
+        """The payload of the next message on a subscribed topic."""
+        while True:
+            kind, body = self.receive()
+            if kind >> 4 == 3:
+                return body[2 + struct.unpack(">H", body[:2])[0]:]
+
+
+# --- memory ---
+
+
+def memory_of(pid):
+    """Proportional and private memory of a process in bytes."""
+    sizes = {}
+    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, _, value = line.partition(":")
+        sizes[name] = int(value.split()[0]) * 1024
+    return sizes["Pss"], sizes["Private_Clean"] + sizes["Private_Dirty"]
+
+
+def peak_of(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"bench: no VmHWM of {pid}")
+
+
+def forget_peak(pid):
+    pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def descendants(pid):
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+# --- the two engines ---
+
+
+class EdgeHost:
+    name = "EdgeHost"
+
+    def __init__(self, parts, binary, mosquitto, registry):
+        self.binary, self.parts = binary, parts
+        self.data, self.run = parts.work / "e", parts.work / "er"
+        (parts.work / "secret").write_text(mosquitto.password)
+        config = parts.work / "edgehost.json"
+        config.write_text(json.dumps({
+            "device": {"id": "bench"},
+            "mqtt": {"url": f"mqtt://127.0.0.1:{mosquitto.port}", "user": "bench", "passwordFile": str(parts.work / "secret")},
+            "registries": {registry.host: {"plainHttp": True}},
+            "cgroupRoot": f"edgehost-bench-{os.getpid()}",
+        }))
+        self.process = parts.start("edgehost", binary, "daemon", "--config", config, "--data-dir", self.data, "--run-dir", self.run)
+        self.socket = self.run / "edgehost.sock"
+        parts.until(self.process, "edgehost daemon", lambda: self.socket.exists() and Api(self.socket).answers())
+        self.api = Api(self.socket)
+
+    @property
+    def shepherd(self):
+        return int((self.run / "shepherd.lock").read_text())
+
+    def processes(self):
+        shepherd = self.shepherd
+        loggers = [pid for pid in descendants(shepherd) if b"logger" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return {"daemon": [self.process.pid], "shepherd": [shepherd], "logger": loggers}
+
+    def end(self):
+        shepherd = self.shepherd
+        end(self.process.pid, wait=self.process.wait)
+        end(shepherd)
+        for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+            fields, tail = line.split(" - ")[0].split(), line.split(" - ")[1].split()
+            if tail[0] in ("cgroup", "cgroup2"):
+                root = pathlib.Path(fields[4]) / f"edgehost-bench-{os.getpid()}"
+                for directory, _, _ in os.walk(root, topdown=False):
+                    os.rmdir(directory)
+
+
+class Docker:
+    name = "dockerd"
+
+    def __init__(self, parts):
+        work = parts.work
+        self.socket, self.address = work / "d.sock", work / "c.sock"
+        self.containerd = parts.start(
+            "containerd", "containerd", "--root", work / "c", "--state", work / "cs", "--address", self.address, "--log-level", "error")
+        parts.until(self.containerd, "containerd", self.address.exists)
+        self.process = parts.start(
+            "dockerd", "dockerd", "--containerd", self.address, "--iptables=false", "--ip6tables=false", "--bridge=none",
+            "--data-root", work / "d", "--exec-root", work / "dx", "--pidfile", work / "d.pid", "-H", f"unix://{self.socket}")
+        parts.until(self.process, "dockerd", lambda: self.socket.exists() and Api(self.socket).answers())
+        self.api = Api(self.socket)
+
+    def processes(self):
+        shims = []
+        for entry in pathlib.Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    if b"containerd-shim" in words[0] and str(self.address).encode() in words:
+                        shims.append(int(entry.name))
+        return {"dockerd": [self.process.pid], "containerd": [self.containerd.pid], "containerd-shim": shims}
+
+
+class Mosquitto:
+    def __init__(self, parts):
+        self.port, self.password = free_port(), base64.b16encode(os.urandom(12)).decode()
+        directory = parts.work / "mosquitto"
+        directory.mkdir()
+        passwords = directory / "passwords"
+        passwords.write_text(f"bench:{self.password}\n")
+        subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True)
+        (directory / "mosquitto.conf").write_text(
+            f"user root\nlistener {self.port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n")
+        process = parts.start("mosquitto", "mosquitto", "-c", directory / "mosquitto.conf")
+        parts.until(process, "mosquitto", lambda: listening(self.port))
+
+
+class Registry:
+    def __init__(self, parts):
+        port = free_port()
+        self.host = f"127.0.0.1:{port}"
+        config = parts.work / "registry.yml"
+        config.write_text(
+            f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {parts.work}/registry}}}}\nhttp: {{addr: \"{self.host}\"}}\n")
+        process = parts.start("registry", "docker-registry", "serve", config, env={"OTEL_TRACES_EXPORTER": "none"})
+        parts.until(process, "docker-registry", lambda: listening(port))
+
+    def push(self, source, name):
+        subprocess.run(
+            ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", source, f"docker://{self.host}/{name}"],
+            check=True)
+        return f"{self.host}/{name}"
+
+
+# --- numbers ---
+
+
+def quiet(numbers):
+    """Median and the middle half of a list, in words."""
+    ordered = sorted(numbers)
+    low, high = ordered[len(ordered) // 4], ordered[(len(ordered) * 3) // 4]
+    return f"{statistics.median(ordered):.1f} ({low:.1f}–{high:.1f})"
+
+
+def spawn(*command):
+    """Milliseconds from the start of a program to its reaping."""
+    words = [str(word) for word in command]
+    null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1)]
+    begin = time.perf_counter_ns()
+    pid = os.posix_spawnp(words[0], words, os.environ, file_actions=null)
+    _, status = os.waitpid(pid, 0)
+    took = (time.perf_counter_ns() - begin) / 1e6
+    if status:
+        raise SystemExit(f"bench: {' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}")
+    return took
+
+
+class Report:
+    def __init__(self):
+        self.rows = []
+
+    def add(self, what, ours, theirs, ratio, goal, met):
+        self.rows.append((what, ours, theirs, ratio, goal, "yes" if met else "**no**" if met is not None else ""))
+        print(" | ".join(str(cell) for cell in self.rows[-1]), file=sys.stderr, flush=True)
+
+    def print(self):
+        print("| what | EdgeHost | to compare | ratio | goal | met |\n|---|---|---|---|---|---|")
+        for row in self.rows:
+            print("| " + " | ".join(row) + " |")
+
+
+# --- what is measured ---
+
+
+class Bench:
+    def __init__(self, options):
+        self.work = pathlib.Path(options.work)
+        self.binary = options.binary
+        self.report = Report()
+        self.parts = Parts(self.work)
+        self.notes = []
+        self.wanted = options.part or PARTS
+        self.options = options
+        self.edgehost = self.docker = None
+
+    def run(self):
+        load = os.getloadavg()
+        try:
+            if {"memory", "api", "deploy", "cli", "pull"} & set(self.wanted):
+                self.mosquitto = Mosquitto(self.parts)
+                self.registry = Registry(self.parts)
+                self.busybox = self.registry.push(f"oci-archive:{self.options.image}:latest", "busybox:latest")
+                self.edgehost = EdgeHost(self.parts, self.binary, self.mosquitto, self.registry)
+            if {"memory", "api", "pull", "cli"} & set(self.wanted):
+                self.docker = Docker(self.parts)
+            for engine in filter(None, (self.edgehost, self.docker)):
+                self.pull(engine, self.busybox)
+            for part in PARTS:
+                if part in self.wanted:
+                    getattr(self, "measure_" + part)()
+        finally:
+            if self.docker:
+                for container in self.docker.api.json("GET", "/containers/json?all=1"):
+                    self.docker.api.call("DELETE", f"/containers/{container['Id']}?force=1")
+            if self.edgehost:
+                self.edgehost.end()
+            self.parts.end()
+        self.print(load)
+
+    def print(self, load):
+        model = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.machine())
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+        cgroups = "v2" if pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1"
+        versions = [subprocess.run([self.binary, "--version"], capture_output=True, text=True).stdout.strip()]
+        for package in ("docker.io", "containerd", "runc", "docker-registry", "mosquitto"):
+            version = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True).stdout
+            versions.append(f"{package} {version}")
+        print(f"`bench/run.sh {' '.join(self.options.part)}`".replace(" `", "`") + f" at {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {platform.machine()}, {model}, "
+              f"{os.cpu_count()} CPUs, {memory} MiB, Linux {platform.release()}, cgroup {cgroups}. "
+              f"Load average at the start {load[0]:.1f}, at the end {os.getloadavg()[0]:.1f}. "
+              f"{'; '.join(versions)}. Medians; in brackets the middle half.\n")
+        self.report.print()
+        for note in self.notes:
+            print(f"\n{note}")
+
+    def pull(self, engine, reference):
+        name, _, tag = reference.rpartition(":")
+        answer = engine.api.call("POST", f"/images/create?fromImage={name}&tag={tag}")
+        if b'"error"' in answer:
+            raise SystemExit(f"bench: {engine.name} cannot pull {reference}: {answer.decode()[-500:]}")
+
+    def create(self, engine, command, **host):
+        body = {"Image": self.busybox, "Cmd": command, "HostConfig": {"NetworkMode": "none", **host}}
+        return engine.api.json("POST", "/containers/create", body)["Id"]
+
+    def measure_memory(self):
+        mqtt = Mqtt(self.mosquitto.port, "bench", self.mosquitto.password)
+        workloads = {name: {"image": self.busybox, "command": ["sleep", "1000000"], "stop_signal": "SIGKILL", "mem_limit": "16m", "cpus": 0.1} for name in ("a", "b", "c")}
+        self.deploy(mqtt, 1, workloads)
+        containers = [self.create(self.docker, ["sleep", "1000000"], Memory=16 * MIB) for _ in range(3)]
+        for container in containers:
+            self.docker.api.call("POST", f"/containers/{container}/start")
+        totals, lines = {}, []
+        # As long as it takes until both say the same twice: start-up is over then.
+        for engine in (self.edgehost, self.docker):
+            last = None
+            for _ in range(30):
+                time.sleep(2)
+                found = {kind: [memory_of(pid) for pid in pids] for kind, pids in engine.processes().items()}
+                total = sum(pss for sizes in found.values() for pss, _ in sizes)
+                if last and abs(total - last) < MIB // 10:
+                    break
+                last = total
+            totals[engine.name] = total
+            lines.append(f"{engine.name}: " + ", ".join(
+                f"{kind}{f' × {len(sizes)}' if len(sizes) > 1 else ''} {sum(p for p, _ in sizes) / MIB:.1f} MiB (private {sum(p for _, p in sizes) / MIB:.1f})"
+                for kind, sizes in found.items()))
+        for container in containers:
+            self.docker.api.call("DELETE", f"/containers/{container}?force=1")
+        self.deploy(mqtt, 2, {})
+        ours, theirs = totals["EdgeHost"] / MIB, totals["dockerd"] / MIB
+        self.report.add("idle memory of all its processes, 3 containers, connected to mosquitto (PSS, MiB)", f"{ours:.1f}", f"dockerd, containerd, shims {theirs:.1f}", f"{ours / theirs:.2f}", "≤ 22", ours <= 22)
+        self.notes.append("Memory: " + "; ".join(lines) + ".")
+
+    def measure_size(self):
+        ours = os.path.getsize(self.binary)
+        theirs = sum(os.path.getsize(path) for path in map(shutil.which, ("dockerd", "docker", "containerd", "containerd-shim-runc-v2", "runc")) if path)
+        self.report.add("binary (10^6 bytes)", f"{ours / 1e6:.1f}", f"dockerd, docker, containerd, shim, runc {theirs / 1e6:.1f}", f"{ours / theirs:.2f}", "≤ 20", ours <= 20e6)
+
+    def measure_api(self):
+        engines, rounds = (self.edgehost, self.docker), 40
+        steps = {engine.name: [] for engine in engines}
+        for index in range(rounds + 3):
+            for engine in engines:
+                marks = [time.perf_counter_ns()]
+                container = self.create(engine, ["true"])
+                marks.append(time.perf_counter_ns())
+                engine.api.call("POST", f"/containers/{container}/start")
+                marks.append(time.perf_counter_ns())
+                engine.api.call("POST", f"/containers/{container}/wait")
+                marks.append(time.perf_counter_ns())
+                engine.api.call("DELETE", f"/containers/{container}")
+                marks.append(time.perf_counter_ns())
+                if index >= 3:
+                    steps[engine.name].append([(b - a) / 1e6 for a, b in zip(marks, marks[1:])])
+        whole = {name: [sum(each) for each in times] for name, times in steps.items()}
+        ratio = statistics.median(a / b for a, b in zip(whole["EdgeHost"], whole["dockerd"]))
+        self.report.add(f"API create + start + wait + remove of `true`, no network (ms, {rounds} pairs)", quiet(whole["EdgeHost"]), "dockerd " + quiet(whole["dockerd"]), f"{ratio:.3f}", "≤ 0.1 ×", ratio <= 0.1)
+        for name, times in steps.items():
+            self.notes.append(f"API, {name}: " + ", ".join(f"{step} {statistics.median(column):.1f} ms" for step, column in zip(("create", "start", "wait", "remove"), zip(*times))) + ".")
+
+    def measure_oci(self):
+        bundle = self.work / "bundle"
+        subprocess.run(["umoci", "unpack", "--image", f"{self.unpacked_layout()}:latest", str(bundle)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        (bundle / "config.json").unlink()
+        subprocess.run(["runc", "spec"], cwd=bundle, check=True)
+        spec = json.loads((bundle / "config.json").read_text())
+        spec["process"].update(terminal=False, args=["true"])
+        (bundle / "config.json").write_text(json.dumps(spec))
+        ours, theirs, rounds = [], [], 60
+        for index in range(rounds + 3):
+            pair = (
+                spawn(self.binary, "oci", "--root", self.work / "or", "run", "-b", bundle, f"bench-e-{index}"),
+                spawn("runc", "--root", self.work / "rr", "run", "-b", bundle, f"bench-r-{index}"),
+            )
+            if index >= 3:
+                ours.append(pair[0])
+                theirs.append(pair[1])
+        ratio = statistics.median(a / b for a, b in zip(ours, theirs))
+        self.report.add(f"`oci run` of `true`, the bundle of `runc spec` (ms, {rounds} pairs)", quiet(ours), "runc run " + quiet(theirs), f"{ratio:.2f}", "≤ 0.6 ×", ratio <= 0.6)
+
+    def unpacked_layout(self):
+        layout = self.work / "layout"
+        if not layout.exists():
+            layout.mkdir()
+            with tarfile.open(self.options.image) as tar:
+                tar.extractall(layout)
+        return layout
+
+    def deploy(self, mqtt, version, workloads):
+        mqtt.subscribe("edgehost/v1/bench/reported")
+        mqtt.publish("edgehost/v1/bench/desired", json.dumps({"version": version, "workloads": workloads}).encode())
+        while True:
+            reported = json.loads(mqtt.message())
+            deployment = reported["deployment"]
+            if deployment.get("failure", {}).get("version") == version:
+                raise SystemExit(f"bench: version {version}: {deployment['failure']['reason']}")
+            states = [each["state"] for each in reported["workloads"].values()]
+            if deployment["version"] == version and deployment["phase"] == "running" and states == ["running"] * len(workloads):
+                return
+
+    def measure_deploy(self):
+        mqtt = Mqtt(self.mosquitto.port, "bench", self.mosquitto.password)
+        workload = {"image": self.busybox, "command": ["sleep", "1000000"], "stop_signal": "SIGKILL", "mem_limit": "16m", "cpus": 0.5, "pids_limit": 10}
+        events, times, rounds = Events(self.edgehost.socket), [], 25
+        for index in range(rounds + 2):
+            version = 1000 + 2 * index
+            self.deploy(mqtt, version, {})
+            document = json.dumps({"version": version + 1, "workloads": {"one": workload}}).encode()
+            events.forget()
+            begin = time.perf_counter_ns()
+            mqtt.publish("edgehost/v1/bench/desired", document)
+            took = (events.wait_for("start") - begin) / 1e6
+            if index >= 2:
+                times.append(took)
+        self.deploy(mqtt, 1000 + 2 * rounds + 10, {})
+        events.close()
+        self.report.add(f"desired state published → its process runs, image present (ms, {rounds} times)", quiet(times), "", "", "≤ 100", statistics.median(times) <= 100)
+
+    def measure_cli(self):
+        kinds = {
+            "version": ([self.binary, "version"], ["docker", "--version"]),
+            "ps": ([self.binary, "-H", f"unix://{self.edgehost.socket}", "ps"], ["docker", "-H", f"unix://{self.docker.socket}", "ps"]),
+        }
+        baseline = []
+        for name, (ours, theirs) in kinds.items():
+            pairs = []
+            for index in range(43):
+                pair = spawn(*ours), spawn(*theirs), spawn("true")
+                if index >= 3:
+                    pairs.append(pair)
+            mine, other, least = zip(*pairs)
+            baseline += least
+            ratio = statistics.median(a / b for a, b in zip(mine, other))
+            self.report.add(f"`edgehost {name}` from start to end (ms, 40 pairs)", quiet(mine), f"docker {name} {quiet(other)}", f"{ratio:.2f}", "≤ 6", statistics.median(mine) <= 6)
+        self.notes.append(f"Starting and reaping `true` takes {quiet(baseline)} ms here; it is in every figure of a program above.")
+
+    def measure_pull(self):
+        reference, compressed = self.large_image()
+        engines = (self.edgehost, self.docker)
+        times, peaks = {engine.name: [] for engine in engines}, {engine.name: [] for engine in engines}
+        rounds = 3
+        for _ in range(rounds):
+            for engine in engines:
+                os.sync()
+                pids = [pid for kind, found in engine.processes().items() if kind in ("daemon", "dockerd", "containerd") for pid in found]
+                for pid in pids:
+                    forget_peak(pid)
+                begin = time.perf_counter_ns()
+                self.pull(engine, reference)
+                times[engine.name].append((time.perf_counter_ns() - begin) / 1e9)
+                peaks[engine.name].append(sum(peak_of(pid) for pid in pids) / MIB)
+                engine.api.call("DELETE", f"/images/{reference}?force=1")
+        ratio = statistics.median(a / b for a, b in zip(times["EdgeHost"], times["dockerd"]))
+        self.report.add(f"pull and unpack of {compressed / 1e6:.0f} MB (compressed, 5 layers) from a registry on the loopback (s, {rounds} pairs)", quiet(times["EdgeHost"]), "dockerd " + quiet(times["dockerd"]), f"{ratio:.2f}", "≤ 1.0 ×", ratio <= 1.0)
+        peak = max(peaks["EdgeHost"])
+        self.report.add("peak memory of the daemon in it (VmHWM, MiB)", f"{peak:.1f}", f"dockerd and containerd {max(peaks['dockerd']):.1f}", f"{peak / max(peaks['dockerd']):.2f}", "≤ 60", peak <= 60)
+
+    def large_image(self):
+        """Five layers of this machine's own /usr, about 40 MB each when compressed."""
+        layout = self.work / "large"
+        blobs = layout / "blobs" / "sha256"
+        blobs.mkdir(parents=True)
+        files = (
+            os.path.join(directory, name)
+            for root in ("/usr/lib", "/usr/share", "/usr/bin") for directory, folders, names in os.walk(root) if folders.sort() is None
+            for name in sorted(names))
+        layers, diffs, compressed = [], [], 0
+        for number in range(5):
+            path = self.work / "layer"
+            count = Counted(open(path, "wb"))
+            with gzip.GzipFile(fileobj=count, mode="wb", compresslevel=6, mtime=0) as zipped:
+                plain = Hashed(zipped)
+                with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+                    for file in files:
+                        with contextlib.suppress(OSError):
+                            tar.add(file, recursive=False)
+                        if count.total > 42e6:
+                            break
+            count.file.close()
+            digest = hashlib.file_digest(open(path, "rb"), "sha256").hexdigest()
+            compressed += count.total
+            path.rename(blobs / digest)
+            layers.append({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": f"sha256:{digest}", "size": count.total})
+            diffs.append(f"sha256:{plain.hash.hexdigest()}")
+
+        def blob(document):
+            data = json.dumps(document).encode()
+            digest = hashlib.sha256(data).hexdigest()
+            (blobs / digest).write_bytes(data)
+            return {"digest": f"sha256:{digest}", "size": len(data)}
+
+        architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+        config = blob({"architecture": architecture, "os": "linux", "config": {"Cmd": ["true"]}, "rootfs": {"type": "layers", "diff_ids": diffs}})
+        manifest = blob({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **config}, "layers": layers})
+        (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+        (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [
+            {"mediaType": "application/vnd.oci.image.manifest.v1+json", **manifest, "annotations": {"org.opencontainers.image.ref.name": "latest"}}]}))
+        reference = self.registry.push(f"oci:{layout}:latest", "large:latest")
+        shutil.rmtree(layout)
+        return reference, compressed
+
+
+class Counted:
+    """A file that counts what is written to it."""
+
+    def __init__(self, file):
+        self.file, self.total = file, 0
+
+    def write(self, data):
+        self.total += len(data)
+        return self.file.write(data)
+
+    def flush(self):
+        self.file.flush()
+
+
+class Hashed(Counted):
+    """A file that hashes what is written to it."""
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.hash = hashlib.sha256()
+
+    def write(self, data):
+        self.hash.update(data)
+        return super().write(data)
+
+
+class Events:
+    """The events of an engine with the moment at which each was heard."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(path))
+        self.socket.sendall(b"GET /v1.41/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.heard, self.condition = [], threading.Condition()
+        threading.Thread(target=self.listen, daemon=True).start()
+        time.sleep(0.5)
+
+    def listen(self):
+        buffer = b""
+        with contextlib.suppress(OSError):
+            while data := self.socket.recv(65536):
+                now = time.perf_counter_ns()
+                buffer += data
+                *lines, buffer = buffer.split(b"\n")
+                with self.condition:
+                    for line in lines:
+                        if line.startswith(b"{"):
+                            self.heard.append((json.loads(line).get("Action"), now))
+                    self.condition.notify_all()
+
+    def forget(self):
+        with self.condition:
+            self.heard.clear()
+
+    def wait_for(self, action):
+        with self.condition:
+            while True:
+                for heard, moment in self.heard:
+                    if heard == action:
+                        return moment
+                if not self.condition.wait(60):
+                    raise SystemExit(f"bench: no event {action} within a minute; heard {self.heard}")
+
+    def close(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--image", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("part", nargs="*", choices=PARTS + [[]])
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    Bench(options).run()
+
+
+main()

@@ -1,0 +1,54 @@
+#!/bin/bash
+# Measures EdgeHost against Debian's dockerd and runc, in one run on one machine, and prints a table in Markdown.
+#
+#   bench/run.sh [PART…]     memory size api oci deploy cli pull; without an argument all of them
+#
+# Run as root, on a machine with as little else to do as can be had. What is compared is measured in turn, A B A B …,
+# and medians are given. Everything started here lives in a directory of its own under /var/tmp and is ended with it;
+# the distribution's services are not used. EDGEHOST_BINARY names a binary that was built elsewhere.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() {
+  echo "bench/run.sh: $*" >&2
+  exit 1
+}
+
+((EUID == 0)) || fail "run as root: it starts container engines"
+missing=()
+for package in docker.io containerd runc docker-registry mosquitto skopeo busybox-static umoci mmdebstrap python3; do
+  [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+done
+if ((${#missing[@]})); then
+  policy=/usr/sbin/policy-rc.d
+  if [[ ! -e $policy ]]; then
+    # Debian starts a service with its package; here nobody asked for one.
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+    trap 'rm -f $policy' EXIT
+  fi
+  {
+    apt-get -o DPkg::Lock::Timeout=600 -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 -qq install --no-install-recommends "${missing[@]}"
+  } </dev/null >&2
+fi
+
+binary=${EDGEHOST_BINARY:-}
+if [[ -z $binary ]]; then
+  ./cross-build.sh >&2
+  case $(uname -m) in
+    x86_64) binary=dist/linux-x64/edgehost ;;
+    *) binary=dist/linux-arm64/edgehost ;;
+  esac
+fi
+image=$(images/build.sh busybox)
+
+work=$(mktemp -d /var/tmp/edgehost-bench.XXXXXX)
+code=0
+# It ends what it started, also when it is interrupted.
+python3 bench/measure.py --binary "$(readlink -f "$binary")" --image "$image" --work "$work" "$@" || code=$?
+awk -v work="$work/" 'index($5, work) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
+  umount "$mount"
+done
+rm -rf --one-file-system "$work"
+exit "$code"
