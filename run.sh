@@ -342,7 +342,8 @@ start() { # embedded|real
   [[ $1 == real ]] || "$binary" load --input "$image"
 
   say "Deployed over MQTT"
-  cat >"$run/sensor.json" <<-END
+  # What was changed by hand since the last time stays.
+  grep -qsF "\"image\": \"$reference\"" "$run/sensor.json" || cat >"$run/sensor.json" <<-END
 		{
 		  "workloads": {
 		    "sensor": {
@@ -377,7 +378,7 @@ start() { # embedded|real
 		$me ps                                    # and: stats, logs -f, inspect, events; docker -H \$EDGEHOST_HOST ps works, too
 		sed -i s/16m/24m/ $run/sensor.json && $me apply${to_broker[*]:+ ${to_broker[*]}} -f $run/sensor.json
 		sed s,sensor:latest,nothing:1, $run/sensor.json | $me apply${to_broker[*]:+ ${to_broker[*]}} -f -     # cannot be fetched: the sensor runs on
-		$me run --rm -m 8m --entrypoint /bin/sh $reference -c 'tail /dev/zero'; echo \$?     # 137: killed at its limit
+		$me run --rm --network none -m 8m --entrypoint /bin/sh $reference -c 'tail /dev/zero'; echo \$?     # 137: killed at its limit
 		kill -9 \$(cat $data/lock); ./run.sh${mode:+ $mode}      # the daemon dies, the sensor does not notice
 		$subscribe -C 1 -t edgehost/v1/demo/reported          # packages mosquitto-clients, jq
 		./run.sh --stop
