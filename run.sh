@@ -7,7 +7,8 @@
 #
 # Run as root. Again is fine: what runs is kept, what is new is deployed. Everything is in /var/lib/edgehost-demo,
 # /run/edgehost-demo and the cgroups edgehost-demo (EDGEHOST_DEMO names another trio); the distribution's services and
-# an installed EdgeHost are not touched. Exits with 3 where the kernel's memory controller is off.
+# an installed EdgeHost are not touched. Exits with 3 where the kernel's memory controller is off. EDGEHOST_BINARY names
+# a binary; else it is built here, or without an SDK taken from dist/ or PATH.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -111,6 +112,10 @@ need() { # PACKAGE…
 # The path of a binary: built here where the SDK is, else one that was built elsewhere.
 find_binary() {
   local rid built
+  if [[ -n ${EDGEHOST_BINARY:-} ]]; then
+    readlink -e "$EDGEHOST_BINARY" || fail "EDGEHOST_BINARY is $EDGEHOST_BINARY, which is not there"
+    return
+  fi
   case $(uname -m) in
     x86_64) rid=linux-x64 ;;
     aarch64) rid=linux-arm64 ;;
@@ -312,7 +317,7 @@ v1_mount() { # CONTROLLER
 start() { # embedded|real
   say "The machine"
   binary=$(find_binary)
-  echo "binary: $binary ($(stat -c %s "$binary") bytes)"
+  echo "binary: ${binary#"$PWD/"} ($(stat -c %s "$binary") bytes)"
   local code=0 checked
   checked=$("$binary" check --data-dir "$data") || code=$?
   if ((code)); then
