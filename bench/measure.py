@@ -403,7 +403,7 @@ class Bench:
         for package in ("docker.io", "containerd", "runc", "docker-registry", "mosquitto"):
             version = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True).stdout
             versions.append(f"{package} {version}")
-        print(f"`bench/run.sh {' '.join(self.options.part)}`".replace(" `", "`") + f" at {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {platform.machine()}, {model}, "
+        print(f"`{' '.join(['bench/run.sh', *self.options.part])}` at {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {platform.machine()}, {model}, "
               f"{os.cpu_count()} CPUs, {memory} MiB, Linux {platform.release()}, cgroup {cgroups}. "
               f"Load average at the start {load[0]:.1f}, at the end {os.getloadavg()[0]:.1f}. "
               f"{'; '.join(versions)}. Medians; in brackets the middle half.\n")
@@ -428,26 +428,21 @@ class Bench:
         containers = [self.create(self.docker, ["sleep", "1000000"], Memory=16 * MIB) for _ in range(3)]
         for container in containers:
             self.docker.api.call("POST", f"/containers/{container}/start")
+        # Nothing is asked of either for so long: what start-up took is given back by then, where it is given back at all.
+        time.sleep(95)
         totals, lines = {}, []
-        # As long as it takes until both say the same twice: start-up is over then.
         for engine in (self.edgehost, self.docker):
-            last = None
-            for _ in range(30):
-                time.sleep(2)
-                found = {kind: [memory_of(pid) for pid in pids] for kind, pids in engine.processes().items()}
-                total = sum(pss for sizes in found.values() for pss, _ in sizes)
-                if last and abs(total - last) < MIB // 10:
-                    break
-                last = total
-            totals[engine.name] = total
+            found = {kind: [memory_of(pid) for pid in pids] for kind, pids in engine.processes().items()}
+            totals[engine.name] = sum(pss for sizes in found.values() for pss, _ in sizes)
             lines.append(f"{engine.name}: " + ", ".join(
                 f"{kind}{f' × {len(sizes)}' if len(sizes) > 1 else ''} {sum(p for p, _ in sizes) / MIB:.1f} MiB (private {sum(p for _, p in sizes) / MIB:.1f})"
                 for kind, sizes in found.items()))
+        print("\n".join(lines), file=sys.stderr)
         for container in containers:
             self.docker.api.call("DELETE", f"/containers/{container}?force=1")
         self.deploy(mqtt, 2, {})
         ours, theirs = totals["EdgeHost"] / MIB, totals["dockerd"] / MIB
-        self.report.add("idle memory of all its processes, 3 containers, connected to mosquitto (PSS, MiB)", f"{ours:.1f}", f"dockerd, containerd, shims {theirs:.1f}", f"{ours / theirs:.2f}", "≤ 22", ours <= 22)
+        self.report.add("memory of all its processes after 95 s of idling, 3 containers, connected to mosquitto (PSS, MiB)", f"{ours:.1f}", f"dockerd, containerd, shims {theirs:.1f}", f"{ours / theirs:.2f}", "≤ 22", ours <= 22)
         self.notes.append("Memory: " + "; ".join(lines) + ".")
 
     def measure_size(self):
