@@ -206,12 +206,12 @@ public sealed partial class ContainerEngine
     private async Task WatchShepherdAsync(ShepherdClient shepherd)
     {
         await shepherd.Disconnected.ConfigureAwait(false);
-        while (!_ending.IsCancellationRequested)
+        while (!_ended.IsCancellationRequested)
         {
             LogShepherdGone(_log, shepherd.Pid);
             try
             {
-                await ConnectAsync(_ending.Token).ConfigureAwait(false);
+                await ConnectAsync(_ended).ConfigureAwait(false);
                 return;
             }
             catch (OperationCanceledException)

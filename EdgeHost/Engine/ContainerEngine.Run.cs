@@ -322,7 +322,7 @@ public sealed partial class ContainerEngine
     {
         var delay = container.RestartDelay;
         container.RestartDelay = RestartBackOff.Next(delay);
-        var pending = CancellationTokenSource.CreateLinkedTokenSource(_ending.Token);
+        var pending = CancellationTokenSource.CreateLinkedTokenSource(_ended);
         container.PendingRestart = pending;
         _ = RestartLaterAsync(container, delay, pending.Token);
     }

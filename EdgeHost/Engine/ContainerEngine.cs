@@ -24,7 +24,9 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
     private readonly ConcurrentDictionary<string, Container> _containers = new(StringComparer.Ordinal);
     private readonly Lock _naming = new();
     private readonly CancellationTokenSource _ending = new();
+    private readonly CancellationToken _ended;
     private ShepherdClient? _shepherd;
+    private bool _disposed;
 
     /// <summary>Makes an engine; <see cref="StartAsync(CancellationToken)"/> brings it up.</summary>
     /// <exception cref="EdgeHostException">A directory cannot be made, or the kernel has no cgroups.</exception>
@@ -36,6 +38,9 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
         _files = new ContainerFiles(options, state, log);
         _volumes = new VolumeStore(options.DataDirectory);
         _cgroups = CgroupMounts.Read();
+
+        // Still good when its source is gone: an exit may come in while the daemon stops.
+        _ended = _ending.Token;
     }
 
     private ShepherdClient Shepherd => _shepherd ?? throw new EdgeHostException(ErrorKind.Unavailable, "the shepherd is not connected; try again in a moment");
@@ -82,6 +87,12 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        // Its service ends it when the daemon stops, and its container once more.
+        if (Interlocked.Exchange(ref _disposed, true))
+        {
+            return;
+        }
+
         await _ending.CancelAsync().ConfigureAwait(false);
         _shepherd?.Dispose();
         _ending.Dispose();
