@@ -48,7 +48,7 @@ public sealed class SampleImageTests
             ["-c", """
                 directory=$(mktemp -d)
                 mkfifo "$directory/out"
-                SENSOR_INTERVAL=1000 sh "$0" >"$directory/out" &
+                SENSOR_INTERVAL=30 sh "$0" >"$directory/out" &
                 { read -r started; read -r reading; kill -TERM $!; read -r stopped; } <"$directory/out"
                 wait $!
                 echo "$? $started $reading $stopped"
@@ -56,7 +56,7 @@ public sealed class SampleImageTests
                 """, script])).Succeeds();
 
         Assert.Matches(
-            """^0 \{"event":"started","sensor":"temperature","interval":1000\} \{"time":"[^"]+Z","sensor":"temperature","reading":1,"celsius":\d+\.\d{3}\} \{"event":"stopped","readings":1\}\n$""",
+            """^0 \{"event":"started","sensor":"temperature","interval":30\} \{"time":"[^"]+Z","sensor":"temperature","reading":1,"celsius":\d+\.\d{3}\} \{"event":"stopped","readings":1\}\n$""",
             run.Output);
     }
 }
