@@ -1,3 +1,4 @@
+using EdgeHost.Linux;
 using Microsoft.Extensions.Hosting;
 
 namespace EdgeHost;
@@ -28,6 +29,7 @@ internal sealed class IdleMemory : BackgroundService
                 if (allocated - collectedAt > WorthBytes && (collectedAt == 0 || allocated - seen < QuietBytes))
                 {
                     GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+                    ProgramPages.GiveBack();
                     collectedAt = GC.GetTotalAllocatedBytes();
                 }
 

@@ -72,6 +72,7 @@ internal static class Nr
     internal static int llistxattr => X64 ? 195 : 12;
     internal static int lseek => X64 ? 8 : 62;
     internal static int lsetxattr => X64 ? 189 : 6;
+    internal static int madvise => X64 ? 28 : 233;
     internal static int memfd_create => X64 ? 319 : 279;
     internal static int mkdirat => X64 ? 258 : 34;
     internal static int mknodat => X64 ? 259 : 33;
