@@ -1,0 +1,282 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Xunit;
+
+namespace Edge.Tests.EndToEnd;
+
+/// <summary>What a user of Docker's client sees of containers.</summary>
+public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
+{
+    private DaemonUnderTest Daemon => shared.Daemon;
+
+    [Fact]
+    public async Task The_exit_code_of_run_is_that_of_the_program()
+    {
+        Assert.Equal(0, (await Daemon.RunAsync("--rm", "busybox", "true")).ExitCode);
+        Assert.Equal(7, (await Daemon.RunAsync("--rm", "busybox", "sh", "-c", "exit 7")).ExitCode);
+        Assert.Equal(137, (await Daemon.RunAsync("--rm", "busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?")).ExitCode);
+    }
+
+    [Fact]
+    public async Task Run_ends_with_125_126_and_127_as_Docker_does()
+    {
+        Assert.Equal(125, (await Daemon.RunAsync("--rm", "--privileged", "busybox", "true")).ExitCode);
+        Assert.Equal(126, (await Daemon.RunAsync("--rm", "busybox", "/etc/passwd")).ExitCode);
+        var missing = await Daemon.RunAsync("--rm", "busybox", "no-such-program");
+        Assert.Equal(127, missing.ExitCode);
+        Assert.Contains("no-such-program", missing.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("\n   at ", missing.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Both_streams_arrive_apart_and_whole()
+    {
+        var run = await Daemon.RunAsync("--rm", "--network", "none", "busybox", "sh", "-c", "for i in $(seq 500); do echo out $i; echo err $i >&2; done");
+
+        Assert.Equal(Numbered("out", 500), run.Output);
+        Assert.Equal(Numbered("err", 500), run.Error);
+    }
+
+    [Fact]
+    public async Task Five_megabytes_of_output_are_complete_and_in_order()
+    {
+        // Less than what a log keeps by default; more than all pipes and buffers on the way hold.
+        const int lines = 60_000;
+        var id = await Daemon.RunDetachedAsync("busybox", "sh", "-c", $"awk 'BEGIN {{ for (i = 1; i <= {lines}; i++) printf \"line %06d with something behind it to make it long, and longer, and longer still\\n\", i }}'");
+        await Daemon.DockerAsync("wait", id);
+
+        var text = (await Daemon.DockerAsync("logs", id)).Succeeds().Output;
+        var expected = new StringBuilder();
+        for (var i = 1; i <= lines; i++)
+        {
+            expected.Append(CultureInfo.InvariantCulture, $"line {i:D6} with something behind it to make it long, and longer, and longer still\n");
+        }
+
+        Assert.Equal(expected.Length, text.Length);
+        Assert.Equal(SHA256.HashData(Encoding.ASCII.GetBytes(expected.ToString())), SHA256.HashData(Encoding.ASCII.GetBytes(text)));
+        Assert.Equal(3, (await Daemon.DockerAsync("logs", "--tail", "3", id)).Output.Count(c => c == '\n'));
+    }
+
+    [Fact]
+    public async Task Logs_can_be_followed_to_the_end_of_the_container()
+    {
+        var id = await Daemon.RunDetachedAsync("busybox", "sh", "-c", "echo first; sleep 0.5; echo last; exit 3");
+        var whole = await Daemon.DockerAsync("logs", "-f", id);
+
+        Assert.Equal("first\nlast\n", whole.Succeeds().Output);
+        Assert.Equal("3", await Daemon.InspectAsync(id, "{{.State.ExitCode}}"));
+    }
+
+    [Fact]
+    public async Task A_container_over_its_memory_is_killed_and_said_to_be()
+    {
+        var id = await Daemon.RunDetachedAsync("-m", "16m", "busybox", "sh", "-c", "exec tail /dev/zero");
+        Assert.Equal("137\n", (await Daemon.DockerAsync("wait", id)).Output);
+        Assert.Equal("true 137 exited", await Daemon.InspectAsync(id, "{{.State.OOMKilled}} {{.State.ExitCode}} {{.State.Status}}"));
+    }
+
+    [Fact]
+    public async Task On_failure_starts_as_often_as_was_said_and_no_more()
+    {
+        var id = await Daemon.RunDetachedAsync("--restart", "on-failure:2", "busybox", "sh", "-c", "echo once; exit 5");
+
+        // Waiting for a container that is between two runs goes on until its policy gives up.
+        Assert.Equal("5\n", (await Daemon.DockerAsync("wait", id)).Output);
+        Assert.Equal("2 exited", await Daemon.InspectAsync(id, "{{.RestartCount}} {{.State.Status}}"));
+        Assert.Equal(["once", "once", "once"], await Daemon.LinesAsync(id));
+    }
+
+    [Fact]
+    public async Task Each_start_by_policy_waits_longer_than_the_one_before()
+    {
+        // busybox's date knows no nanoseconds; the kernel's uptime has hundredths of a second.
+        var id = await Daemon.RunDetachedAsync("--restart", "always", "busybox", "cut", "-d", " ", "-f", "1", "/proc/uptime");
+        var starts = 0;
+        await Daemon.LineAsync(id, _ => ++starts == 5);
+        var times = (await Daemon.LinesAsync(id)).Take(5).Select(line => double.Parse(line, CultureInfo.InvariantCulture)).ToList();
+        await Daemon.DockerAsync("rm", "-f", id);
+
+        // 100, 200, 400, 800 ms at least; on a busy machine more.
+        Assert.All(Enumerable.Range(0, 4), i => Assert.True(times[i + 1] - times[i] >= (0.1 * (1 << i)) - 0.03, string.Join(' ', times)));
+    }
+
+    [Fact]
+    public async Task A_container_that_always_starts_again_stays_down_once_it_was_stopped()
+    {
+        var id = await Daemon.RunDetachedAsync("--restart", "always", "busybox", "sh", "-c", "trap 'exit 9' TERM; echo up; while :; do sleep 0.1; done");
+        await Daemon.LineAsync(id, line => line == "up");
+        (await Daemon.DockerAsync("stop", id)).Succeeds();
+
+        Assert.Equal("exited 9", await Daemon.InspectAsync(id, "{{.State.Status}} {{.State.ExitCode}}"));
+    }
+
+    [Fact]
+    public async Task Stop_gives_a_grace_and_then_kills()
+    {
+        var deaf = await Daemon.RunDetachedAsync("busybox", "sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done");
+        await Daemon.LineAsync(deaf, line => line == "up");
+        (await Daemon.DockerAsync("stop", "-t", "1", deaf)).Succeeds();
+        Assert.Equal("137", await Daemon.InspectAsync(deaf, "{{.State.ExitCode}}"));
+
+        var polite = await Daemon.RunDetachedAsync("--stop-signal", "INT", "busybox", "sh", "-c", "trap 'echo bye; exit 4' INT; echo up; while :; do sleep 0.1; done");
+        await Daemon.LineAsync(polite, line => line == "up");
+        (await Daemon.DockerAsync("stop", polite)).Succeeds();
+        Assert.Equal("4", await Daemon.InspectAsync(polite, "{{.State.ExitCode}}"));
+        Assert.Equal(["up", "bye"], await Daemon.LinesAsync(polite));
+    }
+
+    [Fact]
+    public async Task Kill_sends_its_signal_and_a_forced_removal_leaves_nothing()
+    {
+        var id = await Daemon.RunDetachedAsync("busybox", "sh", "-c", "trap 'echo heard' USR1; echo up; while :; do sleep 0.1; done");
+        await Daemon.LineAsync(id, line => line == "up");
+        (await Daemon.DockerAsync("kill", "-s", "USR1", id)).Succeeds();
+        await Daemon.LineAsync(id, line => line == "heard");
+        var pid = await Daemon.PidOfAsync(id);
+
+        Assert.Equal(1, (await Daemon.DockerAsync("rm", id)).ExitCode);
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+
+        Assert.False(DaemonUnderTest.Lives(pid));
+        Assert.DoesNotContain(id, Daemon.CgroupNames());
+        Assert.False(Directory.Exists(Path.Combine(Daemon.Run, "containers", id)));
+        Assert.False(Directory.Exists(Path.Combine(Daemon.Data, "containers", id)));
+        Assert.Equal(1, (await Daemon.DockerAsync("inspect", id)).ExitCode);
+    }
+
+    [Fact]
+    public async Task Rm_removes_the_container_at_its_end()
+    {
+        Assert.Equal("here\n", (await Daemon.RunAsync("--rm", "--name", "passing", "busybox", "echo", "here")).Output);
+        Assert.Equal(string.Empty, (await Daemon.DockerAsync("ps", "-aq", "--filter", "name=^/passing$")).Output);
+    }
+
+    [Fact]
+    public async Task Events_tell_the_life_of_a_container_in_order()
+    {
+        var since = Now();
+        (await Daemon.RunAsync("--name", "eventful", "busybox", "sh", "-c", "exit 6")).Exits(6);
+        (await Daemon.DockerAsync("rm", "eventful")).Succeeds();
+
+        var events = await Daemon.DockerAsync("events", "--since", since, "--until", Now(), "--filter", "container=eventful", "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}");
+        Assert.Equal(["create", "start", "die 6", "destroy"], events.Succeeds().Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.Replace(" <no value>", string.Empty, StringComparison.Ordinal).Trim()));
+
+        static string Now() => (DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000m).ToString(CultureInfo.InvariantCulture);
+    }
+
+    [Fact]
+    public async Task Stats_and_inspect_tell_what_the_kernel_holds()
+    {
+        var id = await Daemon.RunDetachedAsync("-m", "32m", "--cpus", "0.25", "--pids-limit", "9", "busybox", "sleep", "1000");
+        using var stats = JsonDocument.Parse((await Daemon.DockerAsync("stats", "--no-stream", "--format", "{{json .}}", id)).Succeeds().Output);
+
+        Assert.EndsWith("/ 32MiB", stats.RootElement.GetProperty("MemUsage").GetString(), StringComparison.Ordinal);
+        Assert.Equal("1", stats.RootElement.GetProperty("PIDs").GetString());
+        Assert.Equal("33554432 250000000 9", await Daemon.InspectAsync(id, "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}"));
+        Assert.Equal("33554432\n", Kernel(id, "memory.max", "memory", "memory.limit_in_bytes"));
+        Assert.Equal("9\n", Kernel(id, "pids.max", "pids", "pids.max"));
+        await Daemon.DockerAsync("rm", "-f", id);
+    }
+
+    [Fact]
+    public async Task Volumes_binds_and_tmpfs_hold_what_they_promise()
+    {
+        using var host = new Images.TemporaryDirectory();
+        await File.WriteAllTextAsync(host.Sub("given"), "given\n", TestContext.Current.CancellationToken);
+        (await Daemon.RunAsync("--rm", "-v", "kept:/data", "busybox", "sh", "-c", "echo kept > /data/file")).Succeeds();
+        Assert.Equal("kept\n", (await Daemon.RunAsync("--rm", "-v", "kept:/data:ro", "busybox", "cat", "/data/file")).Output);
+        Assert.Contains("Read-only", (await Daemon.RunAsync("--rm", "-v", "kept:/data:ro", "busybox", "touch", "/data/other")).Exits(1).Error, StringComparison.Ordinal);
+
+        (await Daemon.RunAsync("--rm", "-v", host.Path + ":/host", "busybox", "cp", "/host/given", "/host/made")).Succeeds();
+        Assert.Equal("given\n", await File.ReadAllTextAsync(host.Sub("made"), TestContext.Current.CancellationToken));
+        Assert.Contains("Read-only", (await Daemon.RunAsync("--rm", "-v", host.Path + ":/host:ro", "busybox", "touch", "/host/no")).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Equal(125, (await Daemon.RunAsync("--rm", "--mount", $"type=bind,source={host.Sub("absent")},target=/x", "busybox", "true")).ExitCode);
+
+        var mount = (await Daemon.RunAsync("--rm", "--tmpfs", "/scratch:size=1m", "busybox", "grep", " /scratch ", "/proc/mounts")).Succeeds().Output;
+        Assert.Contains("tmpfs", mount, StringComparison.Ordinal);
+        Assert.Contains("size=1024k", mount, StringComparison.Ordinal);
+        Assert.Contains("No space left", (await Daemon.RunAsync("--rm", "--tmpfs", "/scratch:size=1m", "busybox", "dd", "if=/dev/zero", "of=/scratch/x", "bs=64k", "count=32")).Exits(1).Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_read_only_root_is_one_and_tmpfs_stays_writable()
+    {
+        Assert.Contains("Read-only", (await Daemon.RunAsync("--rm", "--read-only", "busybox", "touch", "/x")).Exits(1).Error, StringComparison.Ordinal);
+        (await Daemon.RunAsync("--rm", "--read-only", "--tmpfs", "/tmp", "busybox", "touch", "/tmp/x")).Succeeds();
+    }
+
+    [Theory]
+    [InlineData("nobody", "uid=65534(nobody) gid=65534(nogroup)")]
+    [InlineData("65534", "uid=65534(nobody) gid=65534(nogroup)")]
+    [InlineData("1234:4321", "uid=1234 gid=4321")]
+    [InlineData("1234", "uid=1234 gid=0(root)")]
+    public async Task A_user_is_taken_by_name_and_by_number(string user, string identity)
+    {
+        var run = (await Daemon.RunAsync("--rm", "-u", user, "busybox", "sh", "-c", "id; grep CapEff /proc/self/status")).Succeeds();
+
+        Assert.StartsWith(identity, run.Output, StringComparison.Ordinal);
+        Assert.Contains("CapEff:\t0000000000000000", run.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task An_unknown_user_is_an_error_that_names_it()
+    {
+        Assert.Contains("nosuchuser", (await Daemon.RunAsync("--rm", "-u", "nosuchuser", "busybox", "true")).Exits(125).Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Directory_environment_and_name_of_the_host_are_what_was_asked_for()
+    {
+        var run = await Daemon.RunAsync("--rm", "-w", "/made/here", "-e", "GREETING=hello there", "-e", "EMPTY=", "--hostname", "gateway", "busybox", "sh", "-c", "pwd; echo \"$GREETING|${EMPTY-unset}|$HOME\"; hostname; cat /etc/hostname");
+
+        Assert.Equal("/made/here\nhello there||/root\ngateway\ngateway\n", run.Succeeds().Output);
+    }
+
+    [Fact]
+    public async Task Capabilities_are_given_and_taken_one_by_one()
+    {
+        // Docker's default without CAP_MKNOD, since no device rules are enforced.
+        Assert.Equal(0xa80425fbUL & ~(1UL << 27), await BoundingAsync());
+        Assert.Equal(1UL << 12, await BoundingAsync("--cap-add", "NET_ADMIN") & (1UL << 12));
+        Assert.Equal(0UL, await BoundingAsync("--cap-drop", "chown") & 1UL);
+        Assert.Equal(1UL << 10, await BoundingAsync("--cap-drop", "ALL", "--cap-add", "NET_BIND_SERVICE"));
+        Assert.Contains("permitted", (await Daemon.RunAsync("--rm", "--cap-drop", "CHOWN", "busybox", "chown", "1", "/etc/passwd")).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Contains("NO_SUCH", (await Daemon.RunAsync("--rm", "--cap-add", "NO_SUCH", "busybox", "true")).Exits(125).Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_network_is_the_loopback_alone_or_that_of_the_host()
+    {
+        Assert.Equal("lo\n", (await Daemon.RunAsync("--rm", "--network", "none", "busybox", "ls", "/sys/class/net")).Output);
+        var host = string.Join('\n', Directory.EnumerateFileSystemEntries("/sys/class/net").Select(Path.GetFileName).Order(StringComparer.Ordinal)) + "\n";
+        Assert.Equal(host, (await Daemon.RunAsync("--rm", "--network", "host", "busybox", "ls", "/sys/class/net")).Output);
+    }
+
+    [Fact]
+    public async Task Edgehosts_own_client_does_the_same()
+    {
+        Assert.Equal("hi\n", (await Daemon.EdgehostAsync("run", "--rm", "busybox", "echo", "hi")).Succeeds().Output);
+        Assert.Equal(9, (await Daemon.EdgehostAsync("run", "--rm", "busybox", "sh", "-c", "exit 9")).ExitCode);
+        Assert.Equal(127, (await Daemon.EdgehostAsync("run", "--rm", "busybox", "no-such-program")).ExitCode);
+        var id = (await Daemon.EdgehostAsync("run", "-d", "--name", "ours", "busybox", "sleep", "1000")).Succeeds().Output.Trim();
+        Assert.Contains("ours", (await Daemon.EdgehostAsync("ps")).Succeeds().Output, StringComparison.Ordinal);
+        Assert.Contains(id, (await Daemon.EdgehostAsync("inspect", "ours")).Succeeds().Output, StringComparison.Ordinal);
+        (await Daemon.EdgehostAsync("rm", "-f", "ours")).Succeeds();
+        Assert.Equal(1, (await Daemon.EdgehostAsync("stop", "ours")).ExitCode);
+    }
+
+    private static string Numbered(string word, int count) =>
+        string.Concat(Enumerable.Range(1, count).Select(i => string.Create(CultureInfo.InvariantCulture, $"{word} {i}\n")));
+
+    private string Kernel(string id, string unified, string controller, string legacy) => File.Exists("/sys/fs/cgroup/cgroup.controllers")
+        ? Daemon.CgroupFile(id, string.Empty, unified)
+        : Daemon.CgroupFile(id, controller, legacy);
+
+    private async Task<ulong> BoundingAsync(params string[] flags)
+    {
+        var run = (await Daemon.RunAsync(["--rm", .. flags, "busybox", "grep", "CapBnd", "/proc/self/status"])).Succeeds();
+        return ulong.Parse(run.Output.Split('\t')[1].Trim(), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+    }
+}

@@ -1,0 +1,104 @@
+using Edge.Tests.Fixtures;
+using Xunit;
+
+namespace Edge.Tests.EndToEnd;
+
+/// <summary>Starts that must fail, or must not.</summary>
+public sealed class StartTests
+{
+    [Fact]
+    public async Task A_second_daemon_on_the_same_directories_is_refused_and_the_first_goes_on()
+    {
+        await using var daemon = DaemonUnderTest.Make();
+        await daemon.StartAsync();
+
+        var (exitCode, said) = await daemon.StartInVainAsync();
+
+        Assert.Equal(1, exitCode);
+        Assert.Contains($"{daemon.Data} is in use by another edgehost daemon (pid {daemon.Pid})", said, StringComparison.Ordinal);
+        Assert.Single(said.TrimEnd('\n').Split('\n'));
+        (await daemon.DockerAsync("version")).Succeeds();
+    }
+
+    [Fact]
+    public async Task What_a_killed_daemon_left_is_replaced()
+    {
+        await using var daemon = DaemonUnderTest.Make();
+        await daemon.StartAsync();
+        await daemon.KillAsync();
+        Assert.True(File.Exists(daemon.Socket));
+        Assert.Contains("daemon", (await daemon.EdgehostAsync("ps")).Exits(1).Error, StringComparison.Ordinal);
+
+        await daemon.StartAsync();
+
+        (await daemon.DockerAsync("version")).Succeeds();
+        await daemon.StopAsync();
+        Assert.False(File.Exists(daemon.Socket));
+    }
+
+    [Fact]
+    public async Task A_port_that_is_taken_costs_the_broker_and_nothing_else()
+    {
+        await using var first = DaemonUnderTest.Make();
+        await first.StartAsync();
+        await using var second = DaemonUnderTest.Make();
+        second.Settings["broker"] = first.Settings["broker"];
+
+        await second.StartAsync();
+
+        Assert.Contains("the embedded broker does not run", second.Said, StringComparison.Ordinal);
+        Assert.Contains("in use", second.Said, StringComparison.Ordinal);
+        (await second.DockerAsync("version")).Succeeds();
+    }
+
+    [Theory]
+    [InlineData("{\n  \"broker\": {\n    \"lisen\": \"127.0.0.1:1\"\n  }\n}", ":3", "broker.lisen")]
+    [InlineData("{\n  \"reserve\": { \"memory\": \"much\" }\n}", ":2", "reserve.memory")]
+    [InlineData("{\n  \"device\": { \"id\": \"a b\" }\n}", ":2", "device.id")]
+    [InlineData("{\n  \"device\": { \"id\": \"a\" },\n  \"device\": { \"id\": \"b\" }\n}", ":3", "device")]
+    [InlineData("{\n  \"mqtt\": { \"url\": \"http://x\" }\n}", ":2", "mqtt.url")]
+    [InlineData("{\n  \"log\": {\n", ":", "JSON")]
+    public async Task A_configuration_error_names_file_line_and_key(string text, string line, string key)
+    {
+        await using var daemon = DaemonUnderTest.Make();
+        await File.WriteAllTextAsync(daemon.ConfigFile, text, TestContext.Current.CancellationToken);
+
+        var (exitCode, said) = await daemon.StartInVainWithFileAsync();
+
+        Assert.Equal(1, exitCode);
+        Assert.Contains(daemon.ConfigFile + line, said, StringComparison.Ordinal);
+        Assert.Contains(key, said, StringComparison.Ordinal);
+        Assert.Single(said.TrimEnd('\n').Split('\n'));
+    }
+
+    [Fact]
+    public async Task A_full_disk_is_a_clear_error_and_what_runs_goes_on()
+    {
+        await using var daemon = DaemonUnderTest.Make();
+        var small = Path.Combine(Path.GetDirectoryName(daemon.ConfigFile)!, "small");
+        Directory.CreateDirectory(small);
+        (await CommandRun.RunAsync("mount", ["-t", "tmpfs", "-o", "size=120m", "small", small])).Succeeds();
+        daemon.Data = Path.Combine(small, "data");
+        await daemon.StartAsync();
+        await daemon.LoadAsync("busybox");
+        var id = await daemon.RunDetachedAsync("--restart", "always", "busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done");
+        var pid = await daemon.PidOfAsync(id);
+        await daemon.LineAsync(id, line => line == "3");
+        (await CommandRun.RunAsync("sh", ["-c", $"cat /dev/zero > {small}/ballast"])).Exits(1);
+
+        var create = (await daemon.DockerAsync("run", "-d", "--restart", "always", "busybox", "sleep", "1000")).Exits(125);
+        Assert.Contains("no space left", create.Error, StringComparison.OrdinalIgnoreCase);
+        Assert.DoesNotContain("   at ", create.Error, StringComparison.Ordinal);
+        var load = await daemon.DockerAsync("load", "-q", "-i", await DaemonUnderTest.TaggedImageAsync("sensor"));
+        Assert.Contains("does not fit", load.Exits(1).Error, StringComparison.Ordinal);
+        Assert.Equal(pid, await daemon.PidOfAsync(id));
+        Assert.True(DaemonUnderTest.Lives(pid));
+
+        // With room again everything goes on by itself, the lines that had to wait included.
+        File.Delete(small + "/ballast");
+        var lines = (await daemon.LinesAsync(id)).Length;
+        await daemon.LineAsync(id, line => int.Parse(line, System.Globalization.CultureInfo.InvariantCulture) > lines + 10);
+        Assert.Equal(Enumerable.Range(1, 10).Select(i => i.ToString(System.Globalization.CultureInfo.InvariantCulture)), (await daemon.LinesAsync(id)).Take(10));
+        (await daemon.RunAsync("--rm", "busybox", "true")).Succeeds();
+    }
+}

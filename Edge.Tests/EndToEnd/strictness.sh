@@ -1,0 +1,82 @@
+# Three containers misbehave at once, each in its own way, and the kernel is asked what became of it. Runs on this
+# machine and on the board alike: strictness.sh IMAGE-TAR. Prints lines "CHECK key=value ..." that the tests compare.
+# Needs: edgehost on the path, root.
+set -eu
+tar=$1
+work=$(mktemp -d /tmp/strict-XXXXXX)
+name=edgehost-${work##*/}
+export EDGEHOST_HOST=unix://$work/run/edgehost.sock
+unified=$([ -f /sys/fs/cgroup/cgroup.controllers ] && echo yes || echo no)
+daemon=
+end() {
+  set +e
+  [ -z "$daemon" ] || { edgehost rm -f hog busy bomb calm > "$work/rm" 2>&1; kill "$daemon"; wait "$daemon"; }
+  shepherd=$(cat "$work/run/shepherd.lock")
+  kill "$shepherd"
+  tail --pid="$shepherd" -f /dev/null
+  find /sys/fs/cgroup -path "*/$name*" -type d -delete 2> /dev/null
+  echo "LEFT cgroups=$(find /sys/fs/cgroup -path "*/$name*" -type d | wc -l) mounts=$(grep -c "$work" /proc/self/mounts)"
+  rm -rf "$work"
+}
+trap end EXIT
+
+echo "{ \"cgroupRoot\": \"$name\", \"broker\": { \"enabled\": false } }" > "$work/edgehost.json"
+mkfifo "$work/log"
+edgehost daemon --config "$work/edgehost.json" --data-dir "$work/data" --run-dir "$work/run" 2> "$work/log" &
+daemon=$!
+exec 3< "$work/log"
+while read -r line <&3; do
+  case $line in *"ready; the API"*) break ;; esac
+  echo "$line" >&2
+done
+cat <&3 >&2 &
+edgehost load -i "$tar" > /dev/null
+image=$(edgehost images -q)
+
+# file CONTAINER-ID CONTROLLER FILE
+file() { if [ $unified = yes ]; then echo "/sys/fs/cgroup/$name/$1/$3"; else echo "/sys/fs/cgroup/$2/$name/$1/$3"; fi; }
+value() { sed -n "s/^$2 //p" "$1"; }
+start() { local as=$1; shift; edgehost run -d --name "$as" "$@"; }
+
+calm=$(start calm -m 16m --cpus 0.5 --pids-limit 16 "$image" sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.2; done')
+# A shell that outlives the program that the kernel kills, so that the counters can be read while the container is there.
+hog=$(start hog -m 24m --cpus 0.5 --pids-limit 16 "$image" sh -c 'while :; do tail /dev/zero; echo killed; done')
+busy=$(start busy -m 16m --cpus 0.3 --pids-limit 16 "$image" sh -c 'while :; do :; done & while :; do :; done')
+# awk goes on when a fork is refused, where a shell would end; what it has started it never reaps.
+bomb=$(start bomb -m 16m --cpus 0.5 --pids-limit 20 "$image" awk 'BEGIN { while (1) system("sleep 1000 &") }')
+
+# The board is theirs until each has hit its limit many times over; meanwhile the API must answer.
+if [ $unified = yes ]; then
+  oom=$(file "$hog" memory memory.events); cpu=$(file "$busy" cpu cpu.stat)
+else
+  oom=$(file "$hog" memory memory.oom_control); cpu=$(file "$busy" cpu cpu.stat)
+fi
+pids=$(file "$bomb" pids pids.events)
+answers=0
+began=$(date +%s)
+usage() { if [ $unified = yes ]; then value "$cpu" usage_usec; else echo $(($(cat "$(file "$busy" cpuacct cpuacct.usage)") / 1000)); fi; }
+up() { cut -d' ' -f1 /proc/uptime | tr -d .; }
+used=$(usage) at=$(up)
+while [ "$(value "$oom" oom_kill)" -lt 2 ] || [ "$(value "$pids" max)" -lt 50 ] || [ "$(value "$cpu" nr_throttled)" -lt 30 ]; do
+  edgehost ps > "$work/ps"
+  [ "$(grep -c ' Up ' "$work/ps")" = 4 ] && answers=$((answers + 1))
+  [ $(($(date +%s) - began)) -lt 120 ] || break
+done
+used=$(($(usage) - used)) at=$(($(up) - at))
+
+echo "API answers=$answers"
+if [ $unified = yes ]; then
+  echo "MEMORY limit=$(cat "$(file "$hog" memory memory.max)") peak=$(cat "$(file "$hog" memory memory.peak)" 2> /dev/null || echo unknown) events=$(tr ' \n' '=,' < "$oom") kills=$(value "$oom" oom_kill) swap=$(cat "$(file "$hog" memory memory.swap.max)" 2> /dev/null)"
+  quota=$(cut -d' ' -f1 "$(file "$busy" cpu cpu.max)")
+else
+  echo "MEMORY limit=$(cat "$(file "$hog" memory memory.limit_in_bytes)") peak=$(cat "$(file "$hog" memory memory.max_usage_in_bytes)") events=$(tr ' \n' '=,' < "$oom") kills=$(value "$oom" oom_kill) swap=$(cat "$(file "$hog" memory memory.memsw.max_usage_in_bytes)" 2> /dev/null)"
+  quota=$(cat "$(file "$busy" cpu cpu.cfs_quota_us)")
+fi
+echo "CPU quota=$quota percent=$((used / (at * 100) )) periods=$(value "$cpu" nr_periods) throttled=$(value "$cpu" nr_throttled) usage=$(usage)"
+echo "PIDS limit=$(cat "$(file "$bomb" pids pids.max)") now=$(cat "$(file "$bomb" pids pids.current)") refused=$(value "$pids" max)"
+echo "STATS $(edgehost stats --no-stream busy | tail -1)" | tr -s ' '
+first=$(edgehost logs --tail 1 calm)
+[ "$first" -gt 0 ]
+echo "CALM lines=$first state=$(edgehost inspect calm | sed -n 's/.*"Status": "\([a-z]*\)".*/\1/p' | head -1)"
+edgehost rm -f hog busy bomb calm > /dev/null
+echo "GONE cgroups=$(find /sys/fs/cgroup -path "*/$name/*" -type d | wc -l) containers=$(edgehost ps -aq | wc -l)"
