@@ -29,7 +29,12 @@ internal sealed class IdleMemory : BackgroundService
                 if (allocated - collectedAt > WorthBytes && (collectedAt == 0 || allocated - seen < QuietBytes))
                 {
                     GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
-                    ProgramPages.GiveBack();
+                    if (collectedAt == 0)
+                    {
+                        // Once: what a start-up alone needed. What is used after that would only be read from the card again.
+                        ProgramPages.GiveBack();
+                    }
+
                     collectedAt = GC.GetTotalAllocatedBytes();
                 }
 
