@@ -39,15 +39,16 @@ value() { sed -n "s/^$2 //p" "$1"; }
 start() { local as=$1; shift; edgehost run -d --name "$as" "$@"; }
 
 calm=$(start calm -m 16m --cpus 0.5 --pids-limit 16 "$image" sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.2; done')
-# A shell that outlives the program that the kernel kills, so that the counters can be read while the container is there.
-hog=$(start hog -m 24m --cpus 0.5 --pids-limit 16 "$image" sh -c 'while :; do tail /dev/zero; echo killed; done')
+# v1 kills the one program, which a shell outlives; v2 (memory.oom.group) all of them, and the policy starts them again.
+hog=$(start hog -m 24m --cpus 0.5 --pids-limit 16 --restart always "$image" sh -c 'sleep 2; while :; do tail /dev/zero; echo killed; done')
+limit=$(cat "$(file "$hog" memory "$([ $unified = yes ] && echo memory.max || echo memory.limit_in_bytes)")")
 busy=$(start busy -m 16m --cpus 0.3 --pids-limit 16 "$image" sh -c 'while :; do :; done & while :; do :; done')
 # awk goes on when a fork is refused, where a shell would end; what it has started it never reaps.
 bomb=$(start bomb -m 16m --cpus 0.5 --pids-limit 20 "$image" awk 'BEGIN { while (1) system("sleep 1000 &") }')
 
 # The board is theirs until each has hit its limit many times over; meanwhile the API must answer.
 if [ $unified = yes ]; then
-  oom=$(file "$hog" memory memory.events); cpu=$(file "$busy" cpu cpu.stat)
+  oom=/sys/fs/cgroup/$name/memory.events; cpu=$(file "$busy" cpu cpu.stat)
 else
   oom=$(file "$hog" memory memory.oom_control); cpu=$(file "$busy" cpu cpu.stat)
 fi
@@ -66,10 +67,10 @@ used=$(($(usage) - used)) at=$(($(up) - at))
 
 echo "API answers=$answers"
 if [ $unified = yes ]; then
-  echo "MEMORY limit=$(cat "$(file "$hog" memory memory.max)") peak=$(cat "$(file "$hog" memory memory.peak)" 2> /dev/null || echo unknown) events=$(tr ' \n' '=,' < "$oom") kills=$(value "$oom" oom_kill) swap=$(cat "$(file "$hog" memory memory.swap.max)" 2> /dev/null)"
+  echo "MEMORY limit=$limit peak=unknown events=$(tr ' \n' '=,' < "$oom") kills=$(value "$oom" oom_kill)"
   quota=$(cut -d' ' -f1 "$(file "$busy" cpu cpu.max)")
 else
-  echo "MEMORY limit=$(cat "$(file "$hog" memory memory.limit_in_bytes)") peak=$(cat "$(file "$hog" memory memory.max_usage_in_bytes)") events=$(tr ' \n' '=,' < "$oom") kills=$(value "$oom" oom_kill) swap=$(cat "$(file "$hog" memory memory.memsw.max_usage_in_bytes)" 2> /dev/null)"
+  echo "MEMORY limit=$limit peak=$(cat "$(file "$hog" memory memory.max_usage_in_bytes)") events=$(tr ' \n' '=,' < "$oom") kills=$(value "$oom" oom_kill) swap=$(cat "$(file "$hog" memory memory.memsw.max_usage_in_bytes)" 2> /dev/null)"
   quota=$(cat "$(file "$busy" cpu cpu.cfs_quota_us)")
 fi
 echo "CPU quota=$quota percent=$((used / (at * 100) )) periods=$(value "$cpu" nr_periods) throttled=$(value "$cpu" nr_throttled) usage=$(usage)"

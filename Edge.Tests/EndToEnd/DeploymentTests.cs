@@ -1,0 +1,259 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using Edge.Tests.Fixtures;
+using Edge.Tests.Images;
+using Edge.Tests.Mqtt;
+using Xunit;
+
+namespace Edge.Tests.EndToEnd;
+
+/// <summary>
+/// A fleet's operator with nothing but mosquitto's tools, a registry and a broker: the one in the daemon, or mosquitto.
+/// </summary>
+public sealed class DeploymentTests
+{
+    private const string Sleep = "\"command\": [\"sleep\", \"1000000\"], \"mem_limit\": \"16m\", \"cpus\": 0.2";
+
+    [Theory]
+    [InlineData("embedded")]
+    [InlineData("mosquitto")]
+    public async Task Deployments_change_only_what_changed_and_nothing_bad_touches_what_runs(string kind)
+    {
+        await using var site = await Site.StartAsync(kind);
+        await using var person = await Operator.ConnectAsync(site.Broker);
+
+        await person.PublishAsync(Document(10, $"\"web\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}, \"other\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}"));
+        var report = await person.RunsAsync(10, "other", "web");
+        Assert.Equal(16 << 20, (long)report["workloads"]!["web"]!["limits"]!["mem_limit"]!);
+        Assert.Equal(await site.DigestAsync("app:1"), (string?)report["workloads"]!["web"]!["image_digest"]);
+        var web = await site.PidAsync(report, "web");
+        var other = await site.PidAsync(report, "other");
+
+        // A document that is refused at sight leaves its version free.
+        foreach (var (document, kindOfFailure, path, reason) in Refused(site))
+        {
+            var failure = await person.FailureAsync(document);
+            Assert.Equal(("refused", kindOfFailure), ((string?)failure["outcome"], (string?)failure["kind"]));
+            Assert.Equal(path, (string?)failure["path"] ?? string.Empty);
+            Assert.Contains(reason, (string?)failure["reason"], StringComparison.Ordinal);
+        }
+
+        // One that was accepted and cannot be carried out has used its version.
+        var version = 20;
+        foreach (var (workload, kindOfFailure, reason) in Failing(site))
+        {
+            version++;
+            var failure = await person.FailureAsync(Document(version, $"\"web\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}, \"other\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}, \"new\": {workload}"));
+            Assert.Equal(("failed", kindOfFailure), ((string?)failure["outcome"], (string?)failure["kind"]));
+            Assert.Equal(version, (long)failure["version"]!);
+            Assert.StartsWith("workloads.new", (string?)failure["path"], StringComparison.Ordinal);
+            Assert.Contains(reason, (string?)failure["reason"], StringComparison.Ordinal);
+            Assert.Equal(kindOfFailure == "unavailable", failure["retry_at"] is not null);
+        }
+
+        Assert.True(DaemonUnderTest.Lives(web) && DaemonUnderTest.Lives(other), "a bad document ended a workload");
+
+        // Lower than the highest one that was accepted, though higher than what runs; and the same again with other bytes.
+        Assert.Equal("conflict", (string?)(await person.FailureAsync(Document(version - 1, string.Empty)))["kind"]);
+        Assert.Equal("conflict", (string?)(await person.FailureAsync(Document(version, string.Empty) + "\n"))["kind"]);
+
+        await person.EmptyAsync();
+        report = await person.ReportAsync(each => each["deployment"]!["notice"] is not null);
+        Assert.Equal(10, (long)report["deployment"]!["version"]!);
+
+        await person.PublishAsync(Document(40, $"\"web\": {{\"image\": \"{site.Image("app:2")}\", {Sleep}}}, \"other\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}"));
+        report = await person.RunsAsync(40, "other", "web");
+        Assert.Null(report["deployment"]!["failure"]);
+        Assert.Equal(await site.DigestAsync("app:2"), (string?)report["workloads"]!["web"]!["image_digest"]);
+        Assert.False(DaemonUnderTest.Lives(web));
+        Assert.Equal(other, await site.PidAsync(report, "other"));
+
+        await person.PublishAsync(Document(41, $"\"other\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}"));
+        report = await person.RunsAsync(41, "other");
+        Assert.Equal(other, await site.PidAsync(report, "other"));
+        Assert.Single((await site.Daemon.DockerAsync("ps", "-aq")).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [Fact]
+    public async Task A_daemon_killed_before_during_and_after_a_deployment_ends_with_that_deployment()
+    {
+        await using var site = await Site.StartAsync("mosquitto");
+        await using var person = await Operator.ConnectAsync(site.Broker);
+
+        await site.Daemon.KillAsync();
+        await person.PublishAsync(Document(1, $"\"web\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}"));
+        await site.Daemon.StartAsync();
+        var web = await site.PidAsync(await person.RunsAsync(1, "web"), "web");
+
+        await site.Daemon.KillAsync();
+        Assert.True(DaemonUnderTest.Lives(web));
+        await site.Daemon.StartAsync();
+        Assert.Equal(web, await site.PidAsync(await person.RunsAsync(1, "web"), "web"));
+
+        await person.PublishAsync(Document(2, $"\"web\": {{\"image\": \"{site.Image("app:2")}\", {Sleep}}}, \"more\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}"));
+        await person.FetchingAsync();
+        await site.Daemon.KillAsync();
+        await site.Daemon.StartAsync();
+        var report = await person.RunsAsync(2, "more", "web");
+        Assert.Equal(await site.DigestAsync("app:2"), (string?)report["workloads"]!["web"]!["image_digest"]);
+        Assert.False(DaemonUnderTest.Lives(web));
+
+        // Each moment of a switch: told by the daemon's own words about what it does.
+        for (var version = 3; version < 7; version++)
+        {
+            await person.PublishAsync(Document(version, $"\"web\": {{\"image\": \"{site.Image("app:1")}\", \"environment\": {{\"N\": \"{version}\"}}, {Sleep}}}, \"more\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}"));
+            var target = version;
+            await person.ReportAsync(each => (long?)each["deployment"]!["target"] == target || (long)each["deployment"]!["version"]! == target);
+            await site.Daemon.KillAsync();
+            await site.Daemon.StartAsync();
+            report = await person.RunsAsync(version, "more", "web");
+            Assert.Equal(2, (await site.Daemon.DockerAsync("ps", "-q")).Output.Count(c => c == '\n'));
+        }
+    }
+
+    [Theory]
+    [InlineData("embedded")]
+    [InlineData("mosquitto")]
+    public async Task After_a_boot_without_broker_and_registry_the_last_deployment_runs(string kind)
+    {
+        await using var site = await Site.StartAsync(kind);
+        await using (var person = await Operator.ConnectAsync(site.Broker))
+        {
+            await person.PublishAsync(Document(1, $"\"web\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}, \"once\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}, \"restart\": \"no\"}}"));
+            await person.RunsAsync(1, "once", "web");
+        }
+
+        await site.Registry.DisposeAsync();
+        await site.EndBrokerAsync();
+        await site.Daemon.RebootAsync();
+        await site.Daemon.StartAsync();
+
+        await site.WaitForRunningAsync(2);
+        if (kind == "embedded")
+        {
+            await using var person = await Operator.ConnectAsync(site.Broker);
+            await person.RunsAsync(1, "once", "web");
+        }
+    }
+
+    private static string Document(long version, string workloads) =>
+        string.Create(CultureInfo.InvariantCulture, $"{{\"version\": {version}, \"workloads\": {{{workloads}}}}}");
+
+    private static IEnumerable<(string Document, string Kind, string Path, string Reason)> Refused(Site site)
+    {
+        var image = $"\"image\": \"{site.Image("app:2")}\"";
+        yield return ("{\"version\": 11, \"workloads\": ", "invalid", string.Empty, "JSON");
+        yield return (Document(11, $"\"web\": {{{image}, {Sleep}, \"memory\": 5}}"), "invalid", "workloads.web.memory", "memory");
+        yield return (Document(11, $"\"web\": {{{image}, \"cpus\": 0.1}}"), "invalid", "workloads.web.mem_limit", "mem_limit");
+        yield return (Document(11, $"\"web\": {{{image}, \"mem_limit\": \"16m\"}}"), "invalid", "workloads.web.cpus", "cpus");
+        yield return (Document(11, $"\"web\": {{{image}, \"mem_limit\": \"1k\", \"cpus\": 0.1}}"), "invalid", "workloads.web.mem_limit", "1024");
+        yield return (Document(11, $"\"web\": {{{image}, \"mem_limit\": \"16m\", \"cpus\": 0}}"), "invalid", "workloads.web.cpus", "0");
+        yield return (Document(11, $"\"web\": {{{image}, \"mem_limit\": \"900g\", \"cpus\": 0.1}}"), "infeasible", "workloads.web.mem_limit", "board");
+        yield return (Document(11, $"\"web\": {{{image}, \"mem_limit\": \"16m\", \"cpus\": 4000}}"), "infeasible", "workloads.web.cpus", "board");
+        yield return (Document(9, $"\"web\": {{{image}, {Sleep}}}"), "conflict", "version", "lower");
+        yield return (Document(10, $"\"web\": {{{image}, {Sleep}}}"), "conflict", "version", "other bytes");
+    }
+
+    private static IEnumerable<(string Workload, string Kind, string Reason)> Failing(Site site)
+    {
+        yield return ($"{{\"image\": \"{site.Image("absent:1")}\", {Sleep}}}", "not_found", "absent");
+        yield return ($"{{\"image\": \"{site.Image("app:foreign")}\", {Sleep}}}", "infeasible", "arm64");
+        yield return ($"{{\"image\": \"127.0.0.1:{BrokerUnderTest.FreePort()}/app:1\", {Sleep}}}", "unavailable", "127.0.0.1");
+        yield return ($"{{\"image\": \"{site.Image("app:1")}\", \"command\": [\"/etc/passwd\"], \"mem_limit\": \"16m\", \"cpus\": 0.1}}", "cannot_execute", "/etc/passwd");
+        yield return ($"{{\"image\": \"{site.Image("app:1")}\", \"command\": [\"no-such-program\"], \"mem_limit\": \"16m\", \"cpus\": 0.1}}", "cannot_execute", "no-such-program");
+    }
+
+    /// <summary>A daemon, a registry with three images, and a broker.</summary>
+    private sealed class Site : IAsyncDisposable
+    {
+        private readonly MosquittoUnderTest? _mosquitto;
+
+        private Site(DaemonUnderTest daemon, RegistryFixture registry, MosquittoUnderTest? mosquitto)
+        {
+            Daemon = daemon;
+            Registry = registry;
+            _mosquitto = mosquitto;
+            Broker = (BrokerUnderTest?)mosquitto ?? new DaemonBroker(daemon);
+        }
+
+        internal DaemonUnderTest Daemon { get; }
+
+        internal RegistryFixture Registry { get; }
+
+        internal BrokerUnderTest Broker { get; }
+
+        internal static async Task<Site> StartAsync(string kind)
+        {
+            Needs.Root();
+            await Packages.NeedAsync("docker-registry", "skopeo", "mosquitto", "mosquitto-clients");
+            var registry = await RegistryFixture.StartAsync();
+            var native = PublishedBinary.NativeRid == "linux-x64" ? "amd64" : "arm64";
+            await PushAsync(registry, "busybox", native, "app:1");
+            await PushAsync(registry, "sensor", native, "app:2");
+            await PushAsync(registry, "busybox", native == "amd64" ? "arm64" : "amd64", "app:foreign");
+            var mosquitto = kind == "mosquitto" ? await MosquittoUnderTest.StartAsync() : null;
+            var daemon = DaemonUnderTest.Make();
+            daemon.Settings["registries"] = new Dictionary<string, object> { [registry.Host] = new { plainHttp = true } };
+            if (mosquitto is not null)
+            {
+                daemon.Settings.Remove("broker");
+                var password = mosquitto.PathOf("device-password");
+                await File.WriteAllTextAsync(password, mosquitto.DeviceConnection.Password + "\n");
+                daemon.Settings["mqtt"] = new { url = mosquitto.Url, user = mosquitto.DeviceConnection.User, passwordFile = password };
+            }
+
+            await daemon.StartAsync();
+            return new Site(daemon, registry, mosquitto);
+        }
+
+        internal string Image(string name) => $"{Registry.Host}/{name}";
+
+        internal async Task<string> DigestAsync(string name) =>
+            (await Tool.RunAsync("skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", $"docker://{Image(name)}")).Trim();
+
+        internal Task<int> PidAsync(JsonNode report, string workload) => Daemon.PidOfAsync((string)report["workloads"]![workload]!["container"]!);
+
+        internal async Task EndBrokerAsync()
+        {
+            if (_mosquitto is not null)
+            {
+                await _mosquitto.StopProcessAsync();
+            }
+        }
+
+        /// <summary>Waits for so many containers, by the daemon's own events.</summary>
+        internal async Task WaitForRunningAsync(int count)
+        {
+            using var limit = new CancellationTokenSource(DaemonUnderTest.Patience);
+            while ((await Daemon.DockerAsync("ps", "-q")).Output.Count(c => c == '\n') != count)
+            {
+                // Ends with the second; an event is seen as soon as the list is asked again.
+                _ = await Daemon.DockerAsync("events", "--since", "1h", "--until", "1s");
+                Assert.False(limit.IsCancellationRequested, Daemon.Said);
+            }
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            // The daemon is last: its own ending is checked there.
+            await Registry.DisposeAsync();
+            try
+            {
+                await Daemon.DisposeAsync();
+            }
+            finally
+            {
+                if (_mosquitto is not null)
+                {
+                    await _mosquitto.DisposeAsync();
+                }
+            }
+        }
+
+        private static async Task PushAsync(RegistryFixture registry, string image, string architecture, string name)
+        {
+            var path = await SampleImage.PathAsync(image, architecture);
+            await Tool.RunAsync("skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false", $"oci-archive:{path}:latest", $"docker://{registry.Host}/{name}");
+        }
+    }
+}
