@@ -12,7 +12,8 @@ namespace Edge.Tests.EndToEnd;
 /// </summary>
 public sealed class DeploymentTests
 {
-    private const string Sleep = "\"command\": [\"sleep\", \"1000000\"], \"mem_limit\": \"16m\", \"cpus\": 0.2";
+    // As process 1 sleep hears no SIGTERM: the grace is not waited for.
+    private const string Sleep = "\"command\": [\"sleep\", \"1000000\"], \"mem_limit\": \"16m\", \"cpus\": 0.2, \"stop_signal\": \"SIGKILL\"";
 
     [Theory]
     [InlineData("embedded")]
