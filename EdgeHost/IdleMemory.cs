@@ -31,7 +31,7 @@ internal sealed class IdleMemory : BackgroundService
                     GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
                     if (collectedAt == 0)
                     {
-                        // Once: what a start-up alone needed. What is used after that would only be read from the card again.
+                        // Once: what a start-up alone needed.
                         ProgramPages.GiveBack();
                     }
 

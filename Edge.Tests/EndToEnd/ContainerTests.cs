@@ -1,7 +1,8 @@
 using System.Globalization;
 using System.Security.Cryptography;
-using System.Text;
 using System.Text.Json;
+using System.Text;
+using Edge.Tests.Fixtures;
 using Xunit;
 
 namespace Edge.Tests.EndToEnd;
@@ -67,6 +68,18 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
 
         Assert.Equal("first\nlast\n", whole.Succeeds().Output);
         Assert.Equal("3", await Daemon.InspectAsync(id, "{{.State.ExitCode}}"));
+    }
+
+    [Fact]
+    public async Task A_log_that_is_followed_into_head_ends_when_head_has_enough()
+    {
+        var id = await Daemon.RunDetachedAsync("busybox", "sh", "-c", "while true; do echo more; sleep 0.1; done");
+        var binary = await PublishedBinary.NativeAsync();
+        var run = await CommandRun.RunAsync("bash", ["-c", $"{binary} --host unix://{Daemon.Socket} logs -f {id} | head -n 3; echo ${{PIPESTATUS[0]}}"]);
+        await Daemon.DockerAsync("rm", "-f", id);
+
+        Assert.Equal("more\nmore\nmore\n141\n", run.Output);
+        Assert.Empty(run.Error);
     }
 
     [Fact]

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 
 namespace EdgeHost.Cli;
 
@@ -22,6 +23,11 @@ public static class CliRoot
         try
         {
             return RunParsed(args, daemon, output ?? Console.Out, error ?? Console.Error);
+        }
+        catch (LinuxException failure) when (failure.Errno == Errno.EPIPE)
+        {
+            // The end of a pipeline has had enough: as if ended by SIGPIPE, and nothing to say about it.
+            return ExitCode.BrokenPipe;
         }
         catch (EdgeHostException failure)
         {

@@ -14,4 +14,7 @@ public static class ExitCode
 
     /// <summary>The command line was not understood, or a container could not be made: as docker.</summary>
     public const int Usage = 125;
+
+    /// <summary>Nobody reads the output any more: what a shell says of a program that SIGPIPE ended.</summary>
+    public const int BrokenPipe = 141;
 }

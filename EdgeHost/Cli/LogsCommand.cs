@@ -1,4 +1,5 @@
 using System.CommandLine;
+using EdgeHost.Linux;
 
 namespace EdgeHost.Cli;
 
@@ -27,8 +28,8 @@ internal static class LogsCommand
                 ("since", MomentText.Parse("--since", parsed.GetValue(since), DateTimeOffset.UtcNow)),
                 ("until", MomentText.Parse("--until", parsed.GetValue(until), DateTimeOffset.UtcNow))));
             await using var frames = await response.Content.ReadAsStreamAsync();
-            await using var output = Console.OpenStandardOutput();
-            await using var error = Console.OpenStandardError();
+            await using var output = OutputStream.StandardOutput();
+            await using var error = OutputStream.StandardError();
             await OutputFrames.CopyAsync(frames, output, error);
             return ExitCode.Ok;
         });

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 
 namespace EdgeHost.Cli;
 
@@ -136,8 +137,8 @@ internal static class RunCommand
     private static async Task CopyAsync(HttpResponseMessage attached)
     {
         await using var frames = await attached.Content.ReadAsStreamAsync();
-        await using var output = Console.OpenStandardOutput();
-        await using var error = Console.OpenStandardError();
+        await using var output = OutputStream.StandardOutput();
+        await using var error = OutputStream.StandardError();
         await OutputFrames.CopyAsync(frames, output, error);
     }
 

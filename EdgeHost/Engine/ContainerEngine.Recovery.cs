@@ -152,7 +152,8 @@ public sealed partial class ContainerEngine
             await DeleteCgroupAsync(CgroupOf(record.Id)).ConfigureAwait(false);
         }
 
-        if (record.Spec.AutoRemove && wasRunning)
+        // After a boot also one that was only seen created: that it was started may have been in a batch that was not written.
+        if (record.Spec.AutoRemove && (wasRunning || newBoot))
         {
             await RemoveAsync(container, removeAnonymousVolumes: true).ConfigureAwait(false);
             return;

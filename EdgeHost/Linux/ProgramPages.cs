@@ -8,26 +8,36 @@ namespace EdgeHost.Linux;
 /// </summary>
 public static unsafe class ProgramPages
 {
-    private const int MADV_PAGEOUT = 21;
+    private const int MADV_DONTNEED = 4;
 
     /// <summary>
-    /// Gives them back (madvise(2), MADV_PAGEOUT): code and read-only data come again from the file as they are needed;
-    /// pages that another process has mapped, and those that were written to, stay. A kernel before 5.4 keeps all.
+    /// Lets go of code and read-only data (madvise(2), MADV_DONTNEED): the pages stay in the page cache, from which the
+    /// kernel may take them, and come back by a fault as they are needed. A mapping in which anything was written (what
+    /// the dynamic loader relocated and then made read-only) is left alone, since its file does not have that.
     /// </summary>
     public static void GiveBack()
     {
         var program = new FileInfo("/proc/self/exe").LinkTarget;
-        foreach (var line in File.ReadLines("/proc/self/maps"))
+        nint start = 0, end = 0;
+        foreach (var line in File.ReadLines("/proc/self/smaps"))
         {
-            // 00405000-00d62000 r-xp 00005000 fe:00 11657260    /usr/bin/edgehost
             var words = line.Split(' ', 6, StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
-            var dash = words[0].IndexOf('-', StringComparison.Ordinal);
-            if (words is [_, "r-xp" or "r--p", _, _, _, var path] && path == program
-                && nint.TryParse(words[0].AsSpan(0, dash), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var start)
-                && nint.TryParse(words[0].AsSpan(dash + 1), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var end))
+            if (words is ["Anonymous:", var anonymous, ..])
             {
-                // It is advice: whatever comes of it, nothing is lost.
-                _ = Libc.syscall(Nr.madvise, start, end - start, MADV_PAGEOUT);
+                if (start != 0 && anonymous == "0")
+                {
+                    // It is advice: whatever comes of it, nothing is lost.
+                    _ = Libc.syscall(Nr.madvise, start, end - start, MADV_DONTNEED);
+                }
+
+                start = 0;
+            }
+            else if (words is [var range, "r-xp" or "r--p", _, _, _, var path] && path == program)
+            {
+                // 00405000-00d62000 r-xp 00005000 fe:00 11657260    /usr/bin/edgehost
+                var dash = range.IndexOf('-', StringComparison.Ordinal);
+                start = nint.Parse(range.AsSpan(0, dash), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
+                end = nint.Parse(range.AsSpan(dash + 1), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
             }
         }
     }

@@ -52,6 +52,7 @@ internal sealed class Shepherd : IDisposable
         _loop.Add(_signals, OnSignal);
         _loop.Add(_listener, OnConnection);
         _logger.Start();
+        _collectAt = Environment.TickCount64 + QuietMilliseconds;
         while (_killAt is null || _containers.Values.Any(container => container.Exit is null))
         {
             var busy = _loop.RunOnce(NextTimeout());
@@ -87,6 +88,11 @@ internal sealed class Shepherd : IDisposable
         else if (_collectAt is { } at && Environment.TickCount64 >= at)
         {
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+            if (_collected == 0)
+            {
+                ProgramPages.GiveBack();
+            }
+
             _collected = GC.GetTotalAllocatedBytes();
             _collectAt = null;
         }
