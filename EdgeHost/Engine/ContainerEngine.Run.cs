@@ -147,6 +147,7 @@ public sealed partial class ContainerEngine
                 was => change(was) with
                 {
                     State = ContainerState.Running,
+                    Started = true,
                     Pid = pid,
                     StartTime = startTime,
                     StartedAt = DateTimeOffset.UtcNow,

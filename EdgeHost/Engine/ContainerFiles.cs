@@ -95,9 +95,9 @@ internal sealed partial class ContainerFiles
 
         foreach (var (id, fact) in facts)
         {
-            // The row knows how far it was; the file knows what it is.
-            found[id] = found.TryGetValue(id, out var row)
-                ? row with { Name = fact.Name, Spec = fact.Spec, StoppedByHand = fact.StoppedByHand, ImageId = fact.ImageId, Arguments = fact.Arguments }
+            // The row knows how far it was, unless a power cut kept its last batch from the disk; the file knows what it is.
+            found[id] = found.TryGetValue(id, out var row) && (row.State != ContainerState.Created || !fact.Started)
+                ? row with { Name = fact.Name, Spec = fact.Spec, Started = fact.Started, StoppedByHand = fact.StoppedByHand, ImageId = fact.ImageId, Arguments = fact.Arguments }
                 : fact;
         }
 

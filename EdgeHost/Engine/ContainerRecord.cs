@@ -23,6 +23,9 @@ internal sealed record ContainerRecord
     /// <summary>Volumes without a name that were made for it.</summary>
     public IReadOnlyList<string> AnonymousVolumes { get; init; } = [];
 
+    /// <summary>Whether it was ever started: what a policy is asked about after a power cut.</summary>
+    public bool Started { get; init; }
+
     /// <summary>Whether a person stopped it last.</summary>
     public bool StoppedByHand { get; init; }
 
@@ -49,7 +52,7 @@ internal sealed record ContainerRecord
 
     /// <summary>What a person would miss after a power cut: everything but how far it is.</summary>
     internal bool SameFacts(ContainerRecord other) =>
-        Name == other.Name && StoppedByHand == other.StoppedByHand && ReferenceEquals(Spec, other.Spec);
+        Name == other.Name && Started == other.Started && StoppedByHand == other.StoppedByHand && ReferenceEquals(Spec, other.Spec);
 
     internal ContainerStatus ToStatus() => new()
     {
