@@ -70,6 +70,7 @@ public sealed partial class ContainerEngine
                     if (query.Tail is { } tail)
                     {
                         lines.Skip = Math.Max(0, CountLines(directory) - tail);
+                        lines.Remaining = query.Follow ? int.MaxValue : tail;
                     }
 
                     var endOfRunSeen = 0;

@@ -15,6 +15,9 @@ internal sealed class LineSplitter(LogQuery query)
     /// <summary>How many more lines are left out.</summary>
     internal int Skip { get; set; }
 
+    /// <summary>How many lines are given out at most: what is written while a tail is read is not part of it.</summary>
+    internal int Remaining { get; set; } = int.MaxValue;
+
     /// <summary>Whether everything that is still to come is later than asked for.</summary>
     internal bool Past { get; private set; }
 
@@ -85,6 +88,13 @@ internal sealed class LineSplitter(LogQuery query)
             return;
         }
 
+        if (Remaining == 0)
+        {
+            Past = true;
+            return;
+        }
+
+        Remaining--;
         write(new LogRecord(time, stream == 1, bytes));
     }
 }
