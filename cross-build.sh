@@ -38,11 +38,12 @@ need() {
   } </dev/null >&2
 }
 
-# ILC says its warnings only when it runs; an object that is older or newer than the list beside it is made again.
+# ILC says its warnings only when it runs; an object that is older or newer than the list beside it is made again, and so
+# is one that is older than what is to be left out, which MSBuild does not look at.
 publish() {
   local rid=$1 native=EdgeHost/obj/Release/net10.0/$1/native log
   shift
-  if [[ ! -f $native/warnings.txt || $native/edgehost.o -nt $native/warnings.txt ]]; then
+  if [[ ! -f $native/warnings.txt || $native/edgehost.o -nt $native/warnings.txt || EdgeHost/Trim.xml -nt $native/edgehost.o ]]; then
     rm -f "$native/edgehost.o"
   fi
   log=$(mktemp)

@@ -44,14 +44,10 @@ internal sealed class RegistryEndpoint : IDisposable
         _client = new HttpClient(new SocketsHttpHandler
         {
             AllowAutoRedirect = false,
-            AutomaticDecompression = DecompressionMethods.None,
             UseCookies = false,
             ConnectTimeout = TimeSpan.FromSeconds(15),
             PooledConnectionIdleTimeout = TimeSpan.FromSeconds(15),
             ActivityHeadersPropagator = null,
-
-            // A small window of our own: what was received and not yet read is memory.
-            InitialHttp2StreamWindowSize = 256 << 10,
             SslOptions = new SslClientAuthenticationOptions { RemoteCertificateValidationCallback = IsTrusted },
         })
         {
