@@ -1,4 +1,5 @@
 using EdgeHost.Cli;
+using EdgeHost.Linux;
 using EdgeHost.Runtime.Oci;
 using EdgeHost.Runtime.Shepherd;
 
@@ -12,11 +13,15 @@ public static class Program
     /// <returns>The exit code.</returns>
     // The first three stay single-threaded, so nothing before them may touch Console, the host or System.CommandLine:
     // each of these starts a thread, and a clone of a process with one may hang.
-    public static int Main(string[] args) => args switch
+    public static int Main(string[] args)
     {
-        ["oci", ..] => OciCommand.Run(args.AsSpan(1)),
-        ["shepherd", ..] => ShepherdCommand.RunShepherd(args.AsSpan(1)),
-        ["logger"] => ShepherdCommand.RunLogger(),
-        _ => CliRoot.Run(args, Daemon.Run),
-    };
+        SingleThread.HoldStandardStreams();
+        return args switch
+        {
+            ["oci", ..] => OciCommand.Run(args.AsSpan(1)),
+            ["shepherd", ..] => ShepherdCommand.RunShepherd(args.AsSpan(1)),
+            ["logger"] => ShepherdCommand.RunLogger(),
+            _ => CliRoot.Run(args, Daemon.Run),
+        };
+    }
 }

@@ -135,6 +135,26 @@ public abstract class RuntimeChecks
         Assert.Equal("0", evil["etc"]);
     }
 
+    [Fact]
+    public async Task What_is_no_container_id_reaches_no_file()
+    {
+        var ids = await LineAsync("IDS");
+
+        Assert.Equal("kept", ids["beside"]);
+        Assert.Equal("kept", ids["other"]);
+        Assert.StartsWith("edgehost oci delete: container id \"../beside\" must be", ids["message"], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Closed_standard_streams_become_the_null_device_never_a_file_of_the_runtime()
+    {
+        var streams = await LineAsync("STREAMS");
+
+        // The middle one is the file that the answer is written to.
+        Assert.Equal("2", streams["null"]);
+        Assert.Equal("3", streams["lines"]);
+    }
+
     private static long Number(Dictionary<string, string> line, string key) => long.Parse(line[key], CultureInfo.InvariantCulture);
 
     private async Task<Dictionary<string, string>> LineAsync(string check) => Assert.Single(await LinesAsync(check));

@@ -9,7 +9,7 @@ unified=$([ -f /sys/fs/cgroup/cgroup.controllers ] && echo yes || echo no)
 root=$work/root
 mkdir -p "$root/bin" "$root/etc"
 cp "$(command -v busybox)" "$root/bin/busybox"
-for applet in sh cat head tail wc id hostname sleep true grep mount ls echo kill env touch mkdir stat dd seq; do ln -s busybox "$root/bin/$applet"; done
+for applet in sh cat head tail wc id hostname sleep true grep mount ls echo kill env touch mkdir stat dd seq readlink; do ln -s busybox "$root/bin/$applet"; done
 
 # bundle NAME COMMAND [RESOURCES] [PROCESS-EXTRA]: a bundle that runs a shell command in all namespaces
 bundle() {
@@ -89,6 +89,16 @@ oci delete life; oci state life 2> /dev/null; echo "$line gone=$?"
 
 bundle badstart 'true'; sed -i 's/"args": \["sh"/"args": ["no-such-program"/' "$work/badstart/config.json"
 oci create -b "$work/badstart" badstart < /dev/null; out=$(oci start badstart 2>&1); echo "BADSTART code=$? message=$out"; oci delete -f badstart
+
+# What is no id reaches no file: neither the state of others nor a directory beside it.
+mkdir -p "$work/beside" "$work/state/other"
+for id in '' . .. ../beside ../state/other /tmp; do oci delete -f "$id" 2> /dev/null && echo "took $id" >&2; done
+echo "IDS beside=$(test -d "$work/beside" && echo kept) other=$(test -d "$work/state/other" && echo kept) message=$(oci delete -f ../beside 2>&1)"
+rmdir "$work/state/other"
+
+# Whoever closes standard streams gives the container /dev/null, never a file of the runtime.
+bundle closed 'for i in 0 1 2; do readlink /proc/self/fd/$i; done > /tmp/streams'; mkdir -p "$root/tmp"
+run closed <&- >&- 2>&-; echo "STREAMS null=$(grep -cx /dev/null "$root/tmp/streams") lines=$(wc -l < "$root/tmp/streams")"
 
 # A root whose mount points are links to elsewhere: they lead inside, never to the host.
 mkdir -p "$work/evil/bin" "$work/outside"; cp -a "$root/bin/." "$work/evil/bin/"

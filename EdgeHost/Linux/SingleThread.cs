@@ -43,6 +43,32 @@ public static unsafe class SingleThread
     }
 
     /// <summary>
+    /// Makes sure that 0, 1 and 2 are what somebody gave as standard input, output and error, or /dev/null. Where one was
+    /// closed, the next file that this process or its runtime opens gets its number: log lines would be written into
+    /// it, and a container would inherit it (CVE-2024-21626 came of such a descriptor). Called first of all.
+    /// </summary>
+    /// <exception cref="LinuxException">A call failed.</exception>
+    public static void HoldStandardStreams()
+    {
+        // Nothing that came through an exec is marked to be closed by one: what is was opened by the runtime before Main.
+        var strangers = new List<int>();
+        for (var descriptor = 0; descriptor <= 2; descriptor++)
+        {
+            if (Libc.fcntl(descriptor, Libc.F_GETFD, 0) is -1 or Libc.FD_CLOEXEC)
+            {
+                strangers.Add(descriptor);
+            }
+        }
+
+        if (strangers.Count > 0)
+        {
+            // The runtime goes on reading what it opened, so its numbers change owner with the program only.
+            using var nothing = Pipe.OpenNull();
+            Execute("/proc/self/exe", CommandLine(), "execute itself with standard streams", nothing, [.. strangers]);
+        }
+    }
+
+    /// <summary>
     /// Leaves the session and terminal of whoever started this process. A process that leads a group already cannot,
     /// and need not.
     /// </summary>
@@ -96,7 +122,9 @@ public static unsafe class SingleThread
 
     /// <summary>Replaces the program of this process.</summary>
     /// <exception cref="LinuxException">It cannot be executed; the old program goes on.</exception>
-    public static void Execute(string path, IReadOnlyList<string> arguments, string what)
+    public static void Execute(string path, IReadOnlyList<string> arguments, string what) => Execute(path, arguments, what, null, []);
+
+    private static void Execute(string path, IReadOnlyList<string> arguments, string what, Fd? source, ReadOnlySpan<int> targets)
     {
         var environment = Environment.GetEnvironmentVariables();
         var variables = new List<string>(environment.Count);
@@ -109,6 +137,11 @@ public static unsafe class SingleThread
         using var envp = new StringTable(variables);
         fixed (byte* name = Libc.Z(path))
         {
+            foreach (var target in targets)
+            {
+                Libc.Check(target == source!.Value ? Libc.fcntl(target, Libc.F_SETFD, 0) : Libc.syscall(Nr.dup3, source.Value, target, 0), what);
+            }
+
             Libc.Check(Libc.execve(name, argv.Pointers, envp.Pointers), what);
         }
     }

@@ -18,6 +18,9 @@ internal static class OciStart
             throw new EdgeHostException(ErrorKind.Conflict, $"container {id} is {status}, not created");
         }
 
+        // Read while there is time to refuse: after an update of this program it may be of another version.
+        var plan = LaunchPlan.Parse(File.ReadAllBytes(state.PlanFile(id)));
+
         // Opened first: whether the exec succeeded is told by the other end being closed.
         using var report = Fifo.OpenForReading(state.StatusFifo(id));
         if (!Fifo.TrySignal(state.StartFifo(id)))
@@ -25,7 +28,6 @@ internal static class OciStart
             throw new EdgeHostException(ErrorKind.Conflict, $"container {id} has ended before its start");
         }
 
-        var plan = LaunchPlan.Parse(File.ReadAllBytes(state.PlanFile(id)));
         var failure = LaunchedProcess.ReadOutcome(plan, report);
         File.Delete(state.StartFifo(id));
         return failure is null ? 0 : throw failure.ToException();

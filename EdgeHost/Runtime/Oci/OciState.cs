@@ -41,31 +41,30 @@ public sealed class OciStateDirectory
     /// <summary>Where state is kept when <c>--root</c> is not given.</summary>
     public const string DefaultRoot = "/run/edgehost/oci";
 
+    // What a directory's name may have.
+    private const int MaximumIdLength = 255;
+
     private readonly string _root;
 
     /// <summary>A state root.</summary>
     public OciStateDirectory(string root) => _root = Path.GetFullPath(root);
 
     /// <summary>The fifo that a created container waits on.</summary>
-    public string StartFifo(string id) => $"{_root}/{id}/start.fifo";
+    public string StartFifo(string id) => DirectoryOf(id) + "/start.fifo";
 
     /// <summary>The fifo that a started container reports a failed exec on.</summary>
-    public string StatusFifo(string id) => $"{_root}/{id}/status.fifo";
+    public string StatusFifo(string id) => DirectoryOf(id) + "/status.fifo";
 
     /// <summary>The plan of a created container, for the words of a failed exec.</summary>
-    public string PlanFile(string id) => $"{_root}/{id}/plan";
+    public string PlanFile(string id) => DirectoryOf(id) + "/plan";
 
     /// <summary>Claims an id.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: not an id; <see cref="ErrorKind.Conflict"/>: it is taken.</exception>
     public void Claim(string id)
     {
-        if (id.Length is 0 or > 1024 || id is "." or ".." || id.Any(c => !char.IsAsciiLetterOrDigit(c) && c is not ('_' or '+' or '-' or '.')))
-        {
-            throw new EdgeHostException(ErrorKind.Invalid, $"container id \"{id}\" must be letters, digits, _, +, - and .");
-        }
-
+        var directory = DirectoryOf(id);
         Directory.CreateDirectory(_root, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        if (!Files.TryMakeDirectory($"{_root}/{id}", 0x1C0))
+        if (!Files.TryMakeDirectory(directory, 0x1C0))
         {
             throw new EdgeHostException(ErrorKind.Conflict, $"container {id} exists already; delete it first, or choose another id");
         }
@@ -73,15 +72,16 @@ public sealed class OciStateDirectory
 
     /// <summary>Writes the facts of a container.</summary>
     public void Save(OciContainer container) => DurableFile.WriteVolatile(
-        $"{_root}/{container.Id}/state.json", JsonSerializer.SerializeToUtf8Bytes(container, OciStateJson.Default.OciContainer), 0x180);
+        DirectoryOf(container.Id) + "/state.json", JsonSerializer.SerializeToUtf8Bytes(container, OciStateJson.Default.OciContainer), 0x180);
 
     /// <summary>Reads the facts of a container.</summary>
-    /// <exception cref="EdgeHostException"><see cref="ErrorKind.NotFound"/>: there is none of that id.</exception>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.NotFound"/>: there is none of that id; <see cref="ErrorKind.Invalid"/>: not an id.</exception>
     public OciContainer Load(string id)
     {
+        var file = DirectoryOf(id) + "/state.json";
         try
         {
-            return JsonSerializer.Deserialize(File.ReadAllBytes($"{_root}/{id}/state.json"), OciStateJson.Default.OciContainer)
+            return JsonSerializer.Deserialize(File.ReadAllBytes(file), OciStateJson.Default.OciContainer)
                 ?? throw new JsonException("null");
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
@@ -90,16 +90,18 @@ public sealed class OciStateDirectory
         }
         catch (JsonException e)
         {
-            throw new EdgeHostException(ErrorKind.Corrupt, $"{_root}/{id}/state.json is damaged; remove the directory {_root}/{id}", e);
+            throw new EdgeHostException(ErrorKind.Corrupt, $"{file} is damaged; remove the directory {DirectoryOf(id)}", e);
         }
     }
 
     /// <summary>Gives an id back, with everything that was kept for it.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: not an id.</exception>
     public void Release(string id)
     {
-        if (Directory.Exists($"{_root}/{id}"))
+        var directory = DirectoryOf(id);
+        if (Directory.Exists(directory))
         {
-            Directory.Delete($"{_root}/{id}", recursive: true);
+            Directory.Delete(directory, recursive: true);
         }
     }
 
@@ -118,6 +120,13 @@ public sealed class OciStateDirectory
             Created = container.Created,
         };
     }
+
+    // Every path comes from here: an id that is none, such as "" or "../x", must not reach a file of somebody else, least
+    // of all on its removal.
+    private string DirectoryOf(string id) =>
+        id.Length is 0 or > MaximumIdLength || id is "." or ".." || id.Any(c => !char.IsAsciiLetterOrDigit(c) && c is not ('_' or '+' or '-' or '.'))
+            ? throw new EdgeHostException(ErrorKind.Invalid, $"container id \"{id}\" must be 1 to {MaximumIdLength} letters, digits, _, +, - and .")
+            : $"{_root}/{id}";
 
     /// <summary>The cgroup of a container.</summary>
     public static Cgroup CgroupOf(OciContainer container) => Cgroup.At(CgroupMounts.Read(), container.CgroupPath);
