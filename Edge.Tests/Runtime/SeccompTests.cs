@@ -67,6 +67,10 @@ public sealed class SeccompTests
         Assert.Equal(Allow, Run(filter, X64, 41, 10));
         Assert.Equal(Eafnosupport, Run(filter, X64, 41, 38));
         Assert.Equal(Eafnosupport, Run(filter, X64, 41, 40));
+
+        // The kernel cuts the argument to an int.
+        Assert.Equal(Eafnosupport, Run(filter, X64, 41, 0x1_0000_0026));
+        Assert.Equal(Eafnosupport, Run(filter, X64, 41, 0xFFFF_FFFF_0000_0028));
     }
 
     [Fact]

@@ -97,9 +97,15 @@ public static class DefaultSeccomp
             }),
             new() { Names = ["personality"], Action = "SCMP_ACT_ERRNO", ErrnoRet = (uint)Errno.EPERM },
 
-            // AF_ALG and AF_VSOCK reach the kernel's crypto code and the hypervisor.
-            new() { Names = ["socket"], Action = "SCMP_ACT_ERRNO", ErrnoRet = (uint)Errno.EAFNOSUPPORT, Args = [new() { Index = 0, Value = 38, Op = "SCMP_CMP_EQ" }] },
-            new() { Names = ["socket"], Action = "SCMP_ACT_ERRNO", ErrnoRet = (uint)Errno.EAFNOSUPPORT, Args = [new() { Index = 0, Value = 40, Op = "SCMP_CMP_EQ" }] },
+            // AF_ALG and AF_VSOCK reach the kernel's crypto code and the hypervisor. The kernel takes the family from the
+            // lower half of the register and looks at no more: neither may the rule.
+            .. new ulong[] { 38, 40 }.Select(family => new RuntimeSyscall
+            {
+                Names = ["socket"],
+                Action = "SCMP_ACT_ERRNO",
+                ErrnoRet = (uint)Errno.EAFNOSUPPORT,
+                Args = [new() { Index = 0, Value = 0xFFFFFFFF, ValueTwo = family, Op = "SCMP_CMP_MASKED_EQ" }],
+            }),
             new() { Names = ["socket"], Action = "SCMP_ACT_ALLOW" },
         ];
 
