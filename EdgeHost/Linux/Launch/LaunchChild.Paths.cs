@@ -1,0 +1,134 @@
+namespace EdgeHost.Linux.Launch;
+
+/// <summary>Names beneath the container's root, which may be hostile: resolved by the kernel as if it were / already.</summary>
+internal static unsafe partial class LaunchChild
+{
+    private static nint Resolve(int root, byte* path, ulong flags)
+    {
+        Libc.open_how how;
+        how.flags = flags | (ulong)Libc.O_CLOEXEC;
+        how.mode = 0;
+        how.resolve = Libc.RESOLVE_IN_ROOT | Libc.RESOLVE_NO_MAGICLINKS;
+
+        // EAGAIN: a ".." was met while something was mounted or renamed anywhere on the board (openat2(2)), as in another
+        // container's start. The kernel asks to try again.
+        nint fd;
+        do
+        {
+            fd = Call(Nr.openat2, root, (nint)path, (nint)(&how), sizeof(Libc.open_how));
+        }
+        while (fd == -1 && LastError() is (int)Errno.EAGAIN or (int)Errno.EINTR);
+
+        return fd;
+    }
+
+    private static int OpenInRoot(int* slots, int slot, int root, byte* path, int create)
+    {
+        var fd = Resolve(root, path, Libc.O_PATH);
+        if (fd != -1 || create == 0 || LastError() != (int)Errno.ENOENT)
+        {
+            return Keep(slots, slot, fd);
+        }
+
+        var error = MakePath(root, path, create == 2);
+        return error != 0 ? error : Keep(slots, slot, Resolve(root, path, Libc.O_PATH));
+    }
+
+    // Each prefix is resolved again from the root, so that no component can be swapped for a link to elsewhere.
+    private static int MakePath(int root, byte* path, bool file)
+    {
+        var length = Length(path);
+        if (length >= PathMaximum)
+        {
+            return (int)Errno.ENAMETOOLONG;
+        }
+
+        var prefix = stackalloc byte[PathMaximum];
+        Copy(prefix, path, length);
+        var start = 0;
+        while (true)
+        {
+            while (start < length && path[start] == (byte)'/')
+            {
+                start++;
+            }
+
+            if (start == length)
+            {
+                return 0;
+            }
+
+            var end = start;
+            while (end < length && path[end] != (byte)'/')
+            {
+                end++;
+            }
+
+            prefix[end] = 0;
+            var here = Resolve(root, prefix, Libc.O_PATH);
+            var error = here != -1 ? 0 : LastError();
+            if (here != -1)
+            {
+                Call(Nr.close, here);
+            }
+            else if (error == (int)Errno.ENOENT)
+            {
+                error = MakeComponent(root, prefix, start, end, file && IsLast(path, end, length));
+            }
+
+            if (error != 0)
+            {
+                return error;
+            }
+
+            prefix[end] = path[end];
+            start = end;
+        }
+    }
+
+    // The component from start to end of a path of which all before it is there. One that somebody made meanwhile stays.
+    private static int MakeComponent(int root, byte* path, int start, int end, bool file)
+    {
+        if (end - start > NameMaximum)
+        {
+            return (int)Errno.ENAMETOOLONG;
+        }
+
+        var name = stackalloc byte[NameMaximum + 1];
+        Copy(name, path + start, end - start);
+        var first = path[start];
+        path[start] = 0;
+        var parent = Resolve(root, start == 0 ? Root() : path, (ulong)(Libc.O_PATH | Libc.O_DIRECTORY));
+        path[start] = first;
+        if (parent == -1)
+        {
+            return LastError();
+        }
+
+        var error = file
+            ? Tolerate(Call(Nr.mknodat, parent, (nint)name, (nint)(Libc.S_IFREG | 0x1A4), 0), Errno.EEXIST)
+            : Tolerate(Call(Nr.mkdirat, parent, (nint)name, 0x1ED), Errno.EEXIST);
+        Call(Nr.close, parent);
+        return error;
+    }
+
+    private static void Copy(byte* target, byte* source, int length)
+    {
+        for (var i = 0; i < length; i++)
+        {
+            target[i] = source[i];
+        }
+
+        target[length] = 0;
+    }
+
+    private static bool IsLast(byte* path, int end, int length)
+    {
+        while (end < length && path[end] == (byte)'/')
+        {
+            end++;
+        }
+
+        return end == length;
+    }
+}

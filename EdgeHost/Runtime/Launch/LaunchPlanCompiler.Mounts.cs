@@ -1,0 +1,224 @@
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Linux.Launch;
+using EdgeHost.Oci;
+
+namespace EdgeHost.Runtime.Launch;
+
+/// <summary>The container's files: its root, mounts and devices.</summary>
+public static partial class LaunchPlanCompiler
+{
+    private static readonly (string Name, uint Major, uint Minor)[] DefaultDevices =
+    [
+        ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0),
+    ];
+
+    private static int AddRoot(LaunchPlan.Builder plan, RuntimeSpec spec, LaunchTarget target)
+    {
+        // The two fifo slots are always set aside.
+        _ = plan.TakeSlot();
+        _ = plan.TakeSlot();
+        var root = plan.TakeSlot();
+        plan.Add(LaunchOp.Propagation, a: (long)(Libc.MS_REC | Libc.MS_PRIVATE));
+        if (target.Overlay is { } overlay)
+        {
+            // Relative to their common directory, so that many layers fit into the one page that mount(2) takes.
+            var common = CommonDirectory([.. overlay.Lower, overlay.Upper, overlay.Work]);
+            plan.Add(LaunchOp.OpenHost, slot: root, text1: overlay.MountPoint);
+            plan.Add(LaunchOp.ChangeDirectory, text1: common);
+            var lower = string.Join(':', overlay.Lower.Select(layer => Escape(Path.GetRelativePath(common, layer))));
+            var data = $"lowerdir={lower},upperdir={Escape(Path.GetRelativePath(common, overlay.Upper))},workdir={Escape(Path.GetRelativePath(common, overlay.Work))}";
+            if (System.Text.Encoding.UTF8.GetByteCount(data) > 4095)
+            {
+                throw new EdgeHostException(ErrorKind.Infeasible, $"the image has {overlay.Lower.Count} layers, whose names do not fit into one mount; build it with fewer layers");
+            }
+
+            // A layer may carry device nodes, and nothing limits their use yet: in a root from layers none can be opened.
+            plan.Add(LaunchOp.MountByData, slot: root, text1: "overlay", text2: "overlay", text3: data, a: (long)Libc.MS_NODEV);
+            plan.Add(LaunchOp.OpenHost, slot: root, text1: overlay.MountPoint);
+            return root;
+        }
+
+        if (spec.Root?.Path is not { Length: > 0 } given)
+        {
+            throw Invalid("root.path: is missing");
+        }
+
+        // A root must be a mount for pivot_root: it is bound to itself.
+        var path = Path.GetFullPath(given, target.Bundle);
+        plan.Add(LaunchOp.OpenHost, slot: root, text1: path);
+        plan.Add(LaunchOp.Bind, slot: root, text1: path, c: 1);
+        plan.Add(LaunchOp.OpenHost, slot: root, text1: path);
+        return root;
+
+        static string Escape(string path) => path
+            .Replace("\\", "\\\\", StringComparison.Ordinal)
+            .Replace(":", "\\:", StringComparison.Ordinal)
+            .Replace(",", "\\,", StringComparison.Ordinal);
+    }
+
+    private static string CommonDirectory(IReadOnlyList<string> paths)
+    {
+        var common = Path.GetDirectoryName(paths[0]) ?? "/";
+        foreach (var path in paths)
+        {
+            while (common != "/" && !path.StartsWith(common + "/", StringComparison.Ordinal))
+            {
+                common = Path.GetDirectoryName(common) ?? "/";
+            }
+        }
+
+        return common;
+    }
+
+    private static void AddMounts(LaunchPlan.Builder plan, RuntimeSpec spec, LaunchTarget target, Namespaces namespaces, int root, int scratch)
+    {
+        foreach (var mount in spec.Mounts ?? [])
+        {
+            var destination = mount.Destination is { Length: > 0 } given
+                ? given[0] == '/' ? given : "/" + given
+                : throw Invalid("mounts: a destination is missing");
+            var options = MountOptions.Parse(mount);
+            if (options.Bind)
+            {
+                AddBind(plan, mount, options, target, destination, root, scratch);
+            }
+            else if (mount.Type == "cgroup")
+            {
+                AddCgroupMounts(plan, options, target, namespaces, destination, root, scratch);
+            }
+            else
+            {
+                var type = mount.Type is { Length: > 0 } ? mount.Type : throw Invalid($"mounts: {destination}: the type is missing");
+                plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination, a: 1);
+                AddMount(plan, type, mount.Source ?? type, options.Data, options.Set, scratch);
+            }
+
+            if (options.Propagation != 0)
+            {
+                plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination);
+                plan.Add(LaunchOp.SetMountAttributes, slot: scratch, c: (long)options.Propagation);
+            }
+        }
+    }
+
+    private static void AddMount(LaunchPlan.Builder plan, string type, string source, IReadOnlyList<string> data, ulong attributes, int slot) =>
+        plan.AddRaw(LaunchOp.Mount, slot, -1, plan.Put(type), plan.Put(source), data.Count == 0 ? -1 : plan.PutList(data), (long)attributes, 0, 0);
+
+    private static void AddBind(LaunchPlan.Builder plan, RuntimeMount mount, MountOptions options, LaunchTarget target, string destination, int root, int scratch)
+    {
+        if (mount.Source is not { Length: > 0 } source)
+        {
+            throw Invalid($"mounts: {destination}: the source of a bind mount is missing");
+        }
+
+        if (options.Data.Count > 0)
+        {
+            throw Invalid($"mounts: {destination}: a bind mount takes no option \"{options.Data[0]}\"");
+        }
+
+        source = Path.GetFullPath(source, target.Bundle);
+
+        // A mount point of the same kind is made where it is missing; what cannot be seen now is a directory.
+        var isFile = File.Exists(source);
+        plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination, a: isFile ? 2 : 1);
+        plan.Add(LaunchOp.Bind, slot: scratch, text1: source, a: (long)options.Set, b: (long)options.Clear, c: options.Recursive || options.RecursiveAttributes ? 1 : 0);
+    }
+
+    private static void AddCgroupMounts(LaunchPlan.Builder plan, MountOptions options, LaunchTarget target, Namespaces namespaces, string destination, int root, int scratch)
+    {
+        const ulong safe = Libc.MOUNT_ATTR_NOSUID | Libc.MOUNT_ATTR_NODEV | Libc.MOUNT_ATTR_NOEXEC;
+        plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination, a: 1);
+        if (target.CgroupMounts.Unified is { } unified)
+        {
+            if (namespaces.NewCgroup)
+            {
+                AddMount(plan, "cgroup2", "cgroup", [], options.Set | safe, scratch);
+            }
+            else
+            {
+                plan.Add(LaunchOp.Bind, slot: scratch, text1: unified + target.Cgroup.CgroupPath, a: (long)(options.Set | safe));
+            }
+
+            return;
+        }
+
+        AddMount(plan, "tmpfs", "cgroup", ["mode=755", "size=64k"], safe, scratch);
+        foreach (var (hierarchy, controllers) in target.CgroupMounts.V1
+            .GroupBy(pair => pair.Value, pair => pair.Key)
+            .OrderBy(group => group.Key, StringComparer.Ordinal)
+            .Select(group => (group.Key, group.Order(StringComparer.Ordinal).ToList())))
+        {
+            var own = hierarchy + target.Cgroup.CgroupPath;
+            if (!target.Cgroup.JoinFiles.Any(file => Path.GetDirectoryName(file) == own))
+            {
+                // Not limited there: the container is in somebody else's cgroup, which it is not shown.
+                continue;
+            }
+
+            plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: $"{destination}/{Path.GetFileName(hierarchy)}", a: 1);
+            if (namespaces.NewCgroup)
+            {
+                AddMount(plan, "cgroup", "cgroup", controllers, options.Set | safe, scratch);
+            }
+            else
+            {
+                plan.Add(LaunchOp.Bind, slot: scratch, text1: own, a: (long)(options.Set | safe));
+            }
+        }
+
+        plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination);
+        plan.Add(LaunchOp.SetMountAttributes, slot: scratch, a: (long)Libc.MOUNT_ATTR_RDONLY);
+    }
+
+    private static void AddDevices(LaunchPlan.Builder plan, RuntimeSpec spec, int root, int scratch)
+    {
+        // A /dev that was bound from the host has its own nodes.
+        if ((spec.Mounts ?? []).Any(mount => mount.Destination?.TrimEnd('/') == "/dev" && MountOptions.Parse(mount).Bind))
+        {
+            return;
+        }
+
+        plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: "/dev", a: 1);
+        foreach (var (name, major, minor) in DefaultDevices)
+        {
+            plan.Add(LaunchOp.MakeNode, slot: scratch, text1: name, a: Libc.S_IFCHR | 0x1B6, b: Device(major, minor));
+        }
+
+        plan.Add(LaunchOp.MakeLink, slot: scratch, text1: "fd", text2: "/proc/self/fd");
+        plan.Add(LaunchOp.MakeLink, slot: scratch, text1: "stdin", text2: "/proc/self/fd/0");
+        plan.Add(LaunchOp.MakeLink, slot: scratch, text1: "stdout", text2: "/proc/self/fd/1");
+        plan.Add(LaunchOp.MakeLink, slot: scratch, text1: "stderr", text2: "/proc/self/fd/2");
+        plan.Add(LaunchOp.MakeLink, slot: scratch, text1: "ptmx", text2: "pts/ptmx");
+        foreach (var device in spec.Linux?.Devices ?? [])
+        {
+            var path = device.Path is { Length: > 1 } given && given[0] == '/' && given[^1] != '/'
+                ? given
+                : throw Invalid($"linux.devices: path \"{device.Path}\" is not absolute");
+            if (DefaultDevices.Any(known => path == "/dev/" + known.Name))
+            {
+                continue;
+            }
+
+            var kind = device.Type switch
+            {
+                "c" or "u" => Libc.S_IFCHR,
+                "b" => Libc.S_IFBLK,
+                "p" => Libc.S_IFIFO,
+                _ => throw Invalid($"linux.devices: {path}: type \"{device.Type}\" is not c, b, u or p"),
+            };
+            plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: Path.GetDirectoryName(path), a: 1);
+            plan.Add(
+                LaunchOp.MakeNode,
+                slot: scratch,
+                text1: Path.GetFileName(path),
+                a: kind | (device.FileMode & 0xFFF ?? 0x1B6),
+                b: kind == Libc.S_IFIFO ? 0 : Device((uint)device.Major, (uint)device.Minor),
+                c: (device.Uid ?? 0) | ((long)(device.Gid ?? 0) << 32));
+        }
+    }
+
+    // makedev(3).
+    private static long Device(uint major, uint minor) =>
+        ((long)(major & 0xFFFFF000) << 32) | ((long)(major & 0xFFF) << 8) | ((long)(minor & 0xFFFFFF00) << 12) | (minor & 0xFF);
+}
