@@ -88,10 +88,10 @@ public abstract class Cgroup
         {
             return null;
         }
-        catch (IOException)
+        catch (IOException e)
         {
             // ENODEV: the cgroup was removed between open and read.
-            return Directory.Exists(Path.GetDirectoryName(file)) ? throw new EdgeHostException(ErrorKind.Internal, $"read {file}: the kernel refuses") : null;
+            return Directory.Exists(Path.GetDirectoryName(file)) ? throw new EdgeHostException(ErrorKind.Internal, $"read {file}: {e.Message}", e) : null;
         }
     }
 
