@@ -16,7 +16,8 @@ internal sealed class LogWriter : IDisposable
     /// <summary>Appends one record whole, or nothing.</summary>
     /// <param name="record">Header and payload.</param>
     /// <returns>False when the disk is full even after the oldest segment was given up.</returns>
-    /// <exception cref="LinuxException">Any other failure.</exception>
+    /// <exception cref="LinuxException">Any other failure; the record may be tried again.</exception>
+    /// <exception cref="IOException">As above.</exception>
     internal bool TryAppend(ReadOnlySpan<byte> record)
     {
         if (_file is null)
@@ -59,6 +60,7 @@ internal sealed class LogWriter : IDisposable
     private void OpenNext()
     {
         _file!.Dispose();
+        _file = null;
         Open(_segment + 1);
         foreach (var old in LogFormat.ListSegments(_policy.Directory).Where(number => number <= _segment - _policy.Segments))
         {
@@ -68,16 +70,24 @@ internal sealed class LogWriter : IDisposable
 
     private void Open(long segment)
     {
-        _segment = segment;
-        _file = AppendFile.Open(PathOf(segment), 0x1A0);
-        _length = WholeLength();
-        _file.Truncate(_length);
+        var file = AppendFile.Open(PathOf(segment), 0x1A0);
+        try
+        {
+            var whole = WholeLength(PathOf(segment));
+            file.Truncate(whole);
+            (_file, _segment, _length) = (file, segment, whole);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
     }
 
     // What a power cut left may end in the middle of a record.
-    private long WholeLength()
+    private static long WholeLength(string path)
     {
-        using var stream = new FileStream(PathOf(_segment), FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+        using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
         Span<byte> header = stackalloc byte[LogFormat.HeaderSize];
         long whole = 0;
         while (stream.ReadAtLeast(header, header.Length, throwOnEndOfStream: false) == header.Length

@@ -80,17 +80,29 @@ internal sealed class LoggerProcess
         }
 
         LogFormat.WriteHeader(_record, count, stream.Number, DateTimeOffset.UtcNow);
-        if (!TryAppend(stream, _record.AsSpan(0, LogFormat.HeaderSize + count)))
+        if (WhyNotAppended(stream, _record.AsSpan(0, LogFormat.HeaderSize + count)) is { } why)
         {
             // The writer waits at its full pipe, as it would at a full terminal; the other containers go on.
             _loop.Remove(stream.Pipe);
             _waiting.Add((stream, _record.AsSpan(0, LogFormat.HeaderSize + count).ToArray()));
             _retryAt = Environment.TickCount64 + FullPauseMilliseconds;
-            SingleThread.PrintError($"edgehost logger: {stream.Policy.Directory}: disk full: the container's output waits until there is room\n");
+            SingleThread.PrintError($"edgehost logger: {stream.Policy.Directory}: {why}: the container's output waits until it can be written\n");
         }
     }
 
-    private bool TryAppend(LoggedStream stream, ReadOnlySpan<byte> record) => _writers[stream.Policy.Directory].Writer.TryAppend(record);
+    // A directory that cannot be written (a file system that went read-only, a broken sector) is the trouble of one
+    // container, and may pass: this process would lose the output of all by dying of it.
+    private string? WhyNotAppended(LoggedStream stream, ReadOnlySpan<byte> record)
+    {
+        try
+        {
+            return _writers[stream.Policy.Directory].Writer.TryAppend(record) ? null : "disk full";
+        }
+        catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
+        {
+            return e.Message;
+        }
+    }
 
     private void RetryWaiting()
     {
@@ -102,7 +114,7 @@ internal sealed class LoggerProcess
         _retryAt = Environment.TickCount64 + FullPauseMilliseconds;
         foreach (var (stream, record) in _waiting.ToArray())
         {
-            if (TryAppend(stream, record))
+            if (WhyNotAppended(stream, record) is null)
             {
                 _waiting.RemoveAll(each => each.Stream == stream);
                 _loop.Add(stream.Pipe, () => OnOutput(stream));
@@ -121,8 +133,8 @@ internal sealed class LoggerProcess
             Span<byte> end = stackalloc byte[LogFormat.HeaderSize];
             LogFormat.WriteHeader(end, 0, LogFormat.EndOfRun, DateTimeOffset.UtcNow);
 
-            // On a full disk the mark is left out; readers also see that the container has ended.
-            _ = TryAppend(stream, end);
+            // On a disk that takes nothing the mark is left out; readers also see that the container has ended.
+            _ = WhyNotAppended(stream, end);
         }
 
         var (writer, users) = _writers[stream.Policy.Directory];
