@@ -19,14 +19,7 @@ public sealed class BoardTests(Arm64Board board)
     [Fact]
     public async Task Check_on_the_board_finds_version_2_controllers_and_passes_with_a_data_directory_that_can_hold_layers()
     {
-        var run = (await board.RunAsync(
-            """
-            mkdir /sys/fs/cgroup/seen
-            edgehost check --json --data-dir /tmp/edgehost
-            code=$?
-            rmdir /sys/fs/cgroup/seen
-            exit $code
-            """)).Succeeds();
+        var run = (await board.RunAsync("edgehost check --json --data-dir /tmp/edgehost")).Succeeds();
 
         using var json = JsonDocument.Parse(run.Output);
         Assert.Equal("v2", json.RootElement.GetProperty("cgroups").GetString());

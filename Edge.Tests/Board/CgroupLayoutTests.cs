@@ -40,4 +40,17 @@ public sealed class CgroupLayoutTests
     [InlineData("no separator here\n")]
     [InlineData("27 26 - cgroup2\n")]
     public void Lines_of_another_shape_are_passed_over(string mountinfo) => Assert.Equal("none", CgroupLayout.Parse(mountinfo, "nothing\n").InWords);
+
+    [Theory]
+    [InlineData("6.1.0-37-arm64", true, "quiet", true)]
+    [InlineData("6.1.0-37-arm64", true, "swapaccount=0", true)]
+    [InlineData("6.12.25+rpt-rpi-v8", true, "", true)]
+    [InlineData("10.0", true, "", true)]
+    [InlineData("6.12.25", false, "swapaccount=1", false)]
+    [InlineData("5.15.84-v8+", true, "console=tty1 swapaccount=1 quiet\n", true)]
+    [InlineData("5.15.84-v8+", true, "swapaccount=1 swapaccount=0", false)]
+    [InlineData("5.15.84-v8+", true, "console=tty1", null)]
+    [InlineData("nonsense", true, "", null)]
+    public void Whether_swap_is_accounted_is_known_before_the_first_cgroup_where_it_can_be(string kernel, bool knowsSwap, string commandLine, bool? accounted) =>
+        Assert.Equal(accounted, CgroupLayout.SwapIsAccounted(kernel, knowsSwap, commandLine));
 }

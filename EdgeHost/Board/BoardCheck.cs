@@ -51,7 +51,7 @@ public static class BoardCheck
             FeatureStatus[] features =
             [
                 memory,
-                SwapAccounting(cgroups, board.Swap, memory.State),
+                SwapAccounting(cgroups, board.Kernel, board.Swap, memory.State),
                 Cpu(cgroups),
                 Controller(cgroups, "cpuset", FeatureNeed.Recommended, "--cpuset-cpus and a deployment's cpuset are refused without it"),
                 Controller(cgroups, "pids", FeatureNeed.Required, "use a kernel with CONFIG_CGROUP_PIDS=y"),
@@ -99,7 +99,7 @@ public static class BoardCheck
     }
 
     // Without it a workload that reaches its memory limit goes on into swap, and the limit holds nothing.
-    private static FeatureStatus SwapAccounting(CgroupLayout cgroups, long swap, FeatureState memory)
+    private static FeatureStatus SwapAccounting(CgroupLayout cgroups, string kernel, long swap, FeatureState memory)
     {
         const string Name = "swap accounting";
         if (memory != FeatureState.Present || cgroups.Find("memory") is not { } found)
@@ -111,6 +111,7 @@ public static class BoardCheck
 
         var there = found.IsV2
             ? CgroupLayout.SomeChildHas(found.Mount, "memory.swap.max", "memory.max")
+                ?? CgroupLayout.SwapIsAccounted(kernel, File.Exists("/proc/swaps"), File.ReadAllText("/proc/cmdline"))
             : File.Exists(Path.Combine(found.Mount, "memory.memsw.limit_in_bytes"));
         var inWords = swap == 0 ? "swap is off" : $"{Size(swap)} of swap are on";
         return there switch

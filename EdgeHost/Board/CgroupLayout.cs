@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace EdgeHost.Board;
 
 /// <summary>
@@ -105,5 +107,35 @@ internal sealed class CgroupLayout
         }
 
         return null;
+    }
+
+    /// <summary>Whether a kernel accounts swap in v2, told without a cgroup to look into; null when only one would tell.</summary>
+    /// <param name="release">The kernel's release, as in <c>6.1.0-37-arm64</c>.</param>
+    /// <param name="knowsSwap">Whether it can have swap at all (CONFIG_SWAP).</param>
+    /// <param name="commandLine">The command line that it was booted with.</param>
+    internal static bool? SwapIsAccounted(string release, bool knowsSwap, string commandLine)
+    {
+        if (!knowsSwap)
+        {
+            return false;
+        }
+
+        // Since 6.1 accounting is a part of the memory controller, and swapaccount= is read and ignored. Before, its
+        // default was a matter of CONFIG_MEMCG_SWAP_ENABLED, which no file of a running kernel must show.
+        var digits = release.Split('-', '+', '_')[0].Split('.');
+        if (digits.Length >= 2
+            && int.TryParse(digits[0], NumberStyles.None, CultureInfo.InvariantCulture, out var major)
+            && int.TryParse(digits[1], NumberStyles.None, CultureInfo.InvariantCulture, out var minor)
+            && (major, minor).CompareTo((6, 1)) >= 0)
+        {
+            return true;
+        }
+
+        return commandLine.Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries).LastOrDefault(argument => argument.StartsWith("swapaccount", StringComparison.Ordinal)) switch
+        {
+            "swapaccount" or "swapaccount=1" => true,
+            "swapaccount=0" => false,
+            _ => null,
+        };
     }
 }
