@@ -103,14 +103,31 @@ internal sealed class BoardUnderTest : IAsyncDisposable
         }
     }
 
-    /// <summary>Waits until containers and expectation agree: what follows a status (removal of the old) has no event of its own.</summary>
+    /// <summary>Waits until containers and expectation agree: what follows a status (removal of the old) is not a change of status.</summary>
     public async Task UntilContainersAsync(Func<IReadOnlyList<ContainerStatus>, bool> reached)
     {
-        var deadline = DateTime.UtcNow + Patience;
-        while (!reached(Engine.List()))
+        var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        void Check()
         {
-            Assert.True(DateTime.UtcNow < deadline, $"still: {string.Join(", ", Engine.List().Select(container => $"{container.Name} {container.State}"))}");
-            await Task.Delay(5);
+            if (reached(Engine.List()))
+            {
+                done.TrySetResult();
+            }
+        }
+
+        Engine.Changed += Check;
+        try
+        {
+            Check();
+            await done.Task.WaitAsync(Patience);
+        }
+        catch (TimeoutException)
+        {
+            Assert.Fail($"still: {string.Join(", ", Engine.List().Select(container => $"{container.Name} {container.State}"))}");
+        }
+        finally
+        {
+            Engine.Changed -= Check;
         }
     }
 

@@ -23,6 +23,9 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 
     public Action? Step { get; set; }
 
+    /// <summary>Told after each change, on the thread that made it.</summary>
+    public event Action? Changed;
+
     public IReadOnlyCollection<string> Calls => _calls;
 
     public Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel) => Do($"create {spec.Name}", () =>
@@ -175,6 +178,8 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
         {
             Set(Inspect(container) with { State = ContainerState.Exited, Pid = 0, ExitCode = code, FinishedAt = DateTimeOffset.UtcNow }, "die");
         }
+
+        Changed?.Invoke();
     }
 
     private Task<T> Do<T>(string call, Func<T> change)
@@ -187,6 +192,7 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
             result = change();
         }
 
+        Changed?.Invoke();
         Step?.Invoke();
         return Task.FromResult(result);
     }
