@@ -27,7 +27,8 @@ internal static class DaemonComposition
             provider.GetRequiredService<StateDatabase>(),
             provider.GetRequiredService<ILogger<ContainerEngine>>()));
         services.AddSingleton<IContainerEngine>(provider => provider.GetRequiredService<ContainerEngine>());
-        services.AddSingleton<IHostedService>(provider => new EngineService(provider.GetRequiredService<ContainerEngine>()));
+        services.AddSingleton<IHostedService>(provider => new EngineService(
+            provider.GetRequiredService<ContainerEngine>(), provider.GetRequiredService<IHostApplicationLifetime>()));
         services.AddSingleton<IHostedService>(provider => new DeploymentService(
             context,
             provider.GetRequiredService<IContainerEngine>(),

@@ -10,9 +10,14 @@ using Microsoft.Extensions.Logging;
 namespace EdgeHost;
 
 /// <summary>Brings the engine up: what ran is found again before anybody can ask.</summary>
-internal sealed class EngineService(ContainerEngine engine) : IHostedService
+internal sealed class EngineService(ContainerEngine engine, IHostApplicationLifetime lifetime) : IHostedService
 {
-    public Task StartAsync(CancellationToken cancellationToken) => engine.StartAsync(cancellationToken);
+    public Task StartAsync(CancellationToken cancellationToken)
+    {
+        // The engine stops last, and its shepherd may have been told to end in the same moment as the daemon.
+        lifetime.ApplicationStopping.Register(engine.PrepareToEnd);
+        return engine.StartAsync(cancellationToken);
+    }
 
     // Containers go on; only the connection to their shepherd ends.
     public Task StopAsync(CancellationToken cancellationToken) => engine.DisposeAsync().AsTask();

@@ -55,6 +55,9 @@ public sealed class DaemonUnderTest : IAsyncDisposable
     /// <summary>What the next start is configured with, by the first part of the key.</summary>
     internal Dictionary<string, object> Settings { get; } = new(StringComparer.Ordinal);
 
+    /// <summary>Variables that the next start sees.</summary>
+    internal Dictionary<string, string> Variables { get; } = new(StringComparer.Ordinal);
+
     internal int Pid => _process!.Id;
 
     /// <summary>Everything that daemons, shepherds and loggers have said.</summary>
@@ -119,7 +122,7 @@ public sealed class DaemonUnderTest : IAsyncDisposable
     /// <summary>As <see cref="StartInVainAsync"/>, with the configuration file as it stands.</summary>
     internal async Task<(int ExitCode, string Said)> StartInVainWithFileAsync()
     {
-        var run = await CommandRun.RunAsync(await PublishedBinary.NativeAsync(), Arguments, environment: Clean());
+        var run = await CommandRun.RunAsync(await PublishedBinary.NativeAsync(), Arguments, environment: DaemonEnvironment());
         return (run.ExitCode, run.Output + run.Error);
     }
 
@@ -127,6 +130,12 @@ public sealed class DaemonUnderTest : IAsyncDisposable
     internal async Task StopAsync()
     {
         await SignalAsync(Pid, "TERM");
+        await EndedAsync();
+    }
+
+    /// <summary>Waits until the daemon, which was told to, has ended well.</summary>
+    internal async Task EndedAsync()
+    {
         await _process!.WaitForExitAsync().WaitAsync(Patience);
         Assert.True(_process.ExitCode == 0, $"the daemon ended with {_process.ExitCode}:\n{Said}");
     }
@@ -258,6 +267,30 @@ public sealed class DaemonUnderTest : IAsyncDisposable
         int.Parse((await CommandRun.RunAsync("cat", [Path.Combine(Run, "shepherd.lock")])).Succeeds().Output, CultureInfo.InvariantCulture);
 
     internal async Task<int> LoggerPidAsync() => ChildrenOf(await ShepherdPidAsync()).Single(pid => CommandLineOf(pid).StartsWith("edgehost\0logger", StringComparison.Ordinal));
+
+    /// <summary>How much the logger has written of a container's output and not given up since.</summary>
+    internal long LogBytes(string id) => new DirectoryInfo(LogDirectory(id)).EnumerateFiles("*.log").Sum(file => file.Length);
+
+    /// <summary>Waits until the logger has written more than that.</summary>
+    internal async Task UntilLogGrowsAsync(string id, long bytes)
+    {
+        using var watch = new FileSystemWatcher(LogDirectory(id)) { NotifyFilter = NotifyFilters.Size };
+        var grown = New();
+        watch.Changed += (_, _) => Look();
+        watch.EnableRaisingEvents = true;
+        Look();
+        await grown.Task.WaitAsync(Patience);
+
+        void Look()
+        {
+            if (LogBytes(id) > bytes)
+            {
+                grown.TrySetResult();
+            }
+        }
+    }
+
+    private string LogDirectory(string id) => Path.Combine(Data, "containers", id, "log");
 
     /// <summary>Sends a signal.</summary>
     internal static async Task SignalAsync(int pid, string signal) => _ = await CommandRun.RunAsync("sh", ["-c", $"kill -{signal} {pid}"]);
@@ -403,7 +436,7 @@ public sealed class DaemonUnderTest : IAsyncDisposable
         start.RedirectStandardInput = true;
         start.RedirectStandardOutput = true;
         start.RedirectStandardError = true;
-        foreach (var (name, value) in Clean())
+        foreach (var (name, value) in DaemonEnvironment())
         {
             start.Environment[name] = value;
         }
@@ -436,6 +469,17 @@ public sealed class DaemonUnderTest : IAsyncDisposable
 
             more.SetResult();
         }
+    }
+
+    private Dictionary<string, string?> DaemonEnvironment()
+    {
+        var environment = Clean();
+        foreach (var (name, value) in Variables)
+        {
+            environment[name] = value;
+        }
+
+        return environment;
     }
 
     private Dictionary<string, string?> Clean() => new()

@@ -10,6 +10,8 @@ namespace EdgeHost.Engine;
 /// <summary>Coming up: what is on disk and in the kernel is brought together, and the shepherd is listened to.</summary>
 public sealed partial class ContainerEngine
 {
+    private static readonly TimeSpan ReconnectPause = TimeSpan.FromSeconds(1);
+
     private readonly Channel<ShepherdContainerStatus> _reports = Channel.CreateUnbounded<ShepherdContainerStatus>(new UnboundedChannelOptions { SingleReader = true });
 
     /// <summary>Finds all containers again, connects to the shepherd (starting one if there is none), and starts what must run.</summary>
@@ -24,6 +26,15 @@ public sealed partial class ContainerEngine
 
         await ConnectAsync(cancel).ConfigureAwait(false);
         _ = ReadReportsAsync();
+    }
+
+    /// <summary>The daemon was told to end: from now on no policy starts a container and no shepherd is started; what runs goes on.</summary>
+    public void PrepareToEnd()
+    {
+        if (!Volatile.Read(ref _disposed))
+        {
+            _ending.Cancel();
+        }
     }
 
     /// <summary>Asks the shepherd to end all containers and itself. Their policies do not start them again until the next daemon does.</summary>
@@ -70,22 +81,31 @@ public sealed partial class ContainerEngine
     {
         var shepherd = await ShepherdClient.ConnectAsync(_options.RunDirectory, status => _reports.Writer.TryWrite(status), cancel).ConfigureAwait(false);
         _shepherd = shepherd;
-        _ = WatchShepherdAsync(shepherd);
-        var held = (await shepherd.ListAsync().WaitAsync(cancel).ConfigureAwait(false)).ToDictionary(status => status.Id, StringComparer.Ordinal);
         var found = 0;
-        foreach (var status in held.Values)
+        try
         {
-            found += await AdoptAsync(status).ConfigureAwait(false) ? 1 : 0;
-        }
-
-        foreach (var container in _containers.Values)
-        {
-            if (!held.ContainsKey(container.Record.Id))
+            var held = (await shepherd.ListAsync().WaitAsync(cancel).ConfigureAwait(false)).ToDictionary(status => status.Id, StringComparer.Ordinal);
+            foreach (var status in held.Values)
             {
-                await FindUnheldAsync(container).ConfigureAwait(false);
+                found += await AdoptAsync(status).ConfigureAwait(false) ? 1 : 0;
+            }
+
+            foreach (var container in _containers.Values)
+            {
+                if (!held.ContainsKey(container.Record.Id))
+                {
+                    await FindUnheldAsync(container).ConfigureAwait(false);
+                }
             }
         }
+        catch
+        {
+            shepherd.Dispose();
+            throw;
+        }
 
+        // Only now: who called this tries again by itself when it failed, and two must not.
+        _ = WatchShepherdAsync(shepherd);
         LogFound(_log, _containers.Count, found, shepherd.Pid);
     }
 
@@ -207,24 +227,35 @@ public sealed partial class ContainerEngine
     private async Task WatchShepherdAsync(ShepherdClient shepherd)
     {
         await shepherd.Disconnected.ConfigureAwait(false);
-        while (!_ended.IsCancellationRequested)
+        try
         {
-            LogShepherdGone(_log, shepherd.Pid);
-            try
+            if (shepherd.IsEnding && !_ended.IsCancellationRequested)
             {
-                await ConnectAsync(_ended).ConfigureAwait(false);
-                return;
-            }
-            catch (OperationCanceledException)
-            {
-                return;
-            }
-            catch (EdgeHostException e)
-            {
-                LogShepherdNotBack(_log, e.Message);
+                // Whoever ends the whole board or service tells this daemon too, in the next moment; a shepherd that was
+                // started in between would outlive it, with containers that nobody wants any more.
+                LogShepherdEnded(_log, shepherd.Pid);
+                await Task.Delay(ReconnectPause, _ended).ConfigureAwait(false);
             }
 
-            await Task.Delay(TimeSpan.FromSeconds(1)).ConfigureAwait(false);
+            while (!_ended.IsCancellationRequested)
+            {
+                LogShepherdGone(_log, shepherd.Pid);
+                try
+                {
+                    await ConnectAsync(_ended).ConfigureAwait(false);
+                    return;
+                }
+                catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
+                {
+                    LogShepherdNotBack(_log, e.Message);
+                }
+
+                await Task.Delay(ReconnectPause, _ended).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The daemon ends: the next one connects, or starts a shepherd.
         }
     }
 
@@ -245,6 +276,9 @@ public sealed partial class ContainerEngine
 
     [LoggerMessage(Level = LogLevel.Critical, Message = "internal error while taking down what happened to container {Id}")]
     private static partial void LogDefect(ILogger log, Exception defect, string id);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "the shepherd (process {Pid}) was told to end, and has ended all containers")]
+    private static partial void LogShepherdEnded(ILogger log, int pid);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "the shepherd (process {Pid}) is gone; another one is started")]
     private static partial void LogShepherdGone(ILogger log, int pid);

@@ -1,3 +1,4 @@
+using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Linux.Launch;
 
@@ -7,11 +8,13 @@ namespace EdgeHost.Runtime.Shepherd;
 internal sealed class LoggerLink : IDisposable
 {
     private const int RestartPauseMilliseconds = 1000;
+    private const int BusyPauseMilliseconds = 100;
 
     private readonly EventLoop _loop;
     private readonly byte[] _buffer = new byte[PacketSocket.MaximumLength];
     private readonly Action<int, int> _streamEnded;
     private readonly Func<IEnumerable<ShepherdContainer>> _containers;
+    private readonly Queue<ShepherdContainer> _unsent = new();
     private LaunchedProcess? _process;
     private PacketSocket? _socket;
     private long _startedAt;
@@ -23,39 +26,75 @@ internal sealed class LoggerLink : IDisposable
         _streamEnded = streamEnded;
     }
 
-    /// <summary>When it is to be started again, in ticks of <see cref="Environment.TickCount64"/>; null while it runs.</summary>
-    internal long? RestartAt { get; private set; }
-
-    internal int? Pid => _process?.Pid;
+    /// <summary>When <see cref="GoOn"/> has something to do, in ticks of <see cref="Environment.TickCount64"/>; null for never.</summary>
+    internal long? NextAt { get; private set; }
 
     /// <summary>Starts it and hands it everything that is still open.</summary>
+    /// <exception cref="EdgeHostException">It cannot be started.</exception>
     internal void Start()
     {
-        RestartAt = null;
+        NextAt = null;
+        _unsent.Clear();
         _startedAt = Environment.TickCount64;
         var (ours, theirs) = PacketSocket.MakePair();
-        using (theirs)
+        var started = false;
+        try
         {
-            var plan = new LaunchPlan.Builder(callerSlots: 1);
-            plan.Add(LaunchOp.NewSession);
-            plan.Add(LaunchOp.Duplicate, slot: 0, a: 3);
-            plan.Add(LaunchOp.CloseFrom, a: 4);
-            plan.Add(LaunchOp.ResetSignals);
-            plan.AddRaw(LaunchOp.Execute, -1, -1, plan.PutList(["/proc/self/exe"]), plan.PutTable(["edgehost", "logger"]), plan.PutTable([]), 0, 2, 0);
-            _process = Launcher.Start(plan.Build(), null, [theirs.Fd.Value]);
+            _process = Launcher.Start(Plan(), null, [theirs.Fd.Value]);
+            if (_process.Wait() is { } failure)
+            {
+                throw failure.ToException();
+            }
+
+            _loop.Add(ours.Fd, OnMessage);
+            _loop.Add(_process.PidFd, OnExit);
+            _socket = ours;
+            started = true;
+        }
+        finally
+        {
+            theirs.Dispose();
+            if (!started)
+            {
+                _loop.Remove(ours.Fd);
+                ours.Dispose();
+                LetGo();
+            }
         }
 
-        if (_process.Wait() is { } failure)
-        {
-            throw failure.ToException();
-        }
-
-        _socket = ours;
-        _loop.Add(ours.Fd, OnMessage);
-        _loop.Add(_process.PidFd, OnExit);
         foreach (var container in _containers())
         {
             Add(container);
+        }
+    }
+
+    /// <summary>Starts one that has died again, or hands over what one that was busy has not taken. The containers wait meanwhile.</summary>
+    internal void GoOn()
+    {
+        if (NextAt is not { } at || Environment.TickCount64 < at)
+        {
+            return;
+        }
+
+        NextAt = null;
+        if (_socket is null)
+        {
+            try
+            {
+                Start();
+            }
+            catch (EdgeHostException e)
+            {
+                SingleThread.PrintError($"edgehost shepherd: no logger, the containers' output waits: {e.Message}\n");
+                NextAt = Environment.TickCount64 + RestartPauseMilliseconds;
+            }
+
+            return;
+        }
+
+        for (var count = _unsent.Count; count > 0; count--)
+        {
+            Add(_unsent.Dequeue());
         }
     }
 
@@ -83,11 +122,24 @@ internal sealed class LoggerLink : IDisposable
             }
         }
 
-        if (descriptors.Count > 0)
+        // One that is gone (false) is started anew with everything; its exit is on the way. One that a disk holds up
+        // must not hold up this process.
+        if (descriptors.Count > 0 && _socket.TrySend(writer.Written, descriptors.ToArray()) is null)
         {
-            // A logger that is gone is started anew with everything; its exit is on the way.
-            _ = _socket.Send(writer.Written, descriptors.ToArray());
+            _unsent.Enqueue(container);
+            NextAt ??= Environment.TickCount64 + BusyPauseMilliseconds;
         }
+    }
+
+    private static LaunchPlan Plan()
+    {
+        var plan = new LaunchPlan.Builder(callerSlots: 1);
+        plan.Add(LaunchOp.NewSession);
+        plan.Add(LaunchOp.Duplicate, slot: 0, a: 3);
+        plan.Add(LaunchOp.CloseFrom, a: 4);
+        plan.Add(LaunchOp.ResetSignals);
+        plan.AddRaw(LaunchOp.Execute, -1, -1, plan.PutList(["/proc/self/exe"]), plan.PutTable(["edgehost", "logger"]), plan.PutTable([]), 0, 2, 0);
+        return plan.Build();
     }
 
     private void OnMessage()
@@ -117,19 +169,31 @@ internal sealed class LoggerLink : IDisposable
         SingleThread.PrintError($"edgehost shepherd: the logger (pid {_process.Pid}) ended with {exitCode}; a new one goes on\n");
         _loop.Remove(_socket!.Fd);
         _loop.Remove(_process.PidFd);
-        _socket.Dispose();
-        _process.Dispose();
-        _socket = null;
-        _process = null;
+        Dispose();
 
         // One that dies at once (a full or broken disk) must not become a busy loop.
         var pause = Environment.TickCount64 - _startedAt < RestartPauseMilliseconds ? RestartPauseMilliseconds : 0;
-        RestartAt = Environment.TickCount64 + pause;
+        NextAt = Environment.TickCount64 + pause;
+    }
+
+    // A start that failed half-way leaves no process behind.
+    private void LetGo()
+    {
+        if (_process is not null)
+        {
+            _loop.Remove(_process.PidFd);
+            Processes.TryKill(_process.PidFd, Signals.SIGKILL);
+            Processes.Wait(_process.Pid);
+            _process.Dispose();
+            _process = null;
+        }
     }
 
     public void Dispose()
     {
         _socket?.Dispose();
         _process?.Dispose();
+        _socket = null;
+        _process = null;
     }
 }

@@ -19,6 +19,7 @@ public sealed class ShepherdClient : IDisposable
     private readonly ConcurrentDictionary<int, Pending> _pending = new();
     private readonly TaskCompletionSource _disconnected = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Action<ShepherdContainerStatus> _changed;
+    private volatile bool _ending;
     private int _nextRequest;
 
     private ShepherdClient(PacketSocket socket, Action<ShepherdContainerStatus> changed)
@@ -35,6 +36,9 @@ public sealed class ShepherdClient : IDisposable
 
     /// <summary>Ends when the shepherd is gone.</summary>
     public Task Disconnected => _disconnected.Task;
+
+    /// <summary>Whether it has said that it was told to end, with all containers.</summary>
+    public bool IsEnding => _ending;
 
     /// <summary>Connects to the shepherd of a run directory, and starts one when there is none.</summary>
     /// <param name="runDirectory">The absolute run directory.</param>
@@ -66,7 +70,16 @@ public sealed class ShepherdClient : IDisposable
         }
 
         var client = new ShepherdClient(socket, changed);
-        client.Greet();
+        try
+        {
+            client.Greet();
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+
         new Thread(client.Receive, 256 << 10) { IsBackground = true, Name = "shepherd" }.Start();
         return client;
     }
@@ -131,7 +144,14 @@ public sealed class ShepherdClient : IDisposable
     public void Dispose()
     {
         // The receiving thread closes the socket: closing it here could hand its number to another file under that thread.
-        _socket.Shutdown();
+        // When the shepherd was gone first it has done so already.
+        lock (_sending)
+        {
+            if (!_disconnected.Task.IsCompleted)
+            {
+                _socket.Shutdown();
+            }
+        }
     }
 
     private delegate void Put(ref ShepherdMessageWriter writer);
@@ -256,6 +276,12 @@ public sealed class ShepherdClient : IDisposable
         if (reader.Kind is ShepherdMessageKind.Exited or ShepherdMessageKind.Started)
         {
             _changed(ShepherdContainerStatus.Read(ref reader));
+            return;
+        }
+
+        if (reader.Kind == ShepherdMessageKind.Ending)
+        {
+            _ending = true;
             return;
         }
 

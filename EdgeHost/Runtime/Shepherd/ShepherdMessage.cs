@@ -49,6 +49,9 @@ internal enum ShepherdMessageKind : ushort
     /// <summary>Shepherd, unasked: container. Another daemon's launch has come to its end.</summary>
     Started = 13,
 
+    /// <summary>Shepherd, unasked: 0. It was told to end: it ends all containers, launches no other, and is gone then.</summary>
+    Ending = 14,
+
     /// <summary>To the logger, with pipes: run, log directory, segment bytes, segments, and for each pipe its stream.</summary>
     AddStreams = 20,
 

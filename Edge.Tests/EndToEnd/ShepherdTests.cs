@@ -1,0 +1,192 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using Edge.Tests.Fixtures;
+using Edge.Tests.Images;
+using EdgeHost.Linux;
+using EdgeHost.Runtime.Shepherd;
+using Xunit;
+
+namespace Edge.Tests.EndToEnd;
+
+/// <summary>The parent of all containers among clients that die, loggers that die, and orders to end.</summary>
+public sealed class ShepherdTests : IDisposable
+{
+    // One read of a pipe by the logger.
+    private const int OneRead = 64 << 10;
+
+    private readonly TemporaryDirectory _host = new();
+
+    public void Dispose() => _host.Dispose();
+
+    [Fact]
+    public async Task A_client_that_is_gone_before_its_answer_costs_no_container()
+    {
+        await using var daemon = await DaemonUnderTest.StartWithImageAsync();
+        var containers = new List<string>();
+        for (var i = 0; i < 3; i++)
+        {
+            containers.Add(await daemon.RunDetachedAsync("busybox", "sleep", "1000"));
+        }
+
+        var shepherd = await daemon.ShepherdPidAsync();
+        await DaemonUnderTest.SignalAsync(shepherd, "STOP");
+        using (var client = PacketSocket.TryConnect(daemon.Run + "/shepherd.sock")!)
+        {
+            Assert.True(client.Send(Request(ShepherdMessageKind.List, 1)));
+        }
+
+        await DaemonUnderTest.SignalAsync(shepherd, "CONT");
+
+        (await daemon.RunAsync("--rm", "busybox", "true")).Succeeds();
+        Assert.Equal(shepherd, await daemon.ShepherdPidAsync());
+        foreach (var container in containers)
+        {
+            Assert.Equal("running", await daemon.InspectAsync(container, "{{.State.Status}}"));
+        }
+
+        (await daemon.DockerAsync(["kill", .. containers])).Succeeds();
+    }
+
+    [Theory]
+    [InlineData((ushort)ShepherdMessageKind.Launch)]
+    [InlineData((ushort)ShepherdMessageKind.Signal)]
+    [InlineData((ushort)999)]
+    public async Task A_client_that_talks_nonsense_is_let_go_and_costs_no_container(ushort kind)
+    {
+        await using var daemon = await DaemonUnderTest.StartWithImageAsync();
+        var container = await daemon.RunDetachedAsync("busybox", "sleep", "1000");
+        var shepherd = await daemon.ShepherdPidAsync();
+        var nonsense = new byte[200];
+        nonsense.AsSpan().Fill(0xFF);
+        BinaryPrimitives.WriteUInt16LittleEndian(nonsense, kind);
+        using (var client = PacketSocket.TryConnect(daemon.Run + "/shepherd.sock")!)
+        {
+            Assert.True(client.Send(nonsense));
+            Assert.True(client.Send(new byte[] { 1 }));
+            var answer = new byte[PacketSocket.MaximumLength];
+            while (client.Receive(answer, []) > 0)
+            {
+                // A refusal, then the end.
+            }
+        }
+
+        Assert.Equal(shepherd, await daemon.ShepherdPidAsync());
+        Assert.Equal("running", await daemon.InspectAsync(container, "{{.State.Status}}"));
+        (await daemon.DockerAsync("kill", container)).Succeeds();
+    }
+
+    [Fact]
+    public async Task When_daemon_and_shepherd_are_told_to_end_together_both_do_and_nothing_is_started_again()
+    {
+        await using var daemon = await DaemonUnderTest.StartWithImageAsync();
+        var always = await daemon.RunDetachedAsync("--restart", "always", "busybox", "sh", "-c", "trap exit TERM; echo up; while :; do sleep 0.1; done");
+        await daemon.LineAsync(always, line => line == "up");
+        var shepherd = await daemon.ShepherdPidAsync();
+
+        var pid = daemon.Pid;
+        (await CommandRun.RunAsync("sh", ["-c", string.Create(CultureInfo.InvariantCulture, $"kill -TERM {shepherd} {pid}")])).Succeeds();
+        await DaemonUnderTest.GoneAsync(shepherd);
+        await daemon.EndedAsync();
+
+        Assert.Equal(shepherd, await daemon.ShepherdPidAsync());
+        Assert.Empty(daemon.CgroupPids());
+        Assert.DoesNotContain("another one is started", daemon.Said, StringComparison.Ordinal);
+
+        // Its policy holds at the next start.
+        await daemon.StartAsync();
+        var ups = 0;
+        await daemon.LineAsync(always, line => line == "up" && ++ups == 2);
+        Assert.NotEqual(shepherd, await daemon.ShepherdPidAsync());
+        (await daemon.DockerAsync("rm", "-f", always)).Succeeds();
+    }
+
+    [Fact]
+    public async Task A_shepherd_that_was_told_to_end_alone_is_followed_by_another()
+    {
+        await using var daemon = await DaemonUnderTest.StartWithImageAsync();
+        var always = await daemon.RunDetachedAsync("--restart", "always", "busybox", "sh", "-c", "trap exit TERM; echo up; while :; do sleep 0.1; done");
+        await daemon.LineAsync(always, line => line == "up");
+        var shepherd = await daemon.ShepherdPidAsync();
+        var ups = 0;
+        var again = daemon.LineAsync(always, line => line == "up" && ++ups == 2);
+
+        await DaemonUnderTest.SignalAsync(shepherd, "TERM");
+        await again;
+
+        Assert.NotEqual(shepherd, await daemon.ShepherdPidAsync());
+        (await daemon.DockerAsync("rm", "-f", always)).Succeeds();
+    }
+
+    [Fact]
+    public async Task Each_kill_of_the_logger_costs_at_most_one_read_of_the_output_and_nothing_comes_twice_or_out_of_order()
+    {
+        const int First = 10_000_000, Width = 9, Kills = 5;
+        await using var daemon = DaemonUnderTest.Make();
+        daemon.Settings["log"] = new { maxSize = "64m" };
+        await daemon.StartAsync();
+        await daemon.LoadAsync("busybox");
+        var counter = await daemon.RunDetachedAsync(
+            "-v",
+            _host.Path + ":/host",
+            "busybox",
+            "sh",
+            "-c",
+            string.Create(CultureInfo.InvariantCulture, $"i={First}; while [ ! -e /host/stop ]; do seq $i $((i+9999)); i=$((i+10000)); sleep 0.02; done; echo $i > /host/end"));
+        for (var kill = 0; kill < Kills; kill++)
+        {
+            var logger = await daemon.LoggerPidAsync();
+            var before = daemon.Said.Length;
+            await DaemonUnderTest.SignalAsync(logger, "KILL");
+            await daemon.SaysAsync($"the logger (pid {logger}) ended", before);
+
+            // The next one works: what was written after the kill is followed.
+            var written = daemon.LogBytes(counter);
+            await daemon.UntilLogGrowsAsync(counter, written);
+        }
+
+        await File.WriteAllTextAsync(_host.Sub("stop"), string.Empty, TestContext.Current.CancellationToken);
+        Assert.Equal("0\n", (await daemon.DockerAsync("wait", counter)).Output);
+        var end = int.Parse(await File.ReadAllTextAsync(_host.Sub("end"), TestContext.Current.CancellationToken), CultureInfo.InvariantCulture);
+        var gaps = Gaps(await daemon.LinesAsync(counter), First, end);
+        Assert.InRange(gaps.Count, 0, Kills);
+        Assert.All(gaps, lines => Assert.InRange(lines * Width, 0, OneRead + (2 * Width)));
+    }
+
+    // How many lines are missing at each place. There the rest of one line and that of a later one may stand as one.
+    private static List<int> Gaps(string[] kept, int first, int end)
+    {
+        var gaps = new List<int>();
+        var next = first;
+        for (var i = 0; i < kept.Length; i++)
+        {
+            if (kept[i] == next.ToString(CultureInfo.InvariantCulture))
+            {
+                next++;
+                continue;
+            }
+
+            if (!Follows(i))
+            {
+                i++;
+            }
+
+            var found = int.Parse(kept[i], CultureInfo.InvariantCulture);
+            Assert.True(found > next, $"after {next - 1} comes {found}");
+            gaps.Add(found - next);
+            next = found + 1;
+        }
+
+        Assert.Equal(end, next);
+        return gaps;
+
+        bool Follows(int at) => at + 1 < kept.Length && int.TryParse(kept[at], CultureInfo.InvariantCulture, out var one) && kept[at + 1] == (one + 1).ToString(CultureInfo.InvariantCulture);
+    }
+
+    private static byte[] Request(ShepherdMessageKind kind, int number)
+    {
+        var message = new byte[6];
+        BinaryPrimitives.WriteUInt16LittleEndian(message, (ushort)kind);
+        BinaryPrimitives.WriteInt32LittleEndian(message.AsSpan(2), number);
+        return message;
+    }
+}

@@ -1,0 +1,211 @@
+using System.Globalization;
+using System.Text;
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Linux.Launch;
+
+namespace EdgeHost.Runtime.Shepherd;
+
+/// <summary>The containers, from their clone until their exit was taken.</summary>
+internal sealed partial class Shepherd
+{
+    private void Launch(PacketSocket client, int request, ref ShepherdMessageReader reader, List<Fd> descriptors)
+    {
+        var id = reader.TakeText();
+        var log = new LogPolicy(reader.TakeText(), reader.TakeInt64(), reader.TakeInt32());
+        var stopSignal = reader.TakeInt32();
+        var grace = reader.TakeInt32();
+        var wantsCgroup = reader.TakeInt32() != 0;
+        if (id.Length is 0 or > MaximumIdLength || id[0] == '.' || id.Contains('/', StringComparison.Ordinal) || stopSignal is < 1 or > 64 || grace < 0)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"launch: an id of {id.Length} characters, stop signal {stopSignal}, grace {grace} ms are not what a daemon may ask for");
+        }
+
+        if (descriptors.Count != (wantsCgroup ? 2 : 1))
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"launch of {id}: {descriptors.Count} descriptors came with it");
+        }
+
+        if (_killAt is not null)
+        {
+            throw new EdgeHostException(ErrorKind.Unavailable, $"launch of {id}: the shepherd is ending");
+        }
+
+        if (_containers.ContainsKey(id))
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"launch of {id}: it runs already, or its exit was not taken");
+        }
+
+        var plan = LaunchPlan.Parse(SealedMemory.Read(descriptors[0], LaunchPlan.MaximumLength));
+        var (process, output, error) = Clone(plan, wantsCgroup ? descriptors[1] : null);
+        var container = new ShepherdContainer(id, process, output, error, log, stopSignal, grace, _nextRank++);
+        _containers.Add(id, container);
+
+        // Neither the plan nor the program is waited for: the other containers go on.
+        _loop.Add(process.Status, () => OnLaunched(client, request, container, plan));
+    }
+
+    private (LaunchedProcess Process, Fd Output, Fd Error) Clone(LaunchPlan plan, Fd? cgroup)
+    {
+        LaunchedProcess? process = null;
+        var output = Pipe.Make();
+        (Fd Read, Fd Write)? error = null;
+        try
+        {
+            error = Pipe.Make();
+            process = Launcher.Start(plan, cgroup, [_null.Value, output.Write.Value, error.Value.Write.Value]);
+            return (process, output.Read, error.Value.Read);
+        }
+        finally
+        {
+            output.Write.Dispose();
+            error?.Write.Dispose();
+            if (process is null)
+            {
+                output.Read.Dispose();
+                error?.Read.Dispose();
+            }
+        }
+    }
+
+    private void OnLaunched(PacketSocket client, int request, ShepherdContainer container, LaunchPlan plan)
+    {
+        var process = container.Process;
+        _loop.Remove(process.Status);
+        try
+        {
+            if (LaunchedProcess.ReadOutcome(plan, process.Status) is { } failure)
+            {
+                throw failure.ToException();
+            }
+
+            container.StartTime = Processes.ReadStartTime(process.Pid);
+        }
+        catch (EdgeHostException e)
+        {
+            // Its end is not waited for: taking a mount namespace apart may have to write to a slow disk.
+            Processes.TryKill(process.PidFd, Signals.SIGKILL);
+            _loop.Add(process.PidFd, () => OnFailedLaunchGone(client, request, container, e));
+            return;
+        }
+
+        process.Status.Dispose();
+        container.Running = true;
+        WriteFacts(container.Id, "pid", string.Create(CultureInfo.InvariantCulture, $"{process.Pid} {container.StartTime}\n"));
+        _logger.Add(container);
+        _loop.Add(process.PidFd, () => OnExit(container));
+        foreach (var other in _clients.Where(other => other != client).ToArray())
+        {
+            // The daemon that asked may be gone, and its successor has listed before this moment.
+            var started = new ShepherdMessageWriter(_answer, ShepherdMessageKind.Started);
+            container.Status.Write(ref started);
+            Answer(other, started);
+        }
+
+        var launched = new ShepherdMessageWriter(_answer, ShepherdMessageKind.Launched);
+        launched.Put(request);
+        launched.Put(process.Pid);
+        launched.Put(container.StartTime);
+        Answer(client, launched);
+    }
+
+    // Only now nothing is left of it, and its id and cgroup are free.
+    private void OnFailedLaunchGone(PacketSocket client, int request, ShepherdContainer container, EdgeHostException failure)
+    {
+        if (Processes.TryReap(container.Process.Pid, out _))
+        {
+            _loop.Remove(container.Process.PidFd);
+            _containers.Remove(container.Id);
+            container.Dispose();
+            Fail(client, request, failure);
+        }
+    }
+
+    private void OnExit(ShepherdContainer container)
+    {
+        if (!Processes.TryReap(container.Process.Pid, out var exitCode))
+        {
+            return;
+        }
+
+        _loop.Remove(container.Process.PidFd);
+        container.Running = false;
+        container.Exit = new ContainerExit(exitCode, DateTimeOffset.UtcNow);
+        WriteFacts(
+            container.Id, "exit", string.Create(CultureInfo.InvariantCulture, $"{container.Process.Pid} {container.StartTime} {exitCode} {container.Exit.At.ToUnixTimeMilliseconds()}\n"));
+
+        // An end is told once its output is in the log, so that who hears of it finds all of it there; a disk that
+        // stalls the logger holds that up for a moment only.
+        container.TellAt = Environment.TickCount64 + (container.Drained ? 0 : DrainMilliseconds);
+        TellExits();
+    }
+
+    private void TellExits()
+    {
+        foreach (var container in _containers.Values.Where(container => container.TellAt is { } at && (container.Drained || Environment.TickCount64 >= at)).ToArray())
+        {
+            container.TellAt = null;
+            foreach (var client in _clients.ToArray())
+            {
+                var exited = new ShepherdMessageWriter(_answer, ShepherdMessageKind.Exited);
+                container.Status.Write(ref exited);
+                Answer(client, exited);
+            }
+        }
+    }
+
+    // What a successor finds when this process has died. A run directory that is full must not take it down.
+    private void WriteFacts(string id, string name, string facts)
+    {
+        var directory = $"{_runDirectory}/containers/{id}";
+        try
+        {
+            Directory.CreateDirectory(directory);
+            DurableFile.WriteVolatile($"{directory}/{name}", Encoding.ASCII.GetBytes(facts));
+        }
+        catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
+        {
+            SingleThread.PrintError($"edgehost shepherd: {directory}/{name} is not written: {e.Message}\n");
+        }
+    }
+
+    private void SendSignal(string id, int signal)
+    {
+        if (!_containers.TryGetValue(id, out var container) || container.Exit is not null || !Processes.TryKill(container.Process.PidFd, signal))
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"container {id} is not running");
+        }
+    }
+
+    private void Acknowledge(string id, int pid)
+    {
+        if (_containers.TryGetValue(id, out var container) && container.Exit is not null && container.Process.Pid == pid)
+        {
+            // The logger may still be writing what it left: the name is free at once, the pipes when they have ended.
+            _containers.Remove(id);
+            if (!container.Drained)
+            {
+                _draining.Add(container);
+            }
+            else
+            {
+                container.Dispose();
+            }
+        }
+    }
+
+    private void OnStreamEnded(int rank, int stream)
+    {
+        var container = _draining.Concat(_containers.Values).FirstOrDefault(each => each.Rank == rank);
+        if (container?.Streams[stream] is { } fd)
+        {
+            fd.Dispose();
+            container.Streams[stream] = null;
+            if (_draining.Contains(container) && container.Drained)
+            {
+                _draining.Remove(container);
+                container.Dispose();
+            }
+        }
+    }
+}
