@@ -290,7 +290,7 @@ public sealed class DaemonUnderTest : IAsyncDisposable
         }
     }
 
-    private string LogDirectory(string id) => Path.Combine(Data, "containers", id, "log");
+    internal string LogDirectory(string id) => Path.Combine(Data, "containers", id, "log");
 
     /// <summary>Sends a signal.</summary>
     internal static async Task SignalAsync(int pid, string signal) => _ = await CommandRun.RunAsync("sh", ["-c", $"kill -{signal} {pid}"]);

@@ -118,6 +118,40 @@ public sealed class ShepherdTests : IDisposable
     }
 
     [Fact]
+    public async Task A_log_that_cannot_be_written_holds_up_its_own_container_until_it_can_and_no_other()
+    {
+        await using var daemon = DaemonUnderTest.Make();
+        daemon.Settings["log"] = new { maxSize = "64k" };
+        await daemon.StartAsync();
+        await daemon.LoadAsync("busybox");
+        var other = await daemon.RunDetachedAsync("-v", _host.Path + ":/host", "busybox", "sh", "-c", "while [ ! -e /host/other ]; do sleep 0.05; done; echo other");
+        var broken = await daemon.RunDetachedAsync("-v", _host.Path + ":/host", "busybox", "sh", "-c", "echo up; while [ ! -e /host/go ]; do sleep 0.05; done; seq 100000; echo last");
+        await daemon.LineAsync(broken, line => line == "up");
+        var logger = await daemon.LoggerPidAsync();
+
+        // Where the next segment is to be made there is no directory, and none can be.
+        var log = daemon.LogDirectory(broken);
+        Directory.Move(log, log + ".away");
+        await File.WriteAllTextAsync(log, string.Empty, TestContext.Current.CancellationToken);
+        var before = daemon.Said.Length;
+        await File.WriteAllTextAsync(_host.Sub("go"), string.Empty, TestContext.Current.CancellationToken);
+        await daemon.SaysAsync("the container's output waits until it can be written", before);
+        await File.WriteAllTextAsync(_host.Sub("other"), string.Empty, TestContext.Current.CancellationToken);
+        Assert.Equal("0\n", (await daemon.DockerAsync("wait", other)).Output);
+        Assert.Equal(["other"], await daemon.LinesAsync(other));
+        Assert.Equal("running", await daemon.InspectAsync(broken, "{{.State.Status}}"));
+
+        File.Delete(log);
+        Directory.Move(log + ".away", log);
+        Assert.Equal("0\n", (await daemon.DockerAsync("wait", broken)).Output);
+        Assert.Equal(logger, await daemon.LoggerPidAsync());
+        var lines = await daemon.LinesAsync(broken);
+        Assert.Equal("last", lines[^1]);
+        Assert.Equal("100000", lines[^2]);
+        Assert.Equal(lines.Length - 1, 100_000 - int.Parse(lines[0], CultureInfo.InvariantCulture) + 1);
+    }
+
+    [Fact]
     public async Task Each_kill_of_the_logger_costs_at_most_one_read_of_the_output_and_nothing_comes_twice_or_out_of_order()
     {
         const int First = 10_000_000, Width = 9, Kills = 5;

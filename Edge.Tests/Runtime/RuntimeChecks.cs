@@ -136,6 +136,24 @@ public abstract class RuntimeChecks
     }
 
     [Fact]
+    public async Task What_the_host_mounts_later_is_seen_by_a_slave_mount_alone()
+    {
+        var follow = await LineAsync("FOLLOW");
+
+        Assert.Equal("1", follow["seen"]);
+        Assert.Equal("2", follow["unseen"]);
+    }
+
+    [Fact]
+    public async Task A_mount_that_would_have_to_reach_the_host_is_refused_never_quietly_kept_inside()
+    {
+        var shared = await LineAsync("SHARED");
+
+        Assert.Equal("1", shared["code"]);
+        Assert.StartsWith("edgehost oci run: mount on /s: ", shared["message"], StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task What_is_no_container_id_reaches_no_file()
     {
         var ids = await LineAsync("IDS");

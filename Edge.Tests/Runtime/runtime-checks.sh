@@ -90,6 +90,21 @@ oci delete life; oci state life 2> /dev/null; echo "$line gone=$?"
 bundle badstart 'true'; sed -i 's/"args": \["sh"/"args": ["no-such-program"/' "$work/badstart/config.json"
 oci create -b "$work/badstart" badstart < /dev/null; out=$(oci start badstart 2>&1); echo "BADSTART code=$? message=$out"; oci delete -f badstart
 
+# What the host mounts later is seen where that was asked for, and only there.
+mkdir "$work/host"; mount -t tmpfs none "$work/host"; mount --make-shared "$work/host"; mkdir "$work/host/sub"
+bundle follow 'while [ ! -e /slave/go ]; do sleep 0.1; done; cat /slave/sub/word /private/sub/word /plain/sub/word'
+for mount in 'slave ,"rslave"' 'private ,"rprivate"' 'plain '; do
+  sed -i "s#\"mounts\": \[#&{ \"destination\": \"/${mount% *}\", \"type\": \"bind\", \"source\": \"$work/host\", \"options\": [\"rbind\"${mount#* }] },#" "$work/follow/config.json"
+done
+run follow > "$work/follow.out" 2>&1 < /dev/null & follow=$!
+for i in $(seq 100); do oci state follow 2> /dev/null | grep -q running && break; sleep 0.1; done
+mount -t tmpfs none "$work/host/sub"; echo seen > "$work/host/sub/word"; touch "$work/host/go"
+wait $follow
+echo "FOLLOW seen=$(grep -cx seen "$work/follow.out") unseen=$(grep -c 'No such file' "$work/follow.out")"
+umount "$work/host/sub"; umount "$work/host"
+bundle shared true; sed -i "s#\"mounts\": \[#&{ \"destination\": \"/s\", \"type\": \"bind\", \"source\": \"$work\", \"options\": [\"rbind\", \"rshared\"] },#" "$work/shared/config.json"
+err=$(run shared 2>&1); echo "SHARED code=$? message=$err"
+
 # What is no id reaches no file: neither the state of others nor a directory beside it.
 mkdir -p "$work/beside" "$work/state/other"
 for id in '' . .. ../beside ../state/other /tmp; do oci delete -f "$id" 2> /dev/null && echo "took $id" >&2; done

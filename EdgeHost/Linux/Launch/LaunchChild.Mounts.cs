@@ -120,6 +120,14 @@ internal static unsafe partial class LaunchChild
         return MoveOnto(mount, target);
     }
 
+    // mount(2) marks "all beneath as well" in the propagation itself, mount_setattr(2) in its flags.
+    private static int SetMountAttributes(int mount, LaunchStep* step)
+    {
+        var propagation = (ulong)step->C;
+        var flags = (propagation & Libc.MS_REC) != 0 ? (uint)Libc.AT_RECURSIVE : 0;
+        return SetAttributes(mount, (ulong)step->A, (ulong)step->B, propagation & ~(ulong)Libc.MS_REC, flags);
+    }
+
     private static int SetAttributes(int mount, ulong set, ulong clear, ulong propagation, uint flags)
     {
         Libc.mount_attr attributes;
@@ -152,12 +160,12 @@ internal static unsafe partial class LaunchChild
     }
 
     // pivot_root(".", ".") stacks the old root on the new one (pivot_root(2), NOTES), so no directory for it is
-    // needed in an image that may be read-only.
+    // needed in an image that may be read-only. The first step of the plan made all mounts private or slaves: the host
+    // does not see that the old root goes. Marking "." once more would hit the new root, on which the old one is stacked.
     private static int Pivot(int root)
     {
         if (Call(Nr.fchdir, root) == -1
             || Call(Nr.pivot_root, (nint)Dot(), (nint)Dot()) == -1
-            || Call(Nr.mount, 0, (nint)Dot(), 0, (nint)(Libc.MS_REC | Libc.MS_PRIVATE), 0) == -1
             || Call(Nr.umount2, (nint)Dot(), Libc.MNT_DETACH) == -1)
         {
             return LastError();

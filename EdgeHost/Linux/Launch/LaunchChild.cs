@@ -89,7 +89,7 @@ internal static unsafe partial class LaunchChild
             case LaunchOp.SetDomainname:
                 return Error(Call(Nr.setdomainname, (nint)text1, Length(text1)));
             case LaunchOp.SetMountAttributes:
-                return SetAttributes(slot, (ulong)step->A, (ulong)step->B, (ulong)step->C, 0);
+                return SetMountAttributes(slot, step);
             case LaunchOp.LoopbackUp:
                 return LoopbackUp();
             case LaunchOp.SetRlimit:

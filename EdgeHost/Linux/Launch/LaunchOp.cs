@@ -75,7 +75,7 @@ public enum LaunchOp
     /// <summary>setdomainname(2) Text1.</summary>
     SetDomainname = 22,
 
-    /// <summary>mount_setattr(2) on Slot: sets A, clears B, propagation C.</summary>
+    /// <summary>mount_setattr(2) on Slot: sets A, clears B, propagation C; with MS_REC in C on all mounts beneath as well.</summary>
     SetMountAttributes = 23,
 
     /// <summary>Brings the loopback interface up.</summary>

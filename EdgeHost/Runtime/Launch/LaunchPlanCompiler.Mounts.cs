@@ -19,7 +19,7 @@ public static partial class LaunchPlanCompiler
         _ = plan.TakeSlot();
         _ = plan.TakeSlot();
         var root = plan.TakeSlot();
-        plan.Add(LaunchOp.Propagation, a: (long)(Libc.MS_REC | Libc.MS_PRIVATE));
+        plan.Add(LaunchOp.Propagation, a: (long)(Libc.MS_REC | (FollowsHost(spec) ? Libc.MS_SLAVE : Libc.MS_PRIVATE)));
         if (target.Overlay is { } overlay)
         {
             // Relative to their common directory, so that many layers fit into the one page that mount(2) takes.
@@ -56,6 +56,12 @@ public static partial class LaunchPlanCompiler
             .Replace(":", "\\:", StringComparison.Ordinal)
             .Replace(",", "\\,", StringComparison.Ordinal);
     }
+
+    // Whether something of the container is to see what the host mounts later. The copy of the host's mounts then stays
+    // their slave, and everything that did not ask for it is made private by itself.
+    private static bool FollowsHost(RuntimeSpec spec) =>
+        spec.Linux?.RootfsPropagation is "slave" or "rslave"
+        || (spec.Mounts ?? []).Any(mount => (MountOptions.Parse(mount).Propagation & Libc.MS_SLAVE) != 0);
 
     private static string CommonDirectory(IReadOnlyList<string> paths)
     {
@@ -94,10 +100,16 @@ public static partial class LaunchPlanCompiler
                 AddMount(plan, type, mount.Source ?? type, options.Data, options.Set, scratch);
             }
 
-            if (options.Propagation != 0)
+            if ((options.Propagation & Libc.MS_SHARED) != 0)
+            {
+                throw new EdgeHostException(ErrorKind.Unsupported, $"mount on {destination}: what the container mounts there cannot be shown to the host in this version; use rslave or rprivate instead of shared");
+            }
+
+            var propagation = options.Propagation != 0 ? options.Propagation : options.Bind && FollowsHost(spec) ? Libc.MS_PRIVATE | Libc.MS_REC : 0;
+            if (propagation != 0)
             {
                 plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination);
-                plan.Add(LaunchOp.SetMountAttributes, slot: scratch, c: (long)options.Propagation);
+                plan.Add(LaunchOp.SetMountAttributes, slot: scratch, c: (long)propagation);
             }
         }
     }

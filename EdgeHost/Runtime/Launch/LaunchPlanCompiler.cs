@@ -216,7 +216,7 @@ public static partial class LaunchPlanCompiler
     {
         var propagation = spec.Linux?.RootfsPropagation switch
         {
-            null or "" or "private" or "rprivate" => 0UL,
+            null or "" or "private" or "rprivate" => FollowsHost(spec) ? Libc.MS_PRIVATE : 0UL,
             "slave" => Libc.MS_SLAVE,
             "rslave" => Libc.MS_SLAVE | Libc.MS_REC,
             "shared" => Libc.MS_SHARED,
