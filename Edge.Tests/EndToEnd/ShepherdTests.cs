@@ -148,7 +148,9 @@ public sealed class ShepherdTests : IDisposable
         var lines = await daemon.LinesAsync(broken);
         Assert.Equal("last", lines[^1]);
         Assert.Equal("100000", lines[^2]);
-        Assert.Equal(lines.Length - 1, 100_000 - int.Parse(lines[0], CultureInfo.InvariantCulture) + 1);
+
+        // The oldest that is kept may begin in the middle of a line; from there to the last none is missing.
+        Assert.Equal(100_000 - int.Parse(lines[1], CultureInfo.InvariantCulture) + 1, lines.Length - 2);
     }
 
     [Fact]
