@@ -200,7 +200,7 @@ public sealed class MqttAgentTests
             KeyFile = broker.PathOf("client.key"),
         };
 
-        await using (var connection = await BrokerConnection.OpenAsync(trusted, "tls", null, (_, _) => Task.CompletedTask, CancellationToken.None))
+        await using (var connection = await BrokerConnection.OpenAsync(trusted, "tls", null, (_, _) => Task.CompletedTask, spokeV5: false, CancellationToken.None))
         {
             await connection.PublishAsync("a", "x"u8.ToArray(), 1, retain: false, null, CancellationToken.None);
         }
@@ -213,7 +213,7 @@ public sealed class MqttAgentTests
         Assert.Equal(ErrorKind.Invalid, (await Refused(trusted with { CaFile = "/no/such/file" })).Kind);
 
         static Task<EdgeHostException> Refused(MqttOptions options) => Assert.ThrowsAnyAsync<EdgeHostException>(() =>
-            BrokerConnection.OpenAsync(options, "tls", null, (_, _) => Task.CompletedTask, CancellationToken.None));
+            BrokerConnection.OpenAsync(options, "tls", null, (_, _) => Task.CompletedTask, spokeV5: false, CancellationToken.None));
     }
 
     [Fact]
@@ -223,7 +223,7 @@ public sealed class MqttAgentTests
         using var password = new TemporaryFile("secret\nand more"u8.ToArray());
 
         await using var connection = await BrokerConnection.OpenAsync(
-            broker.DeviceConnection with { Password = null, PasswordFile = password.Path }, "file", null, (_, _) => Task.CompletedTask, CancellationToken.None);
+            broker.DeviceConnection with { Password = null, PasswordFile = password.Path }, "file", null, (_, _) => Task.CompletedTask, spokeV5: false, CancellationToken.None);
 
         Assert.True(connection.IsV5);
     }

@@ -1,13 +1,8 @@
 using System.Buffers;
 using System.Net;
 using System.Security.Cryptography.X509Certificates;
-using MQTTnet;
-using MQTTnet.Adapter;
 using MQTTnet.Channel;
-using MQTTnet.Diagnostics.Logger;
 using MQTTnet.Exceptions;
-using MQTTnet.Formatter;
-using MQTTnet.Implementations;
 
 namespace EdgeHost.Mqtt;
 
@@ -89,17 +84,4 @@ internal sealed class BoundedChannel(IMqttChannel inner, int firstLimit, int lim
             }
         }
     }
-}
-
-/// <summary>Makes the agent's connections bounded ones.</summary>
-internal sealed class BoundedAdapterFactory(int limit) : IMqttClientAdapterFactory
-{
-    public IMqttChannelAdapter CreateClientAdapter(MqttClientOptions options, MqttPacketInspector packetInspector, IMqttNetLogger logger) =>
-        new MqttChannelAdapter(
-            new BoundedChannel(new MqttTcpChannel(options), limit, limit),
-            new MqttPacketFormatterAdapter(options.ProtocolVersion, new MqttBufferWriter(options.WriterBufferSize, options.WriterBufferSizeMax)),
-            logger)
-        {
-            PacketInspector = packetInspector,
-        };
 }

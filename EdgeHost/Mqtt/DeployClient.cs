@@ -79,6 +79,7 @@ public sealed class DeployClient : IAsyncDisposable
                 _messages.Writer.TryWrite((message.Topic, message.Payload.ToArray()));
                 return Task.CompletedTask;
             },
+            spokeV5: false,
             cancel).ConfigureAwait(false);
         await _connection.SubscribeAsync([_topics.Reported, _topics.Progress], cancel).ConfigureAwait(false);
     }
@@ -154,7 +155,7 @@ public sealed class DeployClient : IAsyncDisposable
             var available = _messages.Reader.WaitToReadAsync(cancel).AsTask();
             if (await Task.WhenAny(available, connection.Ended).ConfigureAwait(false) == connection.Ended)
             {
-                throw new EdgeHostException(ErrorKind.Unavailable, $"the connection to broker {_broker.Url} ended: {await connection.Ended.ConfigureAwait(false)}");
+                throw new EdgeHostException(ErrorKind.Unavailable, $"the connection to broker {_broker.Url} ended: {(await connection.Ended.ConfigureAwait(false)).Reason}");
             }
 
             await available.ConfigureAwait(false);

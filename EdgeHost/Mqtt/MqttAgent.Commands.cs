@@ -1,5 +1,7 @@
 using System.Buffers;
 using System.Diagnostics;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using System.Threading.Channels;
 using EdgeHost.Deployments;
@@ -45,27 +47,31 @@ public sealed partial class MqttAgent
             return;
         }
 
-        var payload = message.Payload.Length <= MaximumRequestBytes ? message.Payload.ToArray() : [];
-        if (message.Dup && _recent.Contains(KeyOf(message, payload)))
+        var key = KeyOf(message);
+        if (message.Dup && _recent.Contains(key))
         {
             return;
         }
 
-        _recent.Enqueue(KeyOf(message, payload));
+        _recent.Enqueue(key);
         if (_recent.Count > RememberedCommands)
         {
             _recent.Dequeue();
         }
 
+        // All that waits in the queue counts: correlation data and response topic may have 64 KiB each.
+        var size = message.Payload.Length + (message.CorrelationData?.Length ?? 0) + (message.ResponseTopic?.Length ?? 0);
+        var isTooLarge = size > MaximumRequestBytes;
         var command = new Command(
             name,
-            payload,
+            isTooLarge ? [] : message.Payload.ToArray(),
             connection.IsV5 ? message.ResponseTopic : null,
             message.CorrelationData,
             message.MessageExpiryInterval == 0 ? null : Stopwatch.GetTimestamp() + (message.MessageExpiryInterval * Stopwatch.Frequency));
-        if (message.Payload.Length > MaximumRequestBytes)
+        if (isTooLarge)
         {
-            var tooLarge = new EdgeHostException(ErrorKind.Invalid, $"a request of {message.Payload.Length} bytes is larger than the {MaximumRequestBytes} that are accepted");
+            var tooLarge = new EdgeHostException(
+                ErrorKind.Invalid, $"a request of {size} bytes, with correlation data and response topic, is larger than the {MaximumRequestBytes} that are accepted");
             await AnswerAsync(command, null, Failed(command, null, tooLarge)).ConfigureAwait(false);
         }
         else if (!(CommandExecutor.Changes(name) ? _changes : _reads).Writer.TryWrite(command))
@@ -110,7 +116,7 @@ public sealed partial class MqttAgent
             LogCommandFailed(_log, command.Name, failure.Message);
             response = Failed(command, request, failure);
         }
-        catch (Exception defect) when (defect is not OperationCanceledException)
+        catch (Exception defect) when (!stop.IsCancellationRequested)
         {
             LogDefect(_log, defect, command.Name);
             response = Failed(command, request, new EdgeHostException(ErrorKind.Internal, "a defect; see the device's log"));
@@ -161,8 +167,13 @@ public sealed partial class MqttAgent
 
         try
         {
-            await connection.PublishAsync(
-                topic, JsonSerializer.SerializeToUtf8Bytes(response, MqttJson.Default.CommandResponse), 1, retain: false, command.Correlation, _stop.Token).ConfigureAwait(false);
+            var bytes = JsonSerializer.SerializeToUtf8Bytes(response, MqttJson.Default.CommandResponse);
+            await connection.PublishAsync(topic, bytes, 1, retain: false, command.Correlation, _stop.Token).ConfigureAwait(false);
+        }
+        catch (PacketTooLargeException tooLarge) when (response.Ok)
+        {
+            var less = new EdgeHostException(ErrorKind.Infeasible, $"the answer was not sent: {tooLarge.Message}; ask for less, for logs by tail");
+            await AnswerAsync(command, request, Failed(command, request, less)).ConfigureAwait(false);
         }
         catch (Exception failure) when (failure is EdgeHostException or OperationCanceledException)
         {
@@ -170,8 +181,19 @@ public sealed partial class MqttAgent
         }
     }
 
-    private static string KeyOf(MqttApplicationMessage message, byte[] payload) =>
-        $"{message.Topic} {Convert.ToHexString(message.CorrelationData ?? [])} {Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(payload))}";
+    /// <summary>A digest of fixed size: correlation data and content are the sender's, and 64 of them are remembered.</summary>
+    private static string KeyOf(MqttApplicationMessage message)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(Encoding.UTF8.GetBytes(message.Topic + "\0"));
+        hash.AppendData(SHA256.HashData(message.CorrelationData ?? []));
+        foreach (var part in message.Payload)
+        {
+            hash.AppendData(part.Span);
+        }
+
+        return Convert.ToHexString(hash.GetHashAndReset());
+    }
 
     [LoggerMessage(Level = LogLevel.Debug, Message = "The agent stops; {Waiting} commands were not carried out")]
     private static partial void LogCommandsEnd(ILogger log, int waiting);
@@ -184,6 +206,9 @@ public sealed partial class MqttAgent
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Reason}; it is tried again")]
     private static partial void LogConnectFailed(ILogger log, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Not sent: {Reason}; raise the broker's limit")]
+    private static partial void LogTooLarge(ILogger log, string reason);
 
     [LoggerMessage(Level = LogLevel.Debug, Message = "Not sent: {Reason}")]
     private static partial void LogSendFailed(ILogger log, string reason);

@@ -19,11 +19,11 @@ public sealed partial class MqttAgent : IAsyncDisposable
 {
     private static readonly TimeSpan WillDelay = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan StableAfter = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan FarewellWithin = TimeSpan.FromSeconds(5);
 
     // Longer than the delay of the will: where the session ends, the broker sends the will at once (MQTT 5, 3.1.3.2.2).
     private static readonly TimeSpan SessionExpiry = TimeSpan.FromMinutes(5);
 
-    private readonly MqttOptions _broker;
     private readonly AgentOptions _options;
     private readonly Reconciler _reconciler;
     private readonly StateReporter _reporter;
@@ -35,6 +35,8 @@ public sealed partial class MqttAgent : IAsyncDisposable
     private readonly SemaphoreSlim _changed = new(0, 1);
     private readonly CancellationTokenSource _stop = new();
     private readonly List<Task> _tasks = [];
+    private MqttOptions _broker;
+    private TaskCompletionSource _otherBroker = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private BrokerConnection? _connection;
     private long _sequence;
 
@@ -83,6 +85,15 @@ public sealed partial class MqttAgent : IAsyncDisposable
         return Task.CompletedTask;
     }
 
+    /// <summary>Goes over to another broker, or to the same one with other credentials: takes leave of the one and connects to the other.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: the broker's address is none; nothing has changed.</exception>
+    public void Use(MqttOptions broker)
+    {
+        _ = broker.Endpoint();
+        Volatile.Write(ref _broker, broker);
+        Volatile.Read(ref _otherBroker).TrySetResult();
+    }
+
     /// <summary>Says <c>offline</c> where the broker can be reached, and ends.</summary>
     public async Task StopAsync(CancellationToken cancel)
     {
@@ -95,17 +106,7 @@ public sealed partial class MqttAgent : IAsyncDisposable
         _reconciler.Progressed -= OnProgress;
         if (Volatile.Read(ref _connection) is { } connection)
         {
-            try
-            {
-                using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-                timeout.CancelAfter(TimeSpan.FromSeconds(5));
-                await connection.PublishAsync(_topics.Status, Status("offline", isWill: false), 1, retain: true, null, timeout.Token).ConfigureAwait(false);
-                await connection.CloseAsync(timeout.Token).ConfigureAwait(false);
-            }
-            catch (Exception failure) when (failure is EdgeHostException or OperationCanceledException)
-            {
-                LogNoFarewell(_log, failure.Message);
-            }
+            await SayFarewellAsync(connection, cancel).ConfigureAwait(false);
         }
 
         await _stop.CancelAsync().ConfigureAwait(false);
@@ -122,44 +123,69 @@ public sealed partial class MqttAgent : IAsyncDisposable
 
     private async Task ConnectForeverAsync(CancellationToken stop)
     {
-        var delay = _broker.ReconnectDelay;
+        var delay = TimeSpan.Zero;
         var lastFailure = string.Empty;
+        MqttOptions? last = null;
+        var spokeV5 = false;
         while (!stop.IsCancellationRequested)
         {
+            // First the signal, then what it is about: a change in between is seen.
+            var changed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            Volatile.Write(ref _otherBroker, changed);
+            var broker = Volatile.Read(ref _broker);
+            if (!ReferenceEquals(broker, last))
+            {
+                (last, delay, lastFailure, spokeV5) = (broker, broker.ReconnectDelay, string.Empty, false);
+            }
+
             var begun = Stopwatch.GetTimestamp();
+            var isTakenOver = false;
             try
             {
                 await using var connection = await BrokerConnection.OpenAsync(
-                    _broker, ClientIdOf(_options.Device), Configure, OnMessageAsync, stop).ConfigureAwait(false);
-                LogConnected(_log, _broker.Url, connection.IsV5 ? "5" : "3.1.1");
-                lastFailure = string.Empty;
-                begun = Stopwatch.GetTimestamp();
-                var reason = await ServeAsync(connection, stop).ConfigureAwait(false);
-                LogDisconnected(_log, _broker.Url, reason);
-            }
-            catch (EdgeHostException failure)
-            {
-                // Once for each reason: a broker that is away for a week is one line.
-                if (failure.Message != lastFailure)
-                {
-                    lastFailure = failure.Message;
-                    LogConnectFailed(_log, failure.Message);
-                }
+                    broker, ClientIdOf(_options.Device), Configure, OnMessageAsync, spokeV5, stop).ConfigureAwait(false);
+                LogConnected(_log, broker.Url, connection.IsV5 ? "5" : "3.1.1");
+                (spokeV5, begun) = (connection.IsV5, Stopwatch.GetTimestamp());
+                var end = await ServeAsync(connection, changed.Task, stop).ConfigureAwait(false);
+                (isTakenOver, lastFailure) = (end.IsTakenOver, string.Empty);
+                LogDisconnected(_log, broker.Url, end.Reason);
             }
             catch (OperationCanceledException) when (stop.IsCancellationRequested)
             {
                 return;
             }
-
-            if (Stopwatch.GetElapsedTime(begun) > StableAfter)
+            catch (Exception failure)
             {
-                delay = _broker.ReconnectDelay;
+                // Once for each reason: a broker that is away for a week is one line.
+                if (failure.Message != lastFailure)
+                {
+                    lastFailure = failure.Message;
+                    LogFailure(failure);
+                }
             }
 
+            // Whoever connects under our id is thrown out by our return, and we by its: each connection then lasts as long
+            // as the other one waits, so what is stable is more than that, and the delay goes on growing.
+            var isStable = Stopwatch.GetElapsedTime(begun) > (delay * 2 > StableAfter ? delay * 2 : StableAfter);
+            delay = isTakenOver ? broker.MaximumReconnectDelay : isStable ? broker.ReconnectDelay : delay;
+
             // Jitter: a fleet that lost its broker must not come back as one wave.
-            var jittered = delay * (0.5 + Random.Shared.NextDouble());
-            delay = TimeSpan.FromTicks(Math.Min(delay.Ticks * 2, _broker.MaximumReconnectDelay.Ticks));
-            await Task.Delay(jittered, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            var pause = Task.Delay(delay * (0.5 + Random.Shared.NextDouble()), stop);
+            delay = TimeSpan.FromTicks(Math.Min(delay.Ticks * 2, broker.MaximumReconnectDelay.Ticks));
+            await Task.WhenAny(pause, changed.Task).ConfigureAwait(false);
+        }
+    }
+
+    private void LogFailure(Exception failure)
+    {
+        if (failure is EdgeHostException)
+        {
+            LogConnectFailed(_log, failure.Message);
+        }
+        else
+        {
+            // Nobody would see this loop end, and a device that nobody can reach is the worst of all outcomes.
+            LogDefect(_log, failure, "the connection");
         }
     }
 
@@ -180,9 +206,9 @@ public sealed partial class MqttAgent : IAsyncDisposable
         }
     }
 
-    /// <summary>Works on a connection until it ends.</summary>
+    /// <summary>Works on a connection until it ends, or until another broker is to be used.</summary>
     /// <returns>Why it ended.</returns>
-    private async Task<string> ServeAsync(BrokerConnection connection, CancellationToken stop)
+    private async Task<ConnectionEnd> ServeAsync(BrokerConnection connection, Task otherBroker, CancellationToken stop)
     {
         using var session = CancellationTokenSource.CreateLinkedTokenSource(stop);
         await connection.PublishAsync(_topics.Status, Status("online", isWill: false), 1, retain: true, null, stop).ConfigureAwait(false);
@@ -192,23 +218,38 @@ public sealed partial class MqttAgent : IAsyncDisposable
         var events = SendEventsAsync(connection, session.Token);
         try
         {
-            var first = await Task.WhenAny(connection.Ended, report, events).WaitAsync(stop).ConfigureAwait(false);
-            return first == connection.Ended ? await connection.Ended.ConfigureAwait(false) : "the broker does not take what we say";
+            var first = await Task.WhenAny(connection.Ended, report, events, otherBroker).WaitAsync(stop).ConfigureAwait(false);
+            if (first == otherBroker)
+            {
+                await SayFarewellAsync(connection, stop).ConfigureAwait(false);
+                return new ConnectionEnd("the configuration names another broker or other credentials");
+            }
+
+            return connection.Farewell
+                ?? (first == connection.Ended ? await connection.Ended.ConfigureAwait(false) : new ConnectionEnd(first.Exception?.InnerException?.Message ?? "it was given up"));
         }
         finally
         {
             Volatile.Write(ref _connection, null);
             await session.CancelAsync().ConfigureAwait(false);
 
-            // Both end by the broken connection or by this token; what they threw ended the session and is no news.
+            // Both end by the broken connection or by this token; the first one's reason was returned.
             await Task.WhenAll(report, events).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            foreach (var task in (Task[])[report, events])
-            {
-                if (task.Exception?.InnerException is { } failure)
-                {
-                    LogSendFailed(_log, failure.Message);
-                }
-            }
+        }
+    }
+
+    private async Task SayFarewellAsync(BrokerConnection connection, CancellationToken cancel)
+    {
+        try
+        {
+            using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+            timeout.CancelAfter(FarewellWithin);
+            await connection.PublishAsync(_topics.Status, Status("offline", isWill: false), 1, retain: true, null, timeout.Token).ConfigureAwait(false);
+            await connection.CloseAsync(timeout.Token).ConfigureAwait(false);
+        }
+        catch (Exception failure) when (failure is EdgeHostException or OperationCanceledException)
+        {
+            LogNoFarewell(_log, failure.Message);
         }
     }
 
@@ -227,13 +268,7 @@ public sealed partial class MqttAgent : IAsyncDisposable
                 var fullBytes = JsonSerializer.SerializeToUtf8Bytes(full, ReportedJson.Default.ReportedState);
                 if (!fullBytes.AsSpan().SequenceEqual(lastWithUse))
                 {
-                    await connection.PublishAsync(
-                        _topics.Reported,
-                        JsonSerializer.SerializeToUtf8Bytes(full with { Time = _time.GetUtcNow() }, ReportedJson.Default.ReportedState),
-                        1,
-                        retain: true,
-                        null,
-                        cancel).ConfigureAwait(false);
+                    await PublishReportAsync(connection, full, cancel).ConfigureAwait(false);
                 }
 
                 last = state;
@@ -246,14 +281,37 @@ public sealed partial class MqttAgent : IAsyncDisposable
         }
     }
 
+    private async Task PublishReportAsync(BrokerConnection connection, ReportedState state, CancellationToken cancel)
+    {
+        try
+        {
+            var bytes = JsonSerializer.SerializeToUtf8Bytes(state with { Time = _time.GetUtcNow() }, ReportedJson.Default.ReportedState);
+            await connection.PublishAsync(_topics.Reported, bytes, 1, retain: true, null, cancel).ConfigureAwait(false);
+        }
+        catch (PacketTooLargeException tooLarge)
+        {
+            // The broker would hang up, for ever; without this one everything else still works.
+            LogTooLarge(_log, tooLarge.Message);
+        }
+    }
+
     private async Task SendEventsAsync(BrokerConnection connection, CancellationToken cancel)
     {
         while (true)
         {
             var happened = await _events.PeekAsync(cancel).ConfigureAwait(false);
-            await connection.PublishAsync(
-                _topics.Events, JsonSerializer.SerializeToUtf8Bytes(happened, MqttJson.Default.EventMessage), 1, retain: false, null, cancel).ConfigureAwait(false);
-            _events.Acknowledge(happened);
+            try
+            {
+                await connection.PublishAsync(
+                    _topics.Events, JsonSerializer.SerializeToUtf8Bytes(happened, MqttJson.Default.EventMessage), 1, retain: false, null, cancel).ConfigureAwait(false);
+                _events.Acknowledge(happened);
+            }
+            catch (PacketTooLargeException tooLarge)
+            {
+                LogTooLarge(_log, tooLarge.Message);
+                _events.Acknowledge(happened);
+                _events.AddDropped(1 + (happened.Dropped ?? 0));
+            }
         }
     }
 
@@ -283,6 +341,12 @@ public sealed partial class MqttAgent : IAsyncDisposable
             catch (OperationCanceledException) when (stop.IsCancellationRequested)
             {
                 return;
+            }
+            catch (Exception defect)
+            {
+                LogDefect(_log, defect, "the engine's events");
+                _events.AddDropped(1);
+                await Task.Delay(_options.ReportInterval, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
     }

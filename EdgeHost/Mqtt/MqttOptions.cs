@@ -24,7 +24,7 @@ public sealed record MqttOptions
     /// <summary>A file with the PEM certificates of the authorities to trust, instead of the system's.</summary>
     public string? CaFile { get; init; }
 
-    /// <summary>A file with our PEM certificate (and its chain).</summary>
+    /// <summary>A file with our PEM certificate; the broker must know the authorities between it and its root.</summary>
     public string? CertificateFile { get; init; }
 
     /// <summary>A file with the PEM key of <see cref="CertificateFile"/>; null when it is in the same file.</summary>
