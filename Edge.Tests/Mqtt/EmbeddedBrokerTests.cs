@@ -211,6 +211,8 @@ public sealed class EmbeddedBrokerTests
     public async Task One_client_more_than_allowed_is_turned_away_and_let_in_once_another_has_gone()
     {
         await using var broker = await EmbeddedUnderTest.StartAsync(options => options with { MaximumConnections = 2 });
+        var gone = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        broker.Broker.ConnectionEnded += () => gone.TrySetResult();
         using var first = new TcpClient();
         await first.ConnectAsync(broker.Broker.Address, TestContext.Current.CancellationToken);
         using (var second = new TcpClient())
@@ -221,10 +223,45 @@ public sealed class EmbeddedBrokerTests
             Assert.Equal(0, await ReadToEndAsync(third));
         }
 
-        while ((await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. broker.Arguments.Split(' '), "-q", "1", "-t", "a", "-m", "x"])).Code != 0)
+        await gone.Task.WaitAsync(BrokerUnderTest.Patience, TestContext.Current.CancellationToken);
+        await broker.PublishAsync("a", "x"u8.ToArray());
+    }
+
+    [Fact]
+    public async Task What_is_retained_while_somebody_subscribes_reaches_the_subscriber()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        await using var publisher = await OpenAsync(broker, "publisher", _ => { });
+        for (var round = 0; round < 100; round++)
         {
-            await Task.Delay(20, TestContext.Current.CancellationToken);
+            var last = $"value {round}";
+            var heard = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            await using var subscriber = await OpenAsync(broker, "subscriber", message =>
+            {
+                if (System.Text.Encoding.UTF8.GetString(System.Buffers.BuffersExtensions.ToArray(message.Payload)) == last)
+                {
+                    heard.TrySetResult();
+                }
+            });
+
+            var subscribing = subscriber.SubscribeAsync(["a/+"], CancellationToken.None);
+            await publisher.PublishAsync("a/b", System.Text.Encoding.UTF8.GetBytes(last), 1, retain: true, null, CancellationToken.None);
+            await subscribing;
+
+            await heard.Task.WaitAsync(BrokerUnderTest.Patience, TestContext.Current.CancellationToken);
         }
+    }
+
+    [Fact]
+    public async Task Properties_count_against_the_bound_of_retained_messages()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync(options => options with { MaximumRetainedBytes = 1000 });
+
+        var (_, _, error) = await BrokerUnderTest.TryRunAsync("mosquitto_pub", [
+            .. broker.Arguments.Split(' '), "-V", "5", "-d", "-q", "1", "-r", "-t", "a", "-m", "x", "-D", "publish", "user-property", "name", new string('y', 2000)]);
+        var (code, output, _) = await BrokerUnderTest.TryRunAsync("mosquitto_sub", [.. broker.Arguments.Split(' '), "-t", "a", "-C", "1", "-W", "1"]);
+
+        Assert.True(code != 0 && output.Length == 0, $"retained: {output}{error}");
     }
 
     [Fact]
@@ -238,6 +275,19 @@ public sealed class EmbeddedBrokerTests
         Assert.Equal(ErrorKind.Conflict, failure.Kind);
         Assert.Contains(broker.Broker.Address.ToString(), failure.Message, StringComparison.Ordinal);
     }
+
+    private static Task<BrokerConnection> OpenAsync(BrokerUnderTest broker, string clientId, Action<MQTTnet.MqttApplicationMessage> onMessage) =>
+        BrokerConnection.OpenAsync(
+            broker.OperatorConnection,
+            clientId,
+            null,
+            (_, message) =>
+            {
+                onMessage(message);
+                return Task.CompletedTask;
+            },
+            spokeV5: false,
+            CancellationToken.None);
 
     private static string[] As(BrokerUnderTest broker, string user, string password)
     {

@@ -23,6 +23,9 @@ internal sealed partial class BrokerListener(IPEndPoint address, BrokerOptions l
 
     public Func<IMqttChannelAdapter, Task>? ClientHandler { get; set; }
 
+    /// <summary>Raised once a connection has given its place back.</summary>
+    internal event Action? Ended;
+
     /// <summary>Where it listens, once it does.</summary>
     public IPEndPoint? LocalEndPoint { get; private set; }
 
@@ -124,6 +127,7 @@ internal sealed partial class BrokerListener(IPEndPoint address, BrokerOptions l
         finally
         {
             Interlocked.Decrement(ref _connections);
+            Ended?.Invoke();
         }
     }
 

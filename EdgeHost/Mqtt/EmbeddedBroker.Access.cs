@@ -145,6 +145,8 @@ public sealed partial class EmbeddedBroker
 
     private async Task OnInboundPacketAsync(InterceptingPacketEventArgs inbound)
     {
+        NoteSubscribing(inbound);
+
         // MQTTnet keeps every alias that a client sets, and up to 65535 of them.
         if (inbound.Packet is MqttPublishPacket { TopicAlias: > MaximumTopicAliases } && _server is { } server)
         {

@@ -50,6 +50,9 @@ public sealed partial class EmbeddedBroker : IAsyncDisposable
     /// <summary>Where it listens: known after <see cref="StartAsync"/>.</summary>
     public IPEndPoint Address => _listener?.LocalEndPoint ?? _address;
 
+    /// <summary>Raised once a connection has given its place to the next one.</summary>
+    internal event Action? ConnectionEnded;
+
     /// <summary>The file with the operator's credential.</summary>
     public string OperatorFile => Path.Combine(_options.Directory, "operator.json");
 
@@ -69,6 +72,7 @@ public sealed partial class EmbeddedBroker : IAsyncDisposable
     {
         cancel.ThrowIfCancellationRequested();
         _listener = new BrokerListener(_address, _options, _log);
+        _listener.Ended += () => ConnectionEnded?.Invoke();
         var serverOptions = new MqttServerOptions
         {
             EnablePersistentSessions = false,
@@ -81,6 +85,7 @@ public sealed partial class EmbeddedBroker : IAsyncDisposable
         server.ValidatingConnectionAsync += OnConnectingAsync;
         server.ClientDisconnectedAsync += OnDisconnectedAsync;
         server.InterceptingSubscriptionAsync += OnSubscribingAsync;
+        server.ClientSubscribedTopicAsync += OnSubscribedAsync;
         server.InterceptingUnsubscriptionAsync += OnUnsubscribingAsync;
         server.InterceptingPublishAsync += OnPublishAsync;
         server.InterceptingInboundPacketAsync += OnInboundPacketAsync;
@@ -154,6 +159,7 @@ public sealed partial class EmbeddedBroker : IAsyncDisposable
     private async Task OnRetainedChangedAsync(RetainedMessageChangedEventArgs changed)
     {
         var topic = changed.ChangedRetainedMessage.Topic;
+        NoteRetained(topic);
         if (IsOurOwn(topic) || _server is not { } server)
         {
             return;

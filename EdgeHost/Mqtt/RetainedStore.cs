@@ -65,7 +65,7 @@ internal sealed class RetainedStore
                 }
 
                 records.Add(record);
-                Count(record.Topic, record.Payload.Length);
+                Count(record.Topic, SizeOf(record));
             }
             catch (EdgeHostException damaged) when (damaged.Kind == ErrorKind.Corrupt)
             {
@@ -83,7 +83,7 @@ internal sealed class RetainedStore
     {
         Admit(record);
         CheckedFile.Write(PathOf(record.Topic), JsonSerializer.SerializeToUtf8Bytes(record, MqttJson.Default.RetainedRecord));
-        Count(record.Topic, record.Payload.Length);
+        Count(record.Topic, SizeOf(record));
     }
 
     /// <summary>Forgets a message, durably.</summary>
@@ -100,7 +100,7 @@ internal sealed class RetainedStore
     {
         var known = _sizes.TryGetValue(record.Topic, out var before);
         Check(_sizes.Count + (known ? 0 : 1), _options.MaximumRetainedMessages, "retained messages");
-        Check(_bytes - before + record.Payload.Length, _options.MaximumRetainedBytes, "bytes of retained messages");
+        Check(_bytes - before + SizeOf(record), _options.MaximumRetainedBytes, "bytes of retained messages");
         if (WorkloadRoot(record.Topic) is not { } root)
         {
             return;
@@ -108,7 +108,7 @@ internal sealed class RetainedStore
 
         var own = _sizes.Where(entry => entry.Key.StartsWith(root, StringComparison.Ordinal) && entry.Key != record.Topic).ToList();
         Check(own.Count + 1, _options.MaximumRetainedMessagesPerWorkload, $"retained messages beneath {root}");
-        Check(own.Sum(static entry => (long)entry.Value) + record.Payload.Length, _options.MaximumRetainedBytesPerWorkload, $"bytes of retained messages beneath {root}");
+        Check(own.Sum(static entry => (long)entry.Value) + SizeOf(record), _options.MaximumRetainedBytesPerWorkload, $"bytes of retained messages beneath {root}");
 
         static void Check(long wanted, long limit, string what)
         {
@@ -135,6 +135,15 @@ internal sealed class RetainedStore
         _bytes += size - _sizes.GetValueOrDefault(topic);
         _sizes[topic] = size;
     }
+
+    // Properties and topics may be as large as the content.
+    private static int SizeOf(RetainedRecord record) =>
+        record.Payload.Length
+        + record.Topic.Length
+        + (record.ContentType?.Length ?? 0)
+        + (record.ResponseTopic?.Length ?? 0)
+        + (record.Correlation?.Length ?? 0)
+        + (record.UserProperties?.Sum(static part => part.Length) ?? 0);
 
     private static RetainedRecord? Read(string path)
     {
