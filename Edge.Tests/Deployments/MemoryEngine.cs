@@ -218,7 +218,7 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
     }
 }
 
-/// <summary>A store whose registry has every image but those named "missing", and can be unplugged.</summary>
+/// <summary>A store whose registry has every image but those named "missing", each also beneath mirror/, and can be unplugged.</summary>
 internal sealed class MemoryImages : IImageStore
 {
     private readonly Dictionary<string, Image> _images = [];
@@ -254,7 +254,7 @@ internal sealed class MemoryImages : IImageStore
         lock (_images)
         {
             Pulled.Add(reference);
-            var id = Digest.OfSha256(Encoding.UTF8.GetBytes($"{reference} {Generation}"));
+            var id = Digest.OfSha256(Encoding.UTF8.GetBytes($"{reference.Replace("mirror/", string.Empty, StringComparison.Ordinal)} {Generation}"));
             return _images[reference] = new Image(id, id, [reference], [], new ImageConfig(), 1, DateTimeOffset.UnixEpoch);
         }
     }

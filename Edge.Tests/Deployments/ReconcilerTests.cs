@@ -1,3 +1,4 @@
+using System.Text;
 using EdgeHost.Deployments;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
@@ -267,6 +268,63 @@ public sealed class ReconcilerTests
 
         Assert.Equal("web=nginx:2", board.Running());
         Assert.Null(board.Reconciler.Status.Failure);
+    }
+
+    [Fact]
+    public async Task The_same_image_under_another_name_keeps_the_process_and_is_reported_as_the_document_names_it()
+    {
+        await using var board = new BoardUnderTest();
+        await board.StartAsync();
+        await board.DeployAsync(1, "web=nginx:1");
+        var web = board.Workload("web");
+
+        await board.DeployAsync(2, "web=mirror/nginx:1");
+
+        Assert.Equal(web, board.Workload("web"));
+        Assert.Equal("mirror/nginx:1", Image());
+        await board.RestartAsync();
+        await board.UntilAsync(status => status.Images.Count == 1);
+        Assert.Equal("mirror/nginx:1", Image());
+
+        string Image() => new StateReporter(board.Options, board.Reconciler, board.Engine, board.Images).Read(default, withUse: false).Workloads["web"].Image;
+    }
+
+    [Fact]
+    public async Task A_document_that_was_refused_is_taken_once_the_reason_is_gone()
+    {
+        var document = Encoding.UTF8.GetBytes("""{"version":1,"workloads":{"web":{"image":"nginx:1"}}}""");
+        await using var board = new BoardUnderTest();
+        await board.StartAsync();
+        Assert.Equal(DeploymentDecision.Refused, await board.Reconciler.OfferAsync(document, CancellationToken.None));
+        var kept = Path.Combine(board.Options.Directory, "refused.json");
+        var written = File.GetLastWriteTimeUtc(kept);
+        Assert.Equal(DeploymentDecision.Refused, await board.Reconciler.OfferAsync(document, CancellationToken.None));
+        Assert.Equal(written, File.GetLastWriteTimeUtc(kept));
+
+        board.Reconciler.UseDefaults(new DefaultLimits(16 << 20, 500_000_000));
+
+        Assert.Equal(DeploymentDecision.Accepted, await board.Reconciler.OfferAsync(document, CancellationToken.None));
+        await board.UntilAsync(status => status.Version == 1 && status.Failure is null);
+    }
+
+    [Fact]
+    public async Task Other_defaults_touch_nothing_that_runs_and_hold_for_the_next_document()
+    {
+        await using var board = new BoardUnderTest { Defaults = new DefaultLimits(16 << 20, 500_000_000) };
+        await board.StartAsync();
+        await board.Reconciler.OfferAsync(Encoding.UTF8.GetBytes("""{"version":1,"workloads":{"web":{"image":"nginx:1"}}}"""), CancellationToken.None);
+        await board.UntilAsync(status => status.Version == 1);
+        var web = board.Workload("web");
+
+        board.Defaults = new DefaultLimits(32 << 20, 500_000_000);
+        await board.RestartAsync();
+        await board.UntilAsync(status => status.Images.Count == 1);
+        await board.Reconciler.OfferAsync(Encoding.UTF8.GetBytes("""{"version":2,"workloads":{}}""" + " not JSON"), CancellationToken.None);
+        Assert.Equal(web, board.Workload("web"));
+        await board.Reconciler.OfferAsync(Encoding.UTF8.GetBytes("""{"version":3,"workloads":{"web":{"image":"nginx:1"}}}"""), CancellationToken.None);
+        await board.UntilAsync(status => status.Version == 3);
+
+        Assert.Equal(32 << 20, board.Workload("web").Spec.Limits.MemoryBytes);
     }
 
     [Fact]

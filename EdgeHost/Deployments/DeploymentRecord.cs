@@ -14,6 +14,9 @@ internal sealed record DeploymentRecord
 
     /// <summary>Image ids by workload: a moved tag must not change what was deployed. Empty until they are known.</summary>
     public Dictionary<string, string> Images { get; init; } = [];
+
+    /// <summary>The limits of workloads that name none, as they were when it was accepted: another configuration must not change what runs. Null in records of before.</summary>
+    public DefaultLimits? Defaults { get; init; }
 }
 
 /// <summary>A switch under way on disk: <c>journal.json</c>.</summary>

@@ -67,6 +67,9 @@ public sealed record DeploymentStatus
     /// <summary>Something that the operator should know and that changes nothing, such as an emptied retained message.</summary>
     public string? Notice { get; init; }
 
+    /// <summary>The images of the document that runs, by workload, as it names them: a container keeps the name that it was made with when the same image comes under another one.</summary>
+    public IReadOnlyDictionary<string, string> Images { get; init; } = new Dictionary<string, string>();
+
     /// <summary>Workloads that should run and could not be brought to it outside a deployment, with the reason; at most 16.</summary>
     public IReadOnlyList<DeploymentProblem> Problems { get; init; } = [];
 }

@@ -26,7 +26,7 @@ public sealed partial class Reconciler
             LogResumed(_log, journal.Target.Version);
             try
             {
-                var desired = DesiredStateParser.Parse(journal.Target.Document, _options.Capacity, _options.Defaults);
+                var desired = Parse(journal.Target);
                 await SwitchAsync(journal.Target, desired, journal, stop).ConfigureAwait(false);
                 MarkBoot();
                 return;
@@ -63,15 +63,16 @@ public sealed partial class Reconciler
         DesiredState desired;
         try
         {
-            desired = DesiredStateParser.Parse(current.Document, _options.Capacity, _options.Defaults);
+            desired = Parse(current);
         }
         catch (DesiredStateException refusal)
         {
-            // The board shrank or a default was taken away: the containers that exist are left to the engine.
+            // The board shrank, or a default of before was taken away: the containers that exist are left to the engine.
             Report(refusal.Path, refusal);
             return;
         }
 
+        Update(status => status with { Images = ImagesOf(desired) });
         var target = desired.Workloads.Select(workload => PlannedWorkload.Create(workload, current.Images[workload.Name])).ToList();
         foreach (var action in DeploymentPlanner.PlanSwitch(target, _engine.List(), _store.Boot != _options.BootId))
         {
@@ -128,11 +129,11 @@ public sealed partial class Reconciler
             throw;
         }
 
-        Finish(record);
+        Finish(record, desired);
         await RemoveUnwantedAsync(target, stop).ConfigureAwait(false);
     }
 
-    private void Finish(DeploymentRecord record)
+    private void Finish(DeploymentRecord record, DesiredState desired)
     {
         WriteIfPossible(() => _store.Journal = null);
         if (Status.Failure is not null)
@@ -148,6 +149,7 @@ public sealed partial class Reconciler
             Phase = DeploymentPhase.Running,
             Target = status.HighestVersion > record.Version ? status.HighestVersion : null,
             Failure = null,
+            Images = ImagesOf(desired),
             Problems = [],
         });
     }
@@ -185,6 +187,9 @@ public sealed partial class Reconciler
         LogFailed(_log, failure.Version ?? 0, failure.Reason, Status.Version);
         Update(status => status with { Phase = DeploymentPhase.Failed, Target = null, Failure = failure });
     }
+
+    private static Dictionary<string, string> ImagesOf(DesiredState desired) =>
+        desired.Workloads.ToDictionary(static workload => workload.Name, static workload => workload.Container.Image, StringComparer.Ordinal);
 
     private async Task RemoveUnwantedAsync(IReadOnlyList<PlannedWorkload> target, CancellationToken stop)
     {

@@ -28,6 +28,7 @@ public sealed partial class Reconciler : IAsyncDisposable
     private CancellationTokenSource? _fetch;
     private DeploymentStatus _status;
     private string _acceptedDigest = string.Empty;
+    private DefaultLimits _defaults;
     private Task _loop = Task.CompletedTask;
 
     /// <summary>Opens the store; nothing happens before <see cref="StartAsync"/>.</summary>
@@ -40,6 +41,7 @@ public sealed partial class Reconciler : IAsyncDisposable
         _images = images;
         _log = log;
         _time = time ?? TimeProvider.System;
+        _defaults = options.Defaults;
         _store = new DeploymentStore(options.Directory, (failure, aside) => LogDamaged(_log, failure.Message, aside));
 
         var current = _store.Current;
@@ -73,6 +75,9 @@ public sealed partial class Reconciler : IAsyncDisposable
 
     /// <summary>Raised while images are fetched, at most ten times a second.</summary>
     public event Action<DeploymentProgress>? Progressed;
+
+    /// <summary>Takes other limits for workloads that name none; for documents that are accepted from now on.</summary>
+    public void UseDefaults(DefaultLimits defaults) => Volatile.Write(ref _defaults, defaults);
 
     /// <summary>The deployment as it is at this moment.</summary>
     public DeploymentStatus Status => Volatile.Read(ref _status);
@@ -138,19 +143,21 @@ public sealed partial class Reconciler : IAsyncDisposable
         }
 
         var digest = Digest.OfSha256(bytes.Span).ToString();
-        if (digest == _acceptedDigest || digest == Status.Failure?.Digest)
+        if (digest == _acceptedDigest || (Status.Failure is { IsRefusal: false } failed && digest == failed.Digest))
         {
             Update(static status => status.Notice is null ? status : status with { Notice = null });
             return DeploymentDecision.Unchanged;
         }
 
+        // One that was refused is judged anew each time it comes: other defaults, a newer EdgeHost or a disk with room may take it.
         DesiredState desired;
         try
         {
             // A copy: the caller's buffer may be the network's.
-            desired = DesiredStateParser.Parse(bytes.ToArray(), _options.Capacity, _options.Defaults);
+            var defaults = Volatile.Read(ref _defaults);
+            desired = DesiredStateParser.Parse(bytes.ToArray(), _options.Capacity, defaults);
             RefuseStale(desired);
-            _store.Accepted = new DeploymentRecord { Version = desired.Version, Digest = digest, Document = desired.Bytes.ToArray() };
+            _store.Accepted = new DeploymentRecord { Version = desired.Version, Digest = digest, Document = desired.Bytes.ToArray(), Defaults = defaults };
         }
         catch (DesiredStateException refusal)
         {
@@ -193,8 +200,13 @@ public sealed partial class Reconciler : IAsyncDisposable
 
     private DeploymentDecision Refuse(DeploymentFailure failure)
     {
-        LogRefused(_log, failure.Version, failure.Digest, failure.Reason, Status.Version);
-        Keep(failure);
+        // The retained message comes with every connection: the same refusal is said again, but neither logged nor written.
+        if (Status.Failure is not { IsRefusal: true } before || before with { Time = failure.Time } != failure)
+        {
+            LogRefused(_log, failure.Version, failure.Digest, failure.Reason, Status.Version);
+            Keep(failure);
+        }
+
         Update(status => status with { Failure = failure, Notice = null });
         return DeploymentDecision.Refused;
     }
@@ -275,7 +287,7 @@ public sealed partial class Reconciler : IAsyncDisposable
         try
         {
             Update(status => status with { Phase = DeploymentPhase.Fetching, Target = target.Version });
-            var desired = DesiredStateParser.Parse(target.Document, _options.Capacity, _options.Defaults);
+            var desired = Parse(target);
             var images = await FetchAsync(desired, superseded.Token).ConfigureAwait(false);
             lock (_lock)
             {
@@ -352,6 +364,9 @@ public sealed partial class Reconciler : IAsyncDisposable
 
         return images;
     }
+
+    private DesiredState Parse(DeploymentRecord record) =>
+        DesiredStateParser.Parse(record.Document, _options.Capacity, record.Defaults ?? Volatile.Read(ref _defaults));
 
     private DeploymentFailure Failed(DeploymentRecord target, EdgeHostException failure, string path) => new(
         target.Version, target.Digest, IsRefusal: false, failure.Kind, path, failure.Message, _time.GetUtcNow());

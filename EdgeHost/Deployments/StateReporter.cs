@@ -26,7 +26,7 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
             var isActive = container.State is ContainerState.Running or ContainerState.Restarting;
             if (isActive || !workloads.ContainsKey(ours.Workload))
             {
-                workloads[ours.Workload] = Describe(container, withUse);
+                workloads[ours.Workload] = Describe(container, status, ours.Workload, withUse);
             }
         }
 
@@ -106,13 +106,16 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
         return errors;
     }
 
-    private ReportedWorkload Describe(ContainerStatus container, bool withUse)
+    private ReportedWorkload Describe(ContainerStatus container, DeploymentStatus status, string workload, bool withUse)
     {
+        // Only where that name leads to the image of this container: during a switch it may be the one before or after.
+        var named = status.Images.GetValueOrDefault(workload);
+        var isNamed = named is not null && images.Find(named)?.Id.ToString() == container.ImageId;
         var stats = withUse && container.State == ContainerState.Running ? ReadStats(container.Id) : null;
         var limits = container.Spec.Limits;
         return new ReportedWorkload
         {
-            Image = container.Spec.Image,
+            Image = isNamed ? named! : container.Spec.Image,
             ImageDigest = images.Find(container.ImageId)?.ManifestDigest.ToString() ?? container.ImageId,
             Container = container.Id,
             State = container.State switch

@@ -109,7 +109,9 @@ public sealed class DeployClient : IAsyncDisposable
         await connection.PublishAsync(_topics.Desired, document, 1, retain: true, null, cancel).ConfigureAwait(false);
 
         // What the device said before may be its last word: the same document again changes nothing, and nothing is said.
-        if (_last is { } known && Runs(known, digest))
+        // A refusal is none: the document is judged anew, and the answer has a new time.
+        var refused = _last?.Deployment.Failure is { Outcome: "refused" } before && before.Digest == digest ? before.Time : (DateTimeOffset?)null;
+        if (refused is null && _last is { } known && Runs(known, digest))
         {
             return known;
         }
@@ -118,7 +120,7 @@ public sealed class DeployClient : IAsyncDisposable
         {
             var update = await NextAsync(cancel).ConfigureAwait(false);
             onUpdate?.Invoke(update);
-            if (update is DeployUpdate.Reported { State: var state } && Runs(state, digest))
+            if (update is DeployUpdate.Reported { State: var state } && (refused is null || state.Deployment.Failure?.Time != refused) && Runs(state, digest))
             {
                 return state;
             }
