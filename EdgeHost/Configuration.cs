@@ -1,4 +1,5 @@
 using EdgeHost.Errors;
+using Microsoft.Extensions.Logging;
 
 namespace EdgeHost;
 
@@ -25,6 +26,9 @@ public sealed record Configuration
 
     /// <summary>What all containers together leave to the host.</summary>
     public HostReserve Reserve { get; init; } = new();
+
+    /// <summary>The least that the daemon's own log says.</summary>
+    public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
     /// <summary>How much output is kept of each container.</summary>
     public LogConfiguration Log { get; init; } = new();

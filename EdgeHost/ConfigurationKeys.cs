@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using EdgeHost.Errors;
+using Microsoft.Extensions.Logging;
 
 namespace EdgeHost;
 
@@ -118,6 +119,7 @@ internal static class ConfigurationKeys
         new("reserve.pids", ConfigurationType.Number, (d, v) => d.Value = d.Value with { Reserve = d.Value.Reserve with { Pids = Within(v.Number, 0, 4_194_304) } }),
         new("log.maxSize", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxSize = Within(v.Number, 64 * Kibi, 1024 * 1024 * Kibi) } }),
         new("log.maxFiles", ConfigurationType.Number, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxFiles = (int)Within(v.Number, 2, 100) } }),
+        new("logLevel", ConfigurationType.Text, (d, v) => d.Value = d.Value with { LogLevel = Level(v.Text) }),
         new("cgroupRoot", ConfigurationType.Text, (d, v) => d.Value = d.Value with { CgroupRoot = CgroupPath(v.Text) }),
     ];
 
@@ -156,6 +158,15 @@ internal static class ConfigurationKeys
     private static string Listen(string text) => IPEndPoint.TryParse(text, out var point) && point.Port is > 0 and <= 65535
         ? text
         : throw Bad($"\"{text}\" is not ADDRESS:PORT, as in 127.0.0.1:1883 or [::]:1883");
+
+    private static LogLevel Level(string text) => text switch
+    {
+        "debug" => LogLevel.Debug,
+        "info" => LogLevel.Information,
+        "warning" => LogLevel.Warning,
+        "error" => LogLevel.Error,
+        _ => throw Bad($"\"{text}\" is not debug, info, warning or error"),
+    };
 
     private static string CgroupPath(string text) => text.Length > 0 && !text.StartsWith('/') && !text.EndsWith('/') && !text.Split('/').Any(p => p is "" or "." or "..")
         ? text

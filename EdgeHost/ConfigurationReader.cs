@@ -73,6 +73,7 @@ public static class ConfigurationReader
         Compare("defaults", before.Defaults, after.Defaults);
         Compare("reserve", before.Reserve, after.Reserve);
         Compare("log", before.Log, after.Log);
+        Compare("logLevel", before.LogLevel, after.LogLevel);
         Compare("cgroupRoot", before.CgroupRoot, after.CgroupRoot);
         if (before.Registries.Count != after.Registries.Count
             || before.Registries.Any(r => !after.Registries.TryGetValue(r.Key, out var other) || other != r.Value))

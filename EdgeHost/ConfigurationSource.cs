@@ -9,11 +9,15 @@ namespace EdgeHost;
 /// </summary>
 public sealed partial class ConfigurationSource
 {
+    // Applied with every re-read: the passwords in the files that they name may have changed alone.
+    private static readonly string[] ReadsFiles = ["registries"];
+
     private readonly DaemonPaths _paths;
     private readonly Func<string, string?> _environment;
     private readonly ILogger _log;
     private readonly Lock _lock = new();
-    private readonly Dictionary<string, List<Action<Configuration>>> _appliers = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Func<Configuration, bool>> _appliers = new(StringComparer.Ordinal);
+    private readonly List<string> _failed = [];
 
     /// <summary>Reads it for the first time.</summary>
     /// <exception cref="EdgeHostException">It has an error; see <see cref="ConfigurationReader"/>.</exception>
@@ -30,17 +34,12 @@ public sealed partial class ConfigurationSource
 
     /// <summary>Registers a part that takes a change of a section while it runs.</summary>
     /// <param name="section">The first word of its keys, as in <c>registries</c>.</param>
-    /// <param name="apply">Given the new configuration; called one at a time.</param>
-    public void OnChange(string section, Action<Configuration> apply)
+    /// <param name="apply">Given the new configuration; called one at a time. False: this change needs a restart. May throw <see cref="EdgeHostException"/>.</param>
+    public void OnChange(string section, Func<Configuration, bool> apply)
     {
         lock (_lock)
         {
-            if (!_appliers.TryGetValue(section, out var list))
-            {
-                _appliers[section] = list = [];
-            }
-
-            list.Add(apply);
+            _appliers.Add(section, apply);
         }
     }
 
@@ -63,6 +62,8 @@ public sealed partial class ConfigurationSource
 
             var changes = ConfigurationReader.Changes(Current, next);
             Current = next;
+            changes = [.. changes.Union(_failed)];
+            _failed.Clear();
             if (changes.Count == 0)
             {
                 LogUnchanged(_log, _paths.ConfigFile);
@@ -70,22 +71,45 @@ public sealed partial class ConfigurationSource
 
             foreach (var section in changes)
             {
-                if (!_appliers.TryGetValue(section, out var appliers))
-                {
-                    LogNeedsRestart(_log, section);
-                    continue;
-                }
+                Apply(section, next, isNews: true);
+            }
 
-                appliers.ForEach(apply => apply(next));
-                LogApplied(_log, section);
+            foreach (var section in ReadsFiles.Except(changes))
+            {
+                Apply(section, next, isNews: false);
             }
 
             return true;
         }
     }
 
+    private void Apply(string section, Configuration next, bool isNews)
+    {
+        try
+        {
+            var isApplied = _appliers.TryGetValue(section, out var apply) && apply(next);
+            if (isNews && isApplied)
+            {
+                LogApplied(_log, section);
+            }
+            else if (isNews)
+            {
+                LogNeedsRestart(_log, section);
+            }
+        }
+        catch (EdgeHostException e)
+        {
+            // A password file that is not there, say: it must not end the daemon, which runs well.
+            LogNotApplied(_log, section, e.Message);
+            _failed.Add(section);
+        }
+    }
+
     [LoggerMessage(Level = LogLevel.Error, Message = "the configuration was not taken, and the one before holds: {Reason}")]
     private static partial void LogBroken(ILogger log, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "configuration: {Section} changed and was not applied: {Reason}; mend it and reload again")]
+    private static partial void LogNotApplied(ILogger log, string section, string reason);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "the configuration was read again from {File}; nothing changed")]
     private static partial void LogUnchanged(ILogger log, string file);

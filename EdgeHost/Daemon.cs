@@ -30,6 +30,13 @@ public static partial class Daemon
         var paths = DaemonPaths.From(flags.ConfigFile, flags.DataDirectory, flags.RunDirectory, Environment.GetEnvironmentVariable);
         using var log = new DaemonLog(Console.OpenStandardError(), ServiceSupervisor.LogsToJournal);
         using var running = Start(paths, Environment.GetEnvironmentVariable, log, DaemonComposition.Compose);
+        log.Least = running.Configuration.Current.LogLevel;
+        running.Configuration.OnChange("logLevel", configuration =>
+        {
+            log.Least = configuration.LogLevel;
+            return true;
+        });
+
         // systemd's ExecReload; also what administrators of other daemons type.
         using var hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, signal =>
         {

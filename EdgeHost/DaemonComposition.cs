@@ -16,11 +16,20 @@ internal static class DaemonComposition
     internal static void Compose(IServiceCollection services, DaemonContext context)
     {
         services.AddSingleton(provider => StateDatabase.Open(Path.Combine(context.Paths.DataDirectory, "state.db"), provider.GetRequiredService<ILogger<StateDatabase>>()));
-        services.AddSingleton<IImageStore>(provider => new ImageStore(
-            context.Paths.DataDirectory,
-            provider.GetRequiredService<StateDatabase>(),
-            new ImageStoreOptions { Registries = Registries(context.Configuration.Current) },
-            provider.GetRequiredService<ILogger<ImageStore>>()));
+        services.AddSingleton<IImageStore>(provider =>
+        {
+            var store = new ImageStore(
+                context.Paths.DataDirectory,
+                provider.GetRequiredService<StateDatabase>(),
+                new ImageStoreOptions { Registries = Registries(context.Configuration.Current) },
+                provider.GetRequiredService<ILogger<ImageStore>>());
+            context.Configuration.OnChange("registries", configuration =>
+            {
+                store.UseRegistries(Registries(configuration));
+                return true;
+            });
+            return store;
+        });
         services.AddSingleton(provider => new ContainerEngine(
             Engine(context),
             provider.GetRequiredService<IImageStore>(),

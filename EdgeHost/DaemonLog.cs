@@ -12,6 +12,9 @@ internal sealed class DaemonLog(Stream output, bool journal) : ILoggerProvider
 {
     private readonly Lock _lock = new();
 
+    /// <summary>The least that our own parts say; may be changed at any time.</summary>
+    internal LogLevel Least { get; set; } = LogLevel.Information;
+
     public ILogger CreateLogger(string categoryName) => new Logger(this, categoryName);
 
     public void Dispose()
@@ -58,14 +61,14 @@ internal sealed class DaemonLog(Stream output, bool journal) : ILoggerProvider
     {
         // The framework's own parts say what happens at Information; a line for each request is not for a board's journal.
         // Kestrel warns of every connection that a handler has taken over for good, as attach does.
-        private readonly LogLevel _least = category.StartsWith("EdgeHost", StringComparison.Ordinal) ? LogLevel.Information
+        private readonly LogLevel? _least = category.StartsWith("EdgeHost", StringComparison.Ordinal) ? null
             : category.StartsWith("Microsoft.AspNetCore.Server.Kestrel", StringComparison.Ordinal) ? LogLevel.Error
             : LogLevel.Warning;
 
         public IDisposable? BeginScope<TState>(TState state)
             where TState : notnull => null;
 
-        public bool IsEnabled(LogLevel logLevel) => logLevel >= _least && logLevel != LogLevel.None;
+        public bool IsEnabled(LogLevel logLevel) => logLevel >= (_least ?? owner.Least) && logLevel != LogLevel.None;
 
         public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
         {

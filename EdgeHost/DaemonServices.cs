@@ -33,6 +33,7 @@ internal sealed partial class DeploymentService(DaemonContext context, IContaine
     private Reconciler? _reconciler;
     private EmbeddedBroker? _broker;
     private MqttAgent? _agent;
+    private bool _isElsewhere;
 
     public async Task StartAsync(CancellationToken cancellationToken)
     {
@@ -43,10 +44,11 @@ internal sealed partial class DeploymentService(DaemonContext context, IContaine
         {
             Directory = Path.Combine(data, "deployments"),
             Capacity = BoardCapacity.Read(),
-            Defaults = new DefaultLimits(configuration.Defaults.Memory, configuration.Defaults.NanoCpus, configuration.Defaults.Pids),
+            Defaults = Limits(configuration),
             BootId = SystemIdentity.BootId,
         };
         _reconciler = new Reconciler(options, engine, images, logs.CreateLogger<Reconciler>());
+        context.Configuration.OnChange("defaults", UseDefaults);
         await _reconciler.StartAsync(cancellationToken).ConfigureAwait(false);
         if (await ConnectionAsync(configuration, device, cancellationToken).ConfigureAwait(false) is not { } connection)
         {
@@ -61,6 +63,7 @@ internal sealed partial class DeploymentService(DaemonContext context, IContaine
             engine,
             logs.CreateLogger<MqttAgent>());
         await _agent.StartAsync(cancellationToken).ConfigureAwait(false);
+        context.Configuration.OnChange("mqtt", UseBroker);
     }
 
     public async Task StopAsync(CancellationToken cancellationToken)
@@ -81,19 +84,43 @@ internal sealed partial class DeploymentService(DaemonContext context, IContaine
         }
     }
 
+    private static DefaultLimits Limits(Configuration configuration) =>
+        new(configuration.Defaults.Memory, configuration.Defaults.NanoCpus, configuration.Defaults.Pids);
+
+    private static MqttOptions? Elsewhere(Configuration configuration) => configuration.Mqtt is not { } mqtt ? null : new MqttOptions
+    {
+        Url = mqtt.Url.OriginalString,
+        User = mqtt.User,
+        PasswordFile = mqtt.PasswordFile,
+        CaFile = mqtt.CaFile,
+        CertificateFile = mqtt.CertFile,
+        KeyFile = mqtt.KeyFile,
+        KeepAlive = TimeSpan.FromSeconds(mqtt.KeepAliveSeconds),
+    };
+
+    private bool UseDefaults(Configuration configuration)
+    {
+        _reconciler!.UseDefaults(Limits(configuration));
+        return true;
+    }
+
+    /// <summary>From one broker elsewhere to another; to the one in this process, or away from it, is a start.</summary>
+    private bool UseBroker(Configuration configuration)
+    {
+        if (!_isElsewhere || Elsewhere(configuration) is not { } broker)
+        {
+            return false;
+        }
+
+        _agent!.Use(broker);
+        return true;
+    }
+
     /// <summary>The broker that is obeyed: the configured one, else the one in this process; null when there is neither.</summary>
     private async Task<MqttOptions?> ConnectionAsync(Configuration configuration, string device, CancellationToken cancel)
     {
-        var elsewhere = configuration.Mqtt is not { } mqtt ? null : new MqttOptions
-        {
-            Url = mqtt.Url.OriginalString,
-            User = mqtt.User,
-            PasswordFile = mqtt.PasswordFile,
-            CaFile = mqtt.CaFile,
-            CertificateFile = mqtt.CertFile,
-            KeyFile = mqtt.KeyFile,
-            KeepAlive = TimeSpan.FromSeconds(mqtt.KeepAliveSeconds),
-        };
+        var elsewhere = Elsewhere(configuration);
+        _isElsewhere = elsewhere is not null;
         if (!(configuration.Broker.Enabled ?? elsewhere is null))
         {
             return elsewhere;

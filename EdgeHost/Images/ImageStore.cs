@@ -57,6 +57,9 @@ public sealed partial class ImageStore : IImageStore, IDisposable
         }
     }
 
+    /// <summary>Takes other settings of registries for what is fetched from now on.</summary>
+    public void UseRegistries(IReadOnlyDictionary<string, RegistryOptions> registries) => _registry.Use(registries);
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -29,6 +29,7 @@ internal sealed partial class RegistryClient(ImageStoreOptions options, ILogger 
     ];
 
     private readonly ConcurrentDictionary<string, Lazy<RegistryEndpoint>> _endpoints = new(StringComparer.Ordinal);
+    private IReadOnlyDictionary<string, RegistryOptions> _registries = options.Registries;
 
     public void Dispose()
     {
@@ -39,6 +40,13 @@ internal sealed partial class RegistryClient(ImageStoreOptions options, ILogger 
                 endpoint.Value.Dispose();
             }
         }
+    }
+
+    /// <summary>Takes other settings for what is fetched from now on. What is under way ends with its own; nobody disposes those, their connections end by being idle.</summary>
+    internal void Use(IReadOnlyDictionary<string, RegistryOptions> registries)
+    {
+        Volatile.Write(ref _registries, registries);
+        _endpoints.Clear();
     }
 
     /// <summary>Asks what a tag stands for, without fetching it; null when the registry does not say.</summary>
@@ -292,7 +300,7 @@ internal sealed partial class RegistryClient(ImageStoreOptions options, ILogger 
     private RegistryEndpoint Endpoint(ImageReference image) => _endpoints.GetOrAdd(
         image.Registry,
         name => new Lazy<RegistryEndpoint>(() =>
-            new RegistryEndpoint(name, options.Registries.GetValueOrDefault(name) ?? new RegistryOptions(), options.StallTimeout))).Value;
+            new RegistryEndpoint(name, Volatile.Read(ref _registries).GetValueOrDefault(name) ?? new RegistryOptions(), options.StallTimeout))).Value;
 
     [LoggerMessage(Level = LogLevel.Information, Message = "{What}: {Reason}; next try in {Seconds:0.0} s")]
     private static partial void LogRetry(ILogger logger, string what, string reason, double seconds);
