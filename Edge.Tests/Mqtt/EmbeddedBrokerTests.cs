@@ -236,7 +236,7 @@ public sealed class EmbeddedBrokerTests
         {
             var last = $"value {round}";
             var heard = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            await using var subscriber = await OpenAsync(broker, "subscriber", message =>
+            await using var subscriber = await OpenAsync(broker, $"subscriber-{round}", message =>
             {
                 if (System.Text.Encoding.UTF8.GetString(System.Buffers.BuffersExtensions.ToArray(message.Payload)) == last)
                 {
