@@ -22,7 +22,7 @@ public static class CliRoot
     {
         try
         {
-            return RunParsed(args, daemon, output ?? Console.Out, error ?? Console.Error);
+            return RunParsed(args, daemon, output ?? new StreamWriter(OutputStream.StandardOutput()) { AutoFlush = true }, error ?? Console.Error);
         }
         catch (LinuxException failure) when (failure.Errno == Errno.EPIPE)
         {
