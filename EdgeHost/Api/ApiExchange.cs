@@ -39,7 +39,8 @@ internal sealed class ApiExchange
 
     internal CancellationToken Aborted => _features.GetRequiredFeature<IHttpRequestLifetimeFeature>().RequestAborted;
 
-    internal bool HasStarted => _response.HasStarted;
+    /// <summary>Whether something was sent, after which no status can follow.</summary>
+    internal bool HasStarted => _response.HasStarted || _features.Get<ConnectionClaim>() is { Taken: true };
 
     internal Stream RequestBody => _request.Body;
 

@@ -42,10 +42,9 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
             DockerTime.Parse("until", exchange.Query["until"], now),
             output,
             error);
-        await using var records = engine.ReadLogsAsync(id, query, exchange.Aborted).GetAsyncEnumerator(exchange.Aborted);
-        var first = records.MoveNextAsync().AsTask();
+        await using var records = new StepAhead<LogRecord>(cancel => engine.ReadLogsAsync(id, query, cancel), exchange.Aborted);
         var body = await exchange.StreamAsync(200, Framed);
-        await CopyAsync(records, first, body, exchange.Query.Flag("timestamps"), exchange.Aborted);
+        await CopyAsync(records, body, exchange.Query.Flag("timestamps"));
     }
 
     private async Task AttachAsync(ApiExchange exchange)
@@ -60,15 +59,13 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
         var past = exchange.Query.Flag("logs");
         var follow = exchange.Query.Flag("stream");
         var query = new LogQuery(follow, past ? null : 0, null, null, output, error, FromNextRun: follow && container.State != ContainerState.Running);
-        using var end = CancellationTokenSource.CreateLinkedTokenSource(exchange.Aborted);
-        await using var records = engine.ReadLogsAsync(container.Id, query, end.Token).GetAsyncEnumerator(end.Token);
         // The engine has this reader from here on. Docker's client starts the container as soon as it sees the answer.
-        var first = records.MoveNextAsync().AsTask();
+        await using var records = new StepAhead<LogRecord>(cancel => engine.ReadLogsAsync(container.Id, query, cancel), exchange.Aborted);
         await using var connection = await exchange.HijackAsync(exchange.AsksForUpgrade ? Framed : "application/vnd.docker.raw-stream");
-        await using var gone = connection.Gone.Register(end.Cancel);
+        await using var gone = connection.Gone.Register(records.End);
         try
         {
-            await CopyAsync(records, first, connection.Output, false, end.Token);
+            await CopyAsync(records, connection.Output, false);
         }
         catch (OperationCanceledException) when (connection.Gone.IsCancellationRequested)
         {
@@ -77,21 +74,15 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
     }
 
     /// <summary>Writes records as frames until they end; flushes whenever the next one is not there yet.</summary>
-    internal static async Task CopyAsync(
-        IAsyncEnumerator<LogRecord> records,
-        Task<bool> first,
-        PipeWriter body,
-        bool timestamps,
-        CancellationToken cancel)
+    private static async Task CopyAsync(StepAhead<LogRecord> records, PipeWriter body, bool timestamps)
     {
-        var next = first;
         var unflushed = 0L;
         var lineStarts = (Output: true, Error: true);
         while (true)
         {
-            if (unflushed > 0 && (!next.IsCompleted || unflushed >= FlushAfter))
+            if (unflushed > 0 && (!records.Next.IsCompleted || unflushed >= FlushAfter))
             {
-                if ((await body.FlushAsync(cancel)).IsCompleted)
+                if ((await body.FlushAsync(records.Ended)).IsCompleted)
                 {
                     return;
                 }
@@ -99,22 +90,21 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
                 unflushed = 0;
             }
 
-            if (!await next)
+            if (!await records.Next)
             {
                 break;
             }
 
-            var record = records.Current;
+            var record = records.Take();
             var starts = record.IsError ? lineStarts.Error : lineStarts.Output;
             var stamp = timestamps && starts ? Encoding.ASCII.GetBytes(DockerTime.Format(record.Time) + " ") : [];
             var ended = record.Bytes.Span is [.., (byte)'\n'];
             lineStarts = record.IsError ? (lineStarts.Output, ended) : (ended, lineStarts.Error);
             WriteFrame(body, record, stamp);
             unflushed += record.Bytes.Length + stamp.Length + 8;
-            next = records.MoveNextAsync().AsTask();
         }
 
-        await body.FlushAsync(cancel);
+        await body.FlushAsync(records.Ended);
     }
 
     private static void WriteFrame(PipeWriter body, LogRecord record, byte[] stamp)

@@ -1,3 +1,4 @@
+using System.IO.Pipelines;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using EdgeHost.Engine;
@@ -7,6 +8,9 @@ namespace EdgeHost.Api;
 /// <summary><c>GET /events</c>.</summary>
 internal sealed class EventEndpoints(IContainerEngine engine, EventHistory history)
 {
+    // What a timer of .NET takes at most is 49 days; a client that waits longer asks again.
+    private static readonly TimeSpan LongestTimer = TimeSpan.FromDays(49);
+
     internal void Map(ApiRouter router) => router.Map("GET", "/events", WatchAsync);
 
     private async Task WatchAsync(ApiExchange exchange)
@@ -16,16 +20,9 @@ internal sealed class EventEndpoints(IContainerEngine engine, EventHistory histo
         var since = DockerTime.Parse("since", exchange.Query["since"], now);
         var until = DockerTime.Parse("until", exchange.Query["until"], now);
 
-        // Until a moment that has passed: there is nothing to wait for.
-        using var end = CancellationTokenSource.CreateLinkedTokenSource(exchange.Aborted);
-        if (until > now)
-        {
-            end.CancelAfter(until.Value - now);
-        }
-
-        await using var events = engine.WatchAsync(end.Token).GetAsyncEnumerator(end.Token);
-        // The engine has us from the first step on, so nothing falls between the history and what follows.
-        var next = until <= now ? null : events.MoveNextAsync().AsTask();
+        // The engine has us from the first step on, so nothing falls between the history and what follows. Until a
+        // moment that has passed there is nothing to wait for.
+        await using var events = until <= now ? null : new StepAhead<EngineEvent>(engine.WatchAsync, exchange.Aborted);
         var body = await exchange.StreamAsync(200, "application/json");
         var last = since ?? now;
         foreach (var happened in since is null ? [] : history.Between(since.Value, until ?? DateTimeOffset.MaxValue))
@@ -34,19 +31,28 @@ internal sealed class EventEndpoints(IContainerEngine engine, EventHistory histo
             Write(body, happened, filters);
         }
 
-        var shown = last;
         await body.FlushAsync(exchange.Aborted);
+        if (events is not null)
+        {
+            await FollowAsync(exchange, events, body, filters, since is null ? DateTimeOffset.MinValue : last, until - now);
+        }
+    }
+
+    private static async Task FollowAsync(
+        ApiExchange exchange, StepAhead<EngineEvent> events, PipeWriter body, DockerFilters filters, DateTimeOffset shown, TimeSpan? patience)
+    {
+        using var limit = new CancellationTokenSource(patience is not { } time ? Timeout.InfiniteTimeSpan : time < LongestTimer ? time : LongestTimer);
+        await using var over = limit.Token.Register(events.End);
         try
         {
-            while (next is not null && await next)
+            while (await events.Next)
             {
-                if (since is null || events.Current.Time > shown)
+                var happened = events.Take();
+                if (happened.Time > shown)
                 {
-                    Write(body, events.Current, filters);
+                    Write(body, happened, filters);
                     await body.FlushAsync(exchange.Aborted);
                 }
-
-                next = events.MoveNextAsync().AsTask();
             }
         }
         catch (OperationCanceledException) when (!exchange.Aborted.IsCancellationRequested)
@@ -55,7 +61,7 @@ internal sealed class EventEndpoints(IContainerEngine engine, EventHistory histo
         }
     }
 
-    private static void Write(System.IO.Pipelines.PipeWriter body, EngineEvent happened, DockerFilters filters)
+    private static void Write(PipeWriter body, EngineEvent happened, DockerFilters filters)
     {
         if (!Fits(happened, filters))
         {
@@ -86,7 +92,9 @@ internal sealed class EventEndpoints(IContainerEngine engine, EventHistory histo
         var name = happened.Attributes.GetValueOrDefault("name");
         return filters.Any("type", v => v == happened.Type)
             && filters.Any("event", v => v == happened.Action)
-            && filters.Any("container", v => happened.Type == "container" && (happened.Id.StartsWith(v, StringComparison.Ordinal) || name == v.TrimStart('/')))
+            // As in Docker: the beginning of an id or of a name.
+            && filters.Any("container", v => happened.Type == "container"
+                && (happened.Id.StartsWith(v, StringComparison.Ordinal) || name?.StartsWith(v.TrimStart('/'), StringComparison.Ordinal) == true))
             && filters.Any("image", v => happened.Type == "image"
                 ? happened.Id == v || name == v
                 : happened.Attributes.GetValueOrDefault("image") == v)
