@@ -78,6 +78,9 @@ public sealed record RegistryConfiguration
     /// <summary>Whether it is spoken to without TLS.</summary>
     public bool PlainHttp { get; init; }
 
+    /// <summary>Whether its certificate is not checked, and HTTP taken when it does not speak TLS; anybody on the way can pass for it.</summary>
+    public bool Insecure { get; init; }
+
     /// <summary>The certificates of the authority that signed its own, as PEM; null takes the system's.</summary>
     public string? CaFile { get; init; }
 

@@ -73,6 +73,11 @@ internal sealed class ConfigurationDraft
 
         foreach (var (name, registry) in Registries)
         {
+            if (registry.Insecure && (registry.PlainHttp || registry.CaFile is not null))
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"registries.{name}: insecure goes without plainHttp and caFile");
+            }
+
             if (registry is { PlainHttp: true, CaFile: not null })
             {
                 throw new EdgeHostException(ErrorKind.Invalid, $"registries.{name}: plainHttp and caFile exclude each other");
@@ -109,6 +114,7 @@ internal static class ConfigurationKeys
         new("broker.enabled", ConfigurationType.Flag, (d, v) => d.Value = d.Value with { Broker = d.Value.Broker with { Enabled = v.Flag } }),
         new("broker.listen", ConfigurationType.Text, (d, v) => d.Value = d.Value with { Broker = d.Value.Broker with { Listen = Listen(v.Text) } }),
         new("registries.NAME.plainHttp", ConfigurationType.Flag, (d, v) => d.Registry(v.Name, r => r with { PlainHttp = v.Flag })),
+        new("registries.NAME.insecure", ConfigurationType.Flag, (d, v) => d.Registry(v.Name, r => r with { Insecure = v.Flag })),
         new("registries.NAME.caFile", ConfigurationType.Text, (d, v) => d.Registry(v.Name, r => r with { CaFile = FilePath(v.Text) })),
         new("registries.NAME.user", ConfigurationType.Text, (d, v) => d.Registry(v.Name, r => r with { User = v.Text })),
         new("registries.NAME.passwordFile", ConfigurationType.Text, (d, v) => d.Registry(v.Name, r => r with { PasswordFile = FilePath(v.Text) })),

@@ -71,6 +71,7 @@ internal static class DaemonComposition
             r => new RegistryOptions
             {
                 PlainHttp = r.Value.PlainHttp,
+                Insecure = r.Value.Insecure,
                 CaFile = r.Value.CaFile,
                 Credentials = r.Value is { User: { } user, PasswordFile: { } file }
                     ? new RegistryCredentials(user, ConfigurationReader.ReadSecret($"registries.{r.Key}.passwordFile", file))

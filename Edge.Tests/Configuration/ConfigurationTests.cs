@@ -37,7 +37,7 @@ public sealed class ConfigurationTests : IDisposable
               "device": { "id": "gw-1" },
               "mqtt": { "url": "mqtts://b:8883", "user": "u", "passwordFile": "/p", "caFile": "/ca", "certFile": "/c", "keyFile": "/k", "keepAlive": 30 },
               "broker": { "enabled": true, "listen": "[::]:1884" },
-              "registries": { "r:5000": { "plainHttp": true }, "s.example": { "caFile": "/s", "user": "a", "passwordFile": "/b" } },
+              "registries": { "r:5000": { "plainHttp": true }, "i": { "insecure": true }, "s.example": { "caFile": "/s", "user": "a", "passwordFile": "/b" } },
               "defaults": { "memory": "64m", "cpus": 0.5, "pids": 32 },
               "reserve": { "memory": 1048576, "pids": 10 },
               "log": { "maxSize": "128k", "maxFiles": 3 },
@@ -48,6 +48,8 @@ public sealed class ConfigurationTests : IDisposable
         Assert.Equal(new MqttConfiguration { Url = new Uri("mqtts://b:8883"), User = "u", PasswordFile = "/p", CaFile = "/ca", CertFile = "/c", KeyFile = "/k", KeepAliveSeconds = 30 }, configuration.Mqtt);
         Assert.Equal(new BrokerConfiguration { Enabled = true, Listen = "[::]:1884" }, configuration.Broker);
         Assert.Equal(new RegistryConfiguration { PlainHttp = true }, configuration.Registries["r:5000"]);
+        Assert.Equal(new RegistryConfiguration { Insecure = true }, configuration.Registries["i"]);
+        Assert.True(DaemonComposition.Registries(new() { Registries = new Dictionary<string, RegistryConfiguration> { ["i"] = configuration.Registries["i"] } })["i"].Insecure);
         Assert.Equal(new RegistryConfiguration { CaFile = "/s", User = "a", PasswordFile = "/b" }, configuration.Registries["s.example"]);
         Assert.Equal(new LimitDefaults { Memory = 64 << 20, NanoCpus = 500_000_000, Pids = 32 }, configuration.Defaults);
         Assert.Equal(new HostReserve { Memory = 1 << 20, Pids = 10 }, configuration.Reserve);
