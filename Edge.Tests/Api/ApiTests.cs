@@ -4,6 +4,7 @@ using System.Text;
 using System.Text.Json;
 using EdgeHost.Api;
 using EdgeHost.Errors;
+using EdgeHost.Images;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
@@ -95,6 +96,43 @@ public sealed class ApiTests(ApiFixture api) : IClassFixture<ApiFixture>
         using var answer = await CreateAsync("""{"Image":"busybox","cmd":"sleep","HostConfig":{"NetworkMode":"none"}}""");
         Assert.Equal(HttpStatusCode.Created, answer.StatusCode);
         Assert.Equal(["sleep"], api.Engine.LastSpec!.Command);
+    }
+
+    [Fact]
+    public async Task Credentials_of_the_client_are_those_of_the_pull()
+    {
+        Assert.Equal(HttpStatusCode.OK, await PullAsync("""{"username":"maria","password":"se/cr+et","serveraddress":"x"}"""));
+        Assert.Equal(new RegistryCredentials("maria", "se/cr+et"), api.Images.LastCredentials);
+        Assert.Equal(HttpStatusCode.OK, await PullAsync($$"""{"auth":"{{Convert.ToBase64String("anna:a:b"u8)}}"}"""));
+        Assert.Equal(new RegistryCredentials("anna", "a:b"), api.Images.LastCredentials);
+        Assert.Equal(HttpStatusCode.OK, await PullAsync("""{"identitytoken":"token"}"""));
+        Assert.Equal(new RegistryCredentials(string.Empty, string.Empty, "token"), api.Images.LastCredentials);
+        foreach (var nobody in (string[])["{}", "null", """{"username":"","password":""}"""])
+        {
+            Assert.Equal(HttpStatusCode.OK, await PullAsync(nobody));
+            Assert.Null(api.Images.LastCredentials);
+        }
+
+        Assert.Equal(HttpStatusCode.BadRequest, await PullAsync("[]"));
+        Assert.Equal(HttpStatusCode.BadRequest, await PullAsync("""{"username":1}"""));
+        Assert.Equal(HttpStatusCode.BadRequest, await PullAsync("{"));
+        Assert.Equal(HttpStatusCode.NotImplemented, await PullAsync("""{"registrytoken":"x"}"""));
+
+        async Task<HttpStatusCode> PullAsync(string auth)
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Post, "images/create?fromImage=alpine&tag=latest");
+            request.Headers.Add("X-Registry-Auth", Convert.ToBase64String(Encoding.UTF8.GetBytes(auth)).Replace('+', '-').Replace('/', '_'));
+            using var response = await api.Http.SendAsync(request, Cancel);
+            _ = await response.Content.ReadAsStringAsync(Cancel);
+            return response.StatusCode;
+        }
+    }
+
+    [Fact]
+    public async Task A_pull_of_what_is_not_there_is_a_status_and_not_a_line_of_the_progress()
+    {
+        using var response = await api.Http.PostAsync("images/create?fromImage=nowhere&tag=1", null, Cancel);
+        Assert.Equal(HttpStatusCode.NotFound, response.StatusCode);
     }
 
     [Fact]

@@ -17,9 +17,13 @@ internal sealed class MemoryImages : IImageStore
 
     internal long LoadedBytes { get; private set; }
 
-    public async Task<Image> PullAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel)
+    internal RegistryCredentials? LastCredentials { get; private set; }
+
+    public async Task<Image> PullAsync(string reference, RegistryCredentials? credentials, IProgress<PullProgress>? progress, CancellationToken cancel)
     {
         await Task.Yield();
+        LastCredentials = credentials;
+        progress?.Report(new PullProgress("resolving", null, 0, 0));
         reference = reference[(reference.LastIndexOf('/') + 1)..];
         if (reference.StartsWith("broken", StringComparison.Ordinal))
         {

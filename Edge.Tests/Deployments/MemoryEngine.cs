@@ -232,7 +232,7 @@ internal sealed class MemoryImages : IImageStore
 
     public Func<string, CancellationToken, Task>? OnPull { get; set; }
 
-    public async Task<Image> PullAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel)
+    public async Task<Image> PullAsync(string reference, RegistryCredentials? credentials, IProgress<PullProgress>? progress, CancellationToken cancel)
     {
         if (OnPull is { } hook)
         {

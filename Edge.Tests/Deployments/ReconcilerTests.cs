@@ -155,7 +155,7 @@ public sealed class ReconcilerTests
     public async Task A_document_without_workloads_removes_them_and_touches_nothing_else()
     {
         await using var board = new BoardUnderTest();
-        await board.Images.PullAsync("busybox", null, CancellationToken.None);
+        await board.Images.PullAsync("busybox", null, null, CancellationToken.None);
         var foreign = await board.Engine.CreateAsync(new ContainerSpec { Image = "busybox", Name = "by-hand" }, CancellationToken.None);
         await board.Engine.StartAsync(foreign, CancellationToken.None);
         await board.StartAsync();
@@ -238,7 +238,7 @@ public sealed class ReconcilerTests
         await board.DeployAsync(1, "web=nginx:latest");
         var web = board.Workload("web");
         board.Images.Generation++;
-        await board.Images.PullAsync("nginx:latest", null, CancellationToken.None);
+        await board.Images.PullAsync("nginx:latest", null, null, CancellationToken.None);
 
         await board.RestartAsync();
         await board.DeployAsync(2, "web=nginx:latest", "db=redis:7");

@@ -1,6 +1,3 @@
-using System.Net;
-using System.Net.NetworkInformation;
-using System.Net.Sockets;
 using System.Text;
 using EdgeHost.Errors;
 using EdgeHost.Images;
@@ -42,6 +39,37 @@ public sealed class RegistryAccessTests : IDisposable
     }
 
     [Fact]
+    public async Task Credentials_given_with_a_pull_serve_that_pull_alone()
+    {
+        await using var registry = await RegistryFixture.StartAsync(user: "maria");
+        using var layout = new OciLayout();
+        layout.AddImage("b", [Layer.Gzip(Layer.Files(("b", "b")))]);
+        await registry.PushAsync(_layout.Path + ":a", "a:1", "maria:secret");
+        await registry.PushAsync(layout.Path + ":b", "a:2", "maria:secret");
+        using var fixture = new StoreFixture();
+        Assert.NotNull(await fixture.Store.PullAsync($"{registry.Host}/a:1", new RegistryCredentials("maria", "secret"), null, Cancel));
+        Assert.Equal(ErrorKind.Denied, (await FailAsync(fixture, $"{registry.Host}/a:2")).Kind);
+    }
+
+    [Theory]
+    [InlineData("Env")]
+    [InlineData("Cmd")]
+    [InlineData("Entrypoint")]
+    public async Task A_configuration_with_a_null_or_a_zero_byte_where_a_text_belongs_is_refused(string field)
+    {
+        foreach (var bad in (string[])["[null]", """["a=\u0000b"]"""])
+        {
+            using var layout = new OciLayout();
+            var manifest = (string)layout.AddImage("a", [Layer.Gzip(Layer.Files(("a", "a")))], change: config => config["config"]![field] = System.Text.Json.Nodes.JsonNode.Parse(bad))["digest"]!;
+            await using var registry = new ScriptedRegistry(request => ScriptedRegistry.Serve(layout, manifest, request));
+            using var fixture = new StoreFixture();
+            var e = await FailAsync(fixture, $"{registry.Host}/a:1");
+            Assert.Equal(ErrorKind.Corrupt, e.Kind);
+            Assert.Contains(field, e.Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public async Task A_private_authority_is_trusted_where_it_is_configured_and_nowhere_else()
     {
         await using var registry = await RegistryFixture.StartAsync(tls: true);
@@ -71,13 +99,8 @@ public sealed class RegistryAccessTests : IDisposable
         await using var registry = await RegistryFixture.StartAsync();
         await registry.PushAsync(_layout.Path + ":a", "a:1");
 
-        // Another address of this machine, as of a registry in the next room.
-        var address = NetworkInterface.GetAllNetworkInterfaces()
-            .SelectMany(card => card.GetIPProperties().UnicastAddresses)
-            .Select(unicast => unicast.Address)
-            .FirstOrDefault(one => one.AddressFamily == AddressFamily.InterNetwork && !IPAddress.IsLoopback(one));
-        Assert.SkipWhen(address is null, "this machine has no address but the loopback's");
-        await using var proxy = new TcpProxy(registry.Port, address);
+        await using var address = await OtherAddress.FindAsync();
+        await using var proxy = new TcpProxy(registry.Port, address.Value);
         var host = proxy.Host;
         using var strict = new StoreFixture(new ImageStoreOptions { Attempts = 2 });
         Assert.Equal(ErrorKind.Unavailable, (await FailAsync(strict, $"{host}/a:1")).Kind);

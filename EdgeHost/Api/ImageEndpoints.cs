@@ -69,13 +69,14 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
     private Task HistoryAsync(ApiExchange exchange)
     {
         var image = images.Find(exchange.Values[0]) ?? throw NoSuchImage(exchange.Values[0]);
+        var sizes = new Queue<long>(image.LayerBytes);
+        var stepBytes = image.Config.History.Select(step => !step.EmptyLayer && sizes.TryDequeue(out var bytes) ? bytes : 0).Reverse().ToList();
         var steps = image.Config.History.Reverse().Select((step, index) => new ImageHistoryView(
             index == 0 ? image.Id.ToString() : "<missing>",
             DateTimeOffset.TryParse(step.Created, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? time.ToUnixTimeSeconds() : 0,
             step.CreatedBy ?? string.Empty,
             index == 0 ? image.References.Select(DockerReference.Short).ToList() : [],
-            // Sizes of single layers are not kept; their sum is the image's.
-            0,
+            stepBytes[index],
             step.Comment ?? string.Empty)).ToList();
         return exchange.JsonAsync(200, steps, DockerJson.Out.ListImageHistoryView);
     }
@@ -84,6 +85,19 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
 
     private static List<string>? NullIfEmpty(IReadOnlyList<string> list) => list.Count > 0 ? list.ToList() : null;
 
+    private static ImageConfigView ConfigView(Image image) => new()
+    {
+        User = image.Config.Config.User,
+        Env = image.Config.Config.Env.ToList(),
+        Cmd = NullIfEmpty(image.Config.Config.Cmd),
+        Entrypoint = NullIfEmpty(image.Config.Config.Entrypoint),
+        WorkingDir = image.Config.Config.WorkingDir,
+        Labels = Labels(image),
+        StopSignal = image.Config.Config.StopSignal,
+        Volumes = image.Config.Config.Volumes.Keys.ToDictionary(v => v, _ => new EmptyView(), StringComparer.Ordinal),
+        ExposedPorts = image.Config.Config.ExposedPorts.Keys.ToDictionary(p => p, _ => new EmptyView(), StringComparer.Ordinal),
+    };
+
     private static ImageView View(Image image) => new()
     {
         Id = image.Id.ToString(),
@@ -91,18 +105,8 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
         RepoDigests = image.RepositoryDigests.Select(DockerReference.Short).ToList(),
         Created = DockerTime.Format(image.Created),
         Author = image.Config.Author ?? string.Empty,
-        Config = new ImageConfigView
-        {
-            User = image.Config.Config.User,
-            Env = image.Config.Config.Env.ToList(),
-            Cmd = NullIfEmpty(image.Config.Config.Cmd),
-            Entrypoint = NullIfEmpty(image.Config.Config.Entrypoint),
-            WorkingDir = image.Config.Config.WorkingDir,
-            Labels = Labels(image),
-            StopSignal = image.Config.Config.StopSignal,
-            Volumes = image.Config.Config.Volumes.Keys.ToDictionary(v => v, _ => new EmptyView(), StringComparer.Ordinal),
-            ExposedPorts = image.Config.Config.ExposedPorts.Keys.ToDictionary(p => p, _ => new EmptyView(), StringComparer.Ordinal),
-        },
+        Config = ConfigView(image),
+        ContainerConfig = ConfigView(image),
         Architecture = image.Config.Architecture,
         Variant = image.Config.Variant,
         Os = image.Config.Os,
@@ -194,6 +198,9 @@ internal sealed record ImageView
     public string Author { get; init; } = string.Empty;
 
     public ImageConfigView Config { get; init; } = new();
+
+    /// <summary>Of the container in which Docker's first builder made the last layer; docker-compose 1 fails without it.</summary>
+    public ImageConfigView ContainerConfig { get; init; } = new();
 
     public required string Architecture { get; init; }
 

@@ -1,5 +1,3 @@
-using System.Buffers;
-using System.Buffers.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Threading.Channels;
@@ -34,6 +32,7 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
             var tag when tag.Contains(':', StringComparison.Ordinal) => $"{name}@{tag}",
             var tag => $"{name}:{tag}",
         };
+        var credentials = RegistryAuthHeader.Parse(exchange.RequestHeader(RegistryAuthHeader.Name));
         var reports = Channel.CreateBounded<PullProgress>(new BoundedChannelOptions(PendingReports)
         {
             FullMode = BoundedChannelFullMode.DropOldest,
@@ -41,7 +40,8 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
         });
         var pull = FinishAsync();
         var shown = new Dictionary<string, string>(StringComparer.Ordinal);
-        // Headers wait for the first report, so that a reference that cannot be parsed or found is a status of its own.
+        // Headers wait for the first report of a layer, so that a reference that cannot be parsed or found is a status of
+        // its own: docker-py passes over an error in the stream.
         if (!await reports.Reader.WaitToReadAsync(exchange.Aborted))
         {
             await pull;
@@ -77,11 +77,7 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
         {
             try
             {
-                return await images.PullAsync(reference, new Reporter(reports.Writer), exchange.Aborted);
-            }
-            catch (EdgeHostException e) when (e.Kind == ErrorKind.Denied && HasCredentials(exchange.RequestHeader("X-Registry-Auth")))
-            {
-                throw new EdgeHostException(e.Kind, $"{e.Message}; credentials of the client are not used: name them in the configuration, as registries.NAME.user and passwordFile", e);
+                return await images.PullAsync(reference, credentials, new Reporter(reports.Writer), exchange.Aborted);
             }
             finally
             {
@@ -102,28 +98,6 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
             {
                 await WriteAsync(body, new ProgressView { Stream = line }, exchange.Aborted);
             }
-        }
-    }
-
-    /// <summary>Whether the client has sent more than Docker's empty credentials (base64url of a JSON object).</summary>
-    private static bool HasCredentials(string header)
-    {
-        var bytes = new byte[Base64Url.GetMaxDecodedLength(header.Length)];
-        if (Base64Url.DecodeFromChars(header, bytes, out _, out var written) != OperationStatus.Done || written == 0)
-        {
-            return false;
-        }
-
-        try
-        {
-            using var document = JsonDocument.Parse(bytes.AsMemory(0, written), new JsonDocumentOptions { MaxDepth = 4 });
-            return document.RootElement.ValueKind == JsonValueKind.Object
-                && document.RootElement.EnumerateObject().Any(m => m.Name is "username" or "password" or "auth" or "identitytoken" && m.Value.ToString().Length > 0);
-        }
-        catch (JsonException)
-        {
-            // Nothing that Docker's clients send; it changes no more than the words of a refusal.
-            return false;
         }
     }
 
@@ -165,7 +139,13 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
 
     private sealed class Reporter(ChannelWriter<PullProgress> reports) : IProgress<PullProgress>
     {
-        public void Report(PullProgress value) => reports.TryWrite(value);
+        public void Report(PullProgress value)
+        {
+            if (value.Phase != "resolving")
+            {
+                reports.TryWrite(value);
+            }
+        }
     }
 }
 

@@ -15,7 +15,14 @@ public interface IImageStore
     /// <param name="reference">As the user wrote it.</param>
     /// <param name="progress">Told at most ten times a second.</param>
     /// <param name="cancel">Ends the pull; what was fetched is kept for the next one.</param>
-    Task<Image> PullAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel);
+    Task<Image> PullAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel) => PullAsync(reference, null, progress, cancel);
+
+    /// <summary>As the other, with credentials for this pull alone; they are not kept.</summary>
+    /// <param name="reference">As the user wrote it.</param>
+    /// <param name="credentials">For the reference's registry; null takes those of the options.</param>
+    /// <param name="progress">Told at most ten times a second.</param>
+    /// <param name="cancel">Ends the pull; what was fetched is kept for the next one.</param>
+    Task<Image> PullAsync(string reference, RegistryCredentials? credentials, IProgress<PullProgress>? progress, CancellationToken cancel);
 
     /// <summary>Loads all images of an OCI layout or a docker archive (a tar, plain or compressed), in one pass and bounded memory.</summary>
     Task<IReadOnlyList<Image>> LoadAsync(Stream archive, CancellationToken cancel);
@@ -55,7 +62,11 @@ public sealed record Image(
     IReadOnlyList<string> RepositoryDigests,
     ImageConfig Config,
     long SizeBytes,
-    DateTimeOffset Created);
+    DateTimeOffset Created)
+{
+    /// <summary>Unpacked sizes of its layers in bytes, the lowest first.</summary>
+    public IReadOnlyList<long> LayerBytes { get; init; } = [];
+}
 
 /// <summary>How far a pull is.</summary>
 /// <param name="Phase"><c>resolving</c>, <c>downloading</c>, <c>extracting</c>, <c>done</c>.</param>

@@ -145,6 +145,11 @@ public sealed partial class ImageStore
         var images = new List<Image>();
         foreach (var entry in entries)
         {
+            if (entry.RepoTags.Contains(null!) || entry.Layers.Contains(null!))
+            {
+                throw new EdgeHostException(ErrorKind.Corrupt, "manifest.json of the archive has a null among its names or layers");
+            }
+
             var names = entry.RepoTags.Select(tag => ImageReference.Parse(tag).Tagged!).ToList();
             var label = names.FirstOrDefault() ?? entry.Config;
             var config = ImageDocument.ReadConfig(spool.ReadSmall(entry.Config), $"configuration {entry.Config} of {label}");

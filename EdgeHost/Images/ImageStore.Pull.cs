@@ -10,9 +10,26 @@ public sealed partial class ImageStore
     private const int MaximumIndexDepth = 3;
 
     /// <inheritdoc/>
-    public async Task<Image> PullAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel)
+    public Task<Image> PullAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel) => PullAsync(reference, null, progress, cancel);
+
+    /// <inheritdoc/>
+    public async Task<Image> PullAsync(string reference, RegistryCredentials? credentials, IProgress<PullProgress>? progress, CancellationToken cancel)
     {
         var name = ImageReference.Parse(reference);
+        if (credentials is null)
+        {
+            return await PullAsync(_registry, name, progress, cancel).ConfigureAwait(false);
+        }
+
+        // A client of its own: what the registry gives for one user's password must serve nobody else's pull.
+        var special = _options.Registries.GetValueOrDefault(name.Registry) ?? new RegistryOptions();
+        using var registry = new RegistryClient(
+            _options with { Registries = new Dictionary<string, RegistryOptions> { [name.Registry] = special with { Credentials = credentials } } }, _logger);
+        return await PullAsync(registry, name, progress, cancel).ConfigureAwait(false);
+    }
+
+    private async Task<Image> PullAsync(RegistryClient registry, ImageReference name, IProgress<PullProgress>? progress, CancellationToken cancel)
+    {
         var meter = new ProgressMeter(progress);
         meter.Say("resolving");
 
@@ -23,7 +40,7 @@ public sealed partial class ImageStore
             return exact;
         }
 
-        var resolved = name.Digest ?? await _registry.ResolveAsync(name, cancel).ConfigureAwait(false);
+        var resolved = name.Digest ?? await registry.ResolveAsync(name, cancel).ConfigureAwait(false);
         if (resolved is { } current && Named(name, current, tag: true) is { } held)
         {
             meter.Say("done");
@@ -31,7 +48,7 @@ public sealed partial class ImageStore
         }
 
         var indexes = new List<Received<ImageIndex>>();
-        var (manifest, top) = await FetchManifestAsync(name, resolved, indexes, cancel).ConfigureAwait(false);
+        var (manifest, top) = await FetchManifestAsync(registry, name, resolved, indexes, cancel).ConfigureAwait(false);
         var type = manifest.Value.Config.MediaType;
         if (type is not ("" or MediaTypes.ImageConfig or MediaTypes.DockerImageConfig))
         {
@@ -39,7 +56,7 @@ public sealed partial class ImageStore
         }
 
         var configDigest = manifest.Value.Config.ContentDigest;
-        var configBytes = _content.TryRead(configDigest) ?? await _registry.FetchSmallBlobAsync(name, manifest.Value.Config, cancel).ConfigureAwait(false);
+        var configBytes = _content.TryRead(configDigest) ?? await registry.FetchSmallBlobAsync(name, manifest.Value.Config, cancel).ConfigureAwait(false);
         var config = ImageDocument.ReadConfig(configBytes, $"configuration {configDigest} of {name}") with { Digest = configDigest };
         _options.Platform.Require(config.Value, name.ToString());
         var diffIds = config.Value.RootFs.DiffIds;
@@ -56,7 +73,7 @@ public sealed partial class ImageStore
                 RequireSpace(name, layers, diffIds);
                 await BuildLayersAsync(
                     diffIds,
-                    (index, staged, stop) => FetchLayerAsync(name, layers[index], Digest.Parse(diffIds[index]), staged, meter, stop),
+                    (index, staged, stop) => FetchLayerAsync(registry, name, layers[index], Digest.Parse(diffIds[index]), staged, meter, stop),
                     index => meter.Finish(layers[index].Digest, layers[index].Size),
                     cancel).ConfigureAwait(false);
                 var image = Register(config, manifest, indexes, name.Digest is null ? name.Tagged : null, $"{name.Name}@{top}");
@@ -92,7 +109,7 @@ public sealed partial class ImageStore
     }
 
     private async Task<(Received<ImageManifest> Manifest, Digest Top)> FetchManifestAsync(
-        ImageReference name, Digest? digest, List<Received<ImageIndex>> indexes, CancellationToken cancel)
+        RegistryClient registry, ImageReference name, Digest? digest, List<Received<ImageIndex>> indexes, CancellationToken cancel)
     {
         Digest? top = null;
         string? declared = null;
@@ -105,7 +122,7 @@ public sealed partial class ImageStore
             }
             else
             {
-                remote = await _registry.FetchManifestAsync(name, digest, cancel).ConfigureAwait(false);
+                remote = await registry.FetchManifestAsync(name, digest, cancel).ConfigureAwait(false);
             }
 
             top ??= remote.Digest;
@@ -148,7 +165,7 @@ public sealed partial class ImageStore
     }
 
     private async Task<StagedLayer> FetchLayerAsync(
-        ImageReference name, Descriptor layer, Digest diffId, string staged, ProgressMeter meter, CancellationToken cancel)
+        RegistryClient registry, ImageReference name, Descriptor layer, Digest diffId, string staged, ProgressMeter meter, CancellationToken cancel)
     {
         var digest = layer.ContentDigest;
         if (layer.MediaType.EndsWith("+encrypted", StringComparison.Ordinal))
@@ -169,7 +186,7 @@ public sealed partial class ImageStore
                     using var file = IngestFile.Open(path, layer.Size);
                     found = file.Found;
                     meter.Begin(digest.ToString(), found, layer.Size);
-                    return new StagedLayer(await FetchAndUnpackAsync(name, layer, diffId, staged, file, meter, cancel).ConfigureAwait(false), path);
+                    return new StagedLayer(await FetchAndUnpackAsync(registry, name, layer, diffId, staged, file, meter, cancel).ConfigureAwait(false), path);
                 }
                 catch (EdgeHostException e) when (e.Kind == ErrorKind.Corrupt)
                 {
@@ -191,7 +208,7 @@ public sealed partial class ImageStore
     }
 
     private async Task<Unpacked> FetchAndUnpackAsync(
-        ImageReference name, Descriptor layer, Digest diffId, string staged, IngestFile file, ProgressMeter meter, CancellationToken cancel)
+        RegistryClient registry, ImageReference name, Descriptor layer, Digest diffId, string staged, IngestFile file, ProgressMeter meter, CancellationToken cancel)
     {
         var digest = layer.ContentDigest;
         var label = digest.ToString();
@@ -201,7 +218,7 @@ public sealed partial class ImageStore
             {
                 try
                 {
-                    await _registry.FetchBlobAsync(name, layer, file, count => meter.Arrived(label, count), both.Token).ConfigureAwait(false);
+                    await registry.FetchBlobAsync(name, layer, file, count => meter.Arrived(label, count), both.Token).ConfigureAwait(false);
                     file.Complete();
                 }
                 catch (Exception e)

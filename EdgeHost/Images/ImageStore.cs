@@ -224,7 +224,18 @@ public sealed partial class ImageStore : IImageStore, IDisposable
             return null;
         }
 
-        var config = ImageDocument.ReadConfig(bytes, $"configuration {id}");
+        Received<ImageConfig> config;
+        try
+        {
+            config = ImageDocument.ReadConfig(bytes, $"configuration {id}");
+        }
+        catch (EdgeHostException e)
+        {
+            // An older version was less strict.
+            problem = e.Message;
+            return null;
+        }
+
         var chains = ChainIds(config.Value.RootFs.DiffIds);
         if (chains.FirstOrDefault(chain => _snapshots.FindLayer(chain) is null) is { } missing)
         {
@@ -232,17 +243,20 @@ public sealed partial class ImageStore : IImageStore, IDisposable
             return null;
         }
 
-        return new Held(ToImage(facts, config.Value), facts, chains);
+        return new Held(ToImage(facts, config.Value, chains), facts, chains);
     }
 
-    private static Image ToImage(ImageFacts facts, ImageConfig config) => new(
+    private Image ToImage(ImageFacts facts, ImageConfig config, IReadOnlyList<string> chains) => new(
         Digest.Parse(facts.Id),
         Digest.Parse(facts.ManifestDigest),
         [.. facts.References.Keys.Order(StringComparer.Ordinal)],
         facts.RepositoryDigests,
         config,
         facts.SizeBytes,
-        config.CreatedTime ?? facts.Added);
+        config.CreatedTime ?? facts.Added)
+    {
+        LayerBytes = [.. chains.Select(chain => _snapshots.FindLayer(chain)?.Facts.SizeBytes ?? 0)],
+    };
 
     private Held? FindHeld(string text)
     {
@@ -299,7 +313,7 @@ public sealed partial class ImageStore : IImageStore, IDisposable
     {
         FactsFile.Write(FactsPath(facts.Id), facts, ImageFactsJson.Default.ImageFacts);
         var held = _images[facts.Id];
-        _images[facts.Id] = held = held with { Facts = facts, Image = ToImage(facts, held.Image.Config) };
+        _images[facts.Id] = held = held with { Facts = facts, Image = ToImage(facts, held.Image.Config, held.Chains) };
         _rows.Upsert(facts.Id, facts);
         return held.Image;
     }
@@ -343,7 +357,7 @@ public sealed partial class ImageStore : IImageStore, IDisposable
                 facts = facts with { Indexes = [.. facts.Indexes.Union([old.ManifestDigest])] };
             }
 
-            _images[id] = new Held(ToImage(facts, config.Value), facts, chains);
+            _images[id] = new Held(ToImage(facts, config.Value, chains), facts, chains);
             return reference is null ? Keep(facts) : Name(facts, reference);
         }
     }

@@ -64,7 +64,24 @@ public static class ImageDocument
             Refuse(!Digest.TryParse(diffId, out _), what, $"\"{diffId}\" is no digest");
         }
 
+        var run = config.Value.Config;
+        CheckTexts(run.Env, what, "Env");
+        CheckTexts(run.Entrypoint, what, "Entrypoint");
+        CheckTexts(run.Cmd, what, "Cmd");
+        CheckTexts(run.Labels.Values, what, "Labels");
+        CheckTexts([run.User, run.WorkingDir, run.StopSignal ?? string.Empty], what, "User, WorkingDir or StopSignal");
+        Refuse(config.Value.History.Contains(null!), what, "its history has a null in it");
         return config;
+    }
+
+    // What a registry sends is not what the types promise: a list of strings may have null in it, and a string a zero
+    // byte, at which the kernel would end it.
+    private static void CheckTexts(IEnumerable<string?> texts, string what, string field)
+    {
+        foreach (var text in texts)
+        {
+            Refuse(text is null || text.Contains('\0', StringComparison.Ordinal), what, $"{field} has a null or a zero byte in it");
+        }
     }
 
     /// <summary>Whether a document is an index or a manifest, by what it says of itself or else by what it has.</summary>
