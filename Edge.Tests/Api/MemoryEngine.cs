@@ -87,7 +87,7 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
         return Task.FromResult(true);
     }
 
-    public Task<bool> StopAsync(string container, TimeSpan? grace, CancellationToken cancel)
+    public Task<bool> StopAsync(string container, int? signal, TimeSpan? grace, CancellationToken cancel)
     {
         LastGrace = grace;
         var entry = Find(container);
@@ -112,9 +112,9 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
         return Task.CompletedTask;
     }
 
-    public async Task RestartAsync(string container, TimeSpan? grace, CancellationToken cancel)
+    public async Task RestartAsync(string container, int? signal, TimeSpan? grace, CancellationToken cancel)
     {
-        await StopAsync(container, grace, cancel);
+        await StopAsync(container, signal, grace, cancel);
         await StartAsync(container, cancel);
     }
 

@@ -1,5 +1,6 @@
 using EdgeHost.Api;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 using Xunit;
 
 namespace Edge.Tests.Api;
@@ -18,7 +19,7 @@ public sealed class TextTests
     [InlineData("RTMIN", 34)]
     [InlineData("SIGRTMIN+3", 37)]
     [InlineData("RTMAX-1", 63)]
-    public void Signals_have_names_and_numbers(string text, int number) => Assert.Equal(number, SignalName.Parse(text));
+    public void Signals_have_names_and_numbers(string text, int number) => Assert.Equal(number, Signals.Parse(text));
 
     [Theory]
     [InlineData("0")]
@@ -27,7 +28,8 @@ public sealed class TextTests
     [InlineData("SIG")]
     [InlineData("NOSUCH")]
     [InlineData("RTMIN+31")]
-    public void What_is_no_signal_is_refused(string text) => Assert.Equal(ErrorKind.Invalid, Assert.Throws<EdgeHostException>(() => SignalName.Parse(text)).Kind);
+    [InlineData("RTMAX-31")]
+    public void What_is_no_signal_is_refused(string text) => Assert.Equal(ErrorKind.Invalid, Assert.Throws<EdgeHostException>(() => Signals.Parse(text)).Kind);
 
     [Theory]
     [InlineData("1777636800", "2026-05-01T12:00:00.000000000Z")]

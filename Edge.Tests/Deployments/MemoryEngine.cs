@@ -66,7 +66,7 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
         return true;
     });
 
-    public Task<bool> StopAsync(string container, TimeSpan? grace, CancellationToken cancel) => Do($"stop {Inspect(container).Name}", () =>
+    public Task<bool> StopAsync(string container, int? signal, TimeSpan? grace, CancellationToken cancel) => Do($"stop {Inspect(container).Name}", () =>
     {
         var status = Inspect(container);
         if (status.State != ContainerState.Running)
@@ -92,13 +92,13 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
             return true;
         });
 
-    public async Task RestartAsync(string container, TimeSpan? grace, CancellationToken cancel)
+    public async Task RestartAsync(string container, int? signal, TimeSpan? grace, CancellationToken cancel)
     {
-        await StopAsync(container, grace, cancel);
+        await StopAsync(container, signal, grace, cancel);
         await StartAsync(container, cancel);
     }
 
-    public Task KillAsync(string container, int signal, CancellationToken cancel) => StopAsync(container, null, cancel);
+    public Task KillAsync(string container, int signal, CancellationToken cancel) => StopAsync(container, signal, null, cancel);
 
     public Task RenameAsync(string container, string name, CancellationToken cancel) => Do($"rename {container}", () =>
     {

@@ -141,6 +141,82 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
     }
 
     [Fact]
+    public async Task Stop_with_a_signal_sends_that_one_and_no_other()
+    {
+        var id = await Daemon.RunDetachedAsync("busybox", "sh", "-c", "trap 'echo int; exit 5' INT; trap 'echo term; exit 6' TERM; echo up; while :; do sleep 0.1; done");
+        await Daemon.LineAsync(id, line => line == "up");
+        (await Daemon.DockerAsync("stop", "-s", "INT", id)).Succeeds();
+
+        Assert.Equal("5", await Daemon.InspectAsync(id, "{{.State.ExitCode}}"));
+        Assert.Equal(["up", "int"], await Daemon.LinesAsync(id));
+    }
+
+    [Fact]
+    public async Task A_stop_goes_on_when_its_client_has_gone()
+    {
+        var id = await Daemon.RunDetachedAsync("busybox", "sh", "-c", "trap 'echo asked' TERM; echo up; while :; do sleep 0.1; done");
+        await Daemon.LineAsync(id, line => line == "up");
+        using var stop = System.Diagnostics.Process.Start("docker", ["-H", "unix://" + Daemon.Socket, "stop", "-t", "3", id]);
+        await Daemon.LineAsync(id, line => line == "asked");
+        stop.Kill();
+
+        Assert.Equal("137\n", (await Daemon.DockerAsync("wait", id)).Output);
+    }
+
+    [Fact]
+    public async Task A_container_between_two_runs_is_removed_by_force_only()
+    {
+        var id = await Daemon.RunDetachedAsync("--restart", "always", "busybox", "echo", "once");
+        var starts = 0;
+        // The fifth start is followed by a second and a half in which nothing runs.
+        await Daemon.LineAsync(id, _ => ++starts == 5);
+        Assert.Contains("container", (await Daemon.DockerAsync("rm", id)).Exits(1).Error, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+        Assert.Equal(1, (await Daemon.DockerAsync("inspect", id)).ExitCode);
+    }
+
+    [Fact]
+    public async Task Inspect_and_ps_show_what_the_image_gives_beneath_what_was_asked_for()
+    {
+        using var layout = new Images.OciLayout();
+        layout.AddImage("registry.lan/full:1", [Images.Layer.Gzip(Images.Layer.Files(("a", "a")))], PublishedBinary.NativeRid == "linux-x64" ? "amd64" : "arm64", change: config =>
+        {
+            config["config"] = System.Text.Json.Nodes.JsonNode.Parse("""{"Env":["PATH=/bin","A=image","B=image"],"Cmd":["serve"],"Entrypoint":["/enter"],"WorkingDir":"/work","User":"12:34","StopSignal":"SIGINT","Labels":{"of":"image","both":"image"}}""");
+            config["history"] = System.Text.Json.Nodes.JsonNode.Parse("""[{"created_by":"ADD a"},{"created_by":"ENV A","empty_layer":true}]""");
+        });
+        (await CommandRun.RunAsync("bash", ["-c", $"tar -C {layout.Path} -c . | docker -H unix://{Daemon.Socket} load"])).Succeeds();
+        (await Daemon.DockerAsync("create", "--network", "none", "--name", "merged", "-e", "A=asked", "-l", "both=asked", "registry.lan/full:1", "other")).Succeeds();
+
+        Assert.Equal(
+            """["A=asked","PATH=/bin","B=image"] ["other"] ["/enter"] /work 12:34 SIGINT {"both":"asked","of":"image"}""",
+            string.Join(' ', (await Daemon.InspectAsync("merged", "{{json .Config.Env}} {{json .Config.Cmd}} {{json .Config.Entrypoint}} {{.Config.WorkingDir}} {{.Config.User}} {{.Config.StopSignal}} {{json .Config.Labels}}")).Split(' ')));
+        Assert.Equal("merged\n", (await Daemon.DockerAsync("ps", "-a", "--filter", "label=of=image", "--format", "{{.Names}}")).Output);
+        Assert.Equal("ENV A 0B\nADD a 1B\n", (await Daemon.DockerAsync("history", "--format", "{{.CreatedBy}} {{.Size}}", "registry.lan/full:1")).Output);
+        (await Daemon.DockerAsync("rm", "merged")).Succeeds();
+    }
+
+    [Fact]
+    public async Task A_user_id_that_means_no_change_to_the_kernel_is_refused()
+    {
+        Assert.Contains("range", (await Daemon.RunAsync("--rm", "-u", "4294967295", "busybox", "id")).Exits(125).Error, StringComparison.Ordinal);
+        Assert.Contains("range", (await Daemon.RunAsync("--rm", "-u", "1:4294967295", "busybox", "id")).Exits(125).Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("""{"Image":"busybox","Cmd":["tr\u0000ue"]}""", "zero byte")]
+    [InlineData("""{"Image":"busybox","Cmd":["true"],"Env":["A=\u0000"]}""", "zero byte")]
+    [InlineData("""{"Image":"busybox","Cmd":["true"],"Env":[null]}""", "Env has a null")]
+    [InlineData("""{"Image":"busybox","Cmd":["true"],"HostConfig":{"Mounts":[null]}}""", "Mounts has a null")]
+    [InlineData("""{"Image":"busybox","Cmd":["true"],"Hostname":"a\nb"}""", "hostname")]
+    [InlineData("""{"Image":"busybox","Cmd":["true"],"HostConfig":{"CpuQuota":9223372036854775807,"CpuPeriod":1000}}""", "CPU limit")]
+    public async Task What_no_container_can_have_is_refused_before_it_is_made(string body, string words)
+    {
+        var answer = await CommandRun.RunAsync("curl", ["-s", "-w", " %{http_code}", "--unix-socket", Daemon.Socket, "-d", body, "http://edgehost/containers/create"]);
+        Assert.Contains(words, answer.Output, StringComparison.Ordinal);
+        Assert.EndsWith(" 400", answer.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Kill_sends_its_signal_and_a_forced_removal_leaves_nothing()
     {
         var id = await Daemon.RunDetachedAsync("busybox", "sh", "-c", "trap 'echo heard' USR1; echo up; while :; do sleep 0.1; done");

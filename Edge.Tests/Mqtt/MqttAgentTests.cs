@@ -133,13 +133,13 @@ public sealed class MqttAgentTests
         await device.Board.UntilAsync(state => state.Version == 1);
         for (var i = 0; i < 100; i++)
         {
-            await device.Board.Engine.RestartAsync(device.Board.Workload("web").Id, null, CancellationToken.None);
+            await device.Board.Engine.RestartAsync(device.Board.Workload("web").Id, null, null, CancellationToken.None);
         }
 
         await broker.StartProcessAsync();
         await using var events = await Subscription.StartAsync(broker, broker.Topics.Events);
         await device.SettledAsync(Runs(1));
-        await device.Board.Engine.StopAsync(device.Board.Workload("web").Id, null, CancellationToken.None);
+        await device.Board.Engine.StopAsync(device.Board.Workload("web").Id, null, null, CancellationToken.None);
 
         // 101 starts and 101 ends, of which 100 were kept; the subscriber may have come after some of them.
         var last = JsonDocument.Parse((await events.UntilAsync(heard => JsonDocument.Parse(heard.Payload).RootElement.GetProperty("sequence").GetInt64() == 202)).Payload).RootElement;

@@ -47,9 +47,9 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         _events = new EventHistory(engine, log);
         new SystemEndpoints(engine, images, options).Map(router);
         new EventEndpoints(engine, _events).Map(router);
-        new ContainerListEndpoint(engine, images).Map(router);
+        new ContainerListEndpoint(engine, images, options).Map(router);
         new ContainerCreateEndpoint(engine).Map(router);
-        new ContainerInspectEndpoint(engine).Map(router);
+        new ContainerInspectEndpoint(engine, options).Map(router);
         new ContainerLifecycleEndpoints(engine).Map(router);
         new ContainerOutputEndpoints(engine).Map(router);
         new ContainerStatsEndpoint(engine).Map(router);

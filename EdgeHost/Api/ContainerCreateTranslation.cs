@@ -42,6 +42,7 @@ internal static class ContainerCreateTranslation
                 "interactive containers (-i, -t: Tty, OpenStdin, AttachStdin) come with a later version; run without -i and -t");
         }
 
+        RefuseNulls(body, host);
         RefuseRest(string.Empty, body.Rest);
         RefuseRest("HostConfig.", host.Rest);
         RefuseOtherPlatform(platform);
@@ -242,7 +243,7 @@ internal static class ContainerCreateTranslation
                 throw new EdgeHostException(ErrorKind.Invalid, $"HostConfig.CpuPeriod={period} is not between 1000 and 1000000 microseconds");
             }
 
-            nano = checked((long)(host.CpuQuota * (decimal)1_000_000_000 / period));
+            nano = (long)Math.Min(host.CpuQuota * (decimal)1_000_000_000 / period, long.MaxValue);
         }
         else if (host.CpuPeriod > 0)
         {
@@ -316,6 +317,24 @@ internal static class ContainerCreateTranslation
             if (option is not ("no-new-privileges" or "no-new-privileges:true" or "no-new-privileges=true"))
             {
                 throw new EdgeHostException(ErrorKind.Unsupported, $"HostConfig.SecurityOpt={option} is not in this version");
+            }
+        }
+    }
+
+    // System.Text.Json lets a null into a list of what is declared never to be one.
+    private static void RefuseNulls(ContainerCreateBody body, HostConfigBody host)
+    {
+        (string Field, IEnumerable<object?>? Items)[] lists =
+        [
+            ("Env", body.Env), ("Labels", body.Labels?.Values), ("HostConfig.Binds", host.Binds), ("HostConfig.Mounts", host.Mounts),
+            ("HostConfig.Tmpfs", host.Tmpfs?.Values), ("HostConfig.CapAdd", host.CapAdd), ("HostConfig.CapDrop", host.CapDrop),
+            ("HostConfig.SecurityOpt", host.SecurityOpt),
+        ];
+        foreach (var (field, items) in lists)
+        {
+            if (items?.Contains(null) == true)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"{field} has a null in it");
             }
         }
     }

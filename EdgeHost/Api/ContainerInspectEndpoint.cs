@@ -3,17 +3,17 @@ using EdgeHost.Engine;
 namespace EdgeHost.Api;
 
 /// <summary><c>GET /containers/{id}/json</c>, in the shape that Docker's own clients read.</summary>
-internal sealed class ContainerInspectEndpoint(IContainerEngine engine)
+internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptions options)
 {
     internal void Map(ApiRouter router) => router.Map("GET", "/containers/*/json", exchange =>
-        exchange.JsonAsync(200, View(engine.Inspect(exchange.Values[0])), DockerJson.Out.ContainerView));
+        exchange.JsonAsync(200, View(engine.Inspect(exchange.Values[0]), options.DataDirectory), DockerJson.Out.ContainerView));
 
-    internal static List<MountPointView> MountPoints(ContainerSpec spec) => spec.Mounts
+    internal static List<MountPointView> MountPoints(ContainerSpec spec, string dataDirectory) => spec.Mounts
         .Where(m => m.Kind != ContainerMountKind.Tmpfs)
         .Select(m => new MountPointView(
             m.Kind == ContainerMountKind.Bind ? "bind" : "volume",
             m.Kind == ContainerMountKind.Volume ? m.Source : string.Empty,
-            m.Kind == ContainerMountKind.Bind ? m.Source : string.Empty,
+            m.Kind == ContainerMountKind.Bind ? m.Source : VolumeStore.PathOf(dataDirectory, m.Source),
             m.Target,
             m.Kind == ContainerMountKind.Volume ? "local" : string.Empty,
             m.ReadOnly ? "ro" : string.Empty,
@@ -21,9 +21,9 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine)
             m.Kind == ContainerMountKind.Bind ? "rprivate" : string.Empty))
         .ToList();
 
-    internal static ContainerView View(ContainerStatus container)
+    internal static ContainerView View(ContainerStatus container, string dataDirectory)
     {
-        var spec = container.Spec;
+        var spec = container.Effective;
         var network = spec.Network == NetworkMode.Host ? "host" : "none";
         return new ContainerView
         {
@@ -48,7 +48,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine)
             Name = "/" + container.Name,
             RestartCount = container.RestartCount,
             HostConfig = HostConfig(spec, network),
-            Mounts = MountPoints(spec),
+            Mounts = MountPoints(spec, dataDirectory),
             Config = new ContainerConfigView
             {
                 Hostname = spec.Hostname ?? container.Id[..12],

@@ -1,6 +1,7 @@
 using System.Text.Json.Serialization;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 
 namespace EdgeHost.Api;
 
@@ -21,26 +22,20 @@ internal sealed class ContainerLifecycleEndpoints(IContainerEngine engine)
     private async Task StartAsync(ApiExchange exchange) =>
         await exchange.EmptyAsync(await engine.StartAsync(exchange.Values[0], exchange.Aborted) ? 204 : 304);
 
-    private async Task StopAsync(ApiExchange exchange)
-    {
-        // signal= replaces the first signal: it is sent, and the stop that follows waits and then kills.
-        if (exchange.Query["signal"] is { } signal && engine.Inspect(exchange.Values[0]).State == ContainerState.Running)
-        {
-            await engine.KillAsync(exchange.Values[0], SignalName.Parse(signal), exchange.Aborted);
-        }
-
-        await exchange.EmptyAsync(await engine.StopAsync(exchange.Values[0], Grace(exchange), exchange.Aborted) ? 204 : 304);
-    }
+    // As in Docker: who asked may go; a stop that has begun is not left halfway, the container signalled and never killed.
+    private async Task StopAsync(ApiExchange exchange) =>
+        await exchange.EmptyAsync(await engine.StopAsync(exchange.Values[0], Signal(exchange), Grace(exchange), CancellationToken.None) ? 204 : 304);
 
     private async Task KillAsync(ApiExchange exchange)
     {
-        await engine.KillAsync(exchange.Values[0], SignalName.Parse(exchange.Query["signal"] ?? "SIGKILL"), exchange.Aborted);
+        await engine.KillAsync(exchange.Values[0], Signal(exchange) ?? Signals.SIGKILL, exchange.Aborted);
         await exchange.EmptyAsync(204);
     }
 
     private async Task RestartAsync(ApiExchange exchange)
     {
-        await engine.RestartAsync(exchange.Values[0], Grace(exchange), exchange.Aborted);
+        // As for a stop: it would be left stopped.
+        await engine.RestartAsync(exchange.Values[0], Signal(exchange), Grace(exchange), CancellationToken.None);
         await exchange.EmptyAsync(204);
     }
 
@@ -58,7 +53,7 @@ internal sealed class ContainerLifecycleEndpoints(IContainerEngine engine)
             throw new EdgeHostException(ErrorKind.Unsupported, "link=1: links are not in this version");
         }
 
-        await engine.RemoveAsync(exchange.Values[0], exchange.Query.Flag("force"), exchange.Query.Flag("v"), exchange.Aborted);
+        await engine.RemoveAsync(exchange.Values[0], exchange.Query.Flag("force"), exchange.Query.Flag("v"), CancellationToken.None);
         await exchange.EmptyAsync(204);
     }
 
@@ -91,6 +86,8 @@ internal sealed class ContainerLifecycleEndpoints(IContainerEngine engine)
 
         await body.WriteAsync(System.Text.Json.JsonSerializer.SerializeToUtf8Bytes(view, DockerJson.Out.ContainerExitView), exchange.Aborted);
     }
+
+    private static int? Signal(ApiExchange exchange) => exchange.Query["signal"] is { } signal ? Signals.Parse(signal) : null;
 
     private static TimeSpan? Grace(ApiExchange exchange) => exchange.Query.Number("t") switch
     {

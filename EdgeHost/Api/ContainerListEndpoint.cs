@@ -6,7 +6,7 @@ using EdgeHost.Images;
 namespace EdgeHost.Api;
 
 /// <summary><c>GET /containers/json</c>.</summary>
-internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore images)
+internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore images, ApiOptions options)
 {
     internal void Map(ApiRouter router) => router.Map("GET", "/containers/json", ListAsync);
 
@@ -41,7 +41,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
     private bool Fits(ContainerStatus container, DockerFilters filters) =>
         filters.Any("id", v => container.Id.StartsWith(v, StringComparison.Ordinal))
         && filters.Any("name", v => NameFits(container.Name, v))
-        && filters.Labels(container.Spec.Labels)
+        && filters.Labels(container.Effective.Labels)
         && filters.Any("status", v => v == StateWord(container.State))
         && filters.Any("exited", v => container.State is ContainerState.Exited or ContainerState.Dead && ContainerWords.ExitCode(container).ToString(System.Globalization.CultureInfo.InvariantCulture) == v)
         && filters.Any("ancestor", v => container.Spec.Image == v || container.ImageId.StartsWith(v, StringComparison.Ordinal) || images.Find(v)?.Id.ToString() == container.ImageId)
@@ -85,7 +85,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
         _ => "dead",
     };
 
-    private static ContainerListView View(ContainerStatus container)
+    private ContainerListView View(ContainerStatus container)
     {
         var network = container.Spec.Network == NetworkMode.Host ? "host" : "none";
         return new ContainerListView(
@@ -96,12 +96,12 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
             ContainerWords.Quoted(container.Arguments),
             container.Created.ToUnixTimeSeconds(),
             [],
-            new Dictionary<string, string>(container.Spec.Labels),
+            new Dictionary<string, string>(container.Effective.Labels),
             StateWord(container.State),
             ContainerWords.Status(container, DateTimeOffset.UtcNow),
             new HostConfigListView(network),
             new NetworkSettingsView(new Dictionary<string, EndpointView> { [network] = new() }),
-            ContainerInspectEndpoint.MountPoints(container.Spec));
+            ContainerInspectEndpoint.MountPoints(container.Spec, options.DataDirectory));
     }
 }
 

@@ -1,22 +1,23 @@
 using System.Security.Cryptography;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
-using EdgeHost.Runtime.Cgroups;
 
 namespace EdgeHost.Engine;
 
 /// <summary>Making, renaming and removing.</summary>
 public sealed partial class ContainerEngine
 {
-    private const long SmallestMemoryBytes = 512 << 10;
-    private const long SmallestNanoCpus = 10_000_000;
-    private static readonly TimeSpan FollowersPatience = TimeSpan.FromSeconds(30);
+
+    // At its own end the output is owed to who runs it in the foreground; who removes it by hand does not wait long for
+    // a reader that has stopped reading, such as a pager.
+    private static readonly TimeSpan PatienceAtItsEnd = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan PatienceByHand = TimeSpan.FromSeconds(2);
 
     /// <inheritdoc/>
     public Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel)
     {
         var image = _images.Find(spec.Image) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {spec.Image}");
-        CheckLimits(spec.Limits);
+        ContainerSpecCheck.Require(spec);
         var id = RandomNumberGenerator.GetHexString(64, lowercase: true);
         var anonymous = new List<string>();
         spec = spec with { Mounts = [.. spec.Mounts.Select(mount => PrepareMount(mount, anonymous))] };
@@ -25,6 +26,7 @@ public sealed partial class ContainerEngine
             Id = id,
             Name = spec.Name is { Length: > 0 } name ? ContainerNames.Check(name) : string.Empty,
             Spec = spec,
+            Effective = EffectiveSpec.Of(spec, image.Config.Config),
             ImageId = image.Id.ToString(),
             Created = DateTimeOffset.UtcNow,
             Arguments = RuntimeSpecBuilder.ArgumentsOf(spec, image.Config),
@@ -96,6 +98,12 @@ public sealed partial class ContainerEngine
     public async Task RemoveAsync(string container, bool force, bool removeAnonymousVolumes, CancellationToken cancel)
     {
         var found = Find(container);
+        if (found.Record.State == ContainerState.Restarting && !force)
+        {
+            throw new EdgeHostException(
+                ErrorKind.Conflict, $"cannot remove container \"{found.Record.Name}\": container is restarting: stop the container before removing or force remove");
+        }
+
         if (found.IsRunning)
         {
             if (!force)
@@ -125,15 +133,15 @@ public sealed partial class ContainerEngine
                 throw new EdgeHostException(ErrorKind.Conflict, $"container \"{found.Record.Name}\" was started again meanwhile");
             }
 
-            await RemoveAsync(found, removeAnonymousVolumes).ConfigureAwait(false);
+            await RemoveAsync(found, removeAnonymousVolumes, PatienceByHand).ConfigureAwait(false);
         }
     }
 
     /// <summary>Removes a container whose turn is held and which does not run.</summary>
-    private async Task RemoveAsync(Container container, bool removeAnonymousVolumes)
+    private async Task RemoveAsync(Container container, bool removeAnonymousVolumes, TimeSpan patience)
     {
         CancelRestart(container);
-        await LetFollowersFinishAsync(container).ConfigureAwait(false);
+        await LetFollowersFinishAsync(container, patience).ConfigureAwait(false);
         var record = container.Record with { State = ContainerState.Removing };
         container.Set(record);
         try
@@ -152,9 +160,9 @@ public sealed partial class ContainerEngine
     }
 
     // Who follows its output gets all of it; one that does not read must not keep a container for ever.
-    private static async Task LetFollowersFinishAsync(Container container)
+    private static async Task LetFollowersFinishAsync(Container container, TimeSpan patience)
     {
-        using var limit = new CancellationTokenSource(FollowersPatience);
+        using var limit = new CancellationTokenSource(patience);
         try
         {
             await container.WaitUntilAsync(each => each.Followers == 0, limit.Token).ConfigureAwait(false);
@@ -207,46 +215,6 @@ public sealed partial class ContainerEngine
                 return mount with { Source = name };
             default:
                 return mount;
-        }
-    }
-
-    private static void CheckLimits(ResourceLimits limits)
-    {
-        var memory = SystemMemory.TotalBytes;
-        if (limits.MemoryBytes is { } bytes)
-        {
-            if (bytes < SmallestMemoryBytes)
-            {
-                throw new EdgeHostException(ErrorKind.Invalid, $"memory limit {bytes} bytes: at least {SmallestMemoryBytes} are needed to start a program");
-            }
-
-            if (bytes > memory)
-            {
-                throw new EdgeHostException(ErrorKind.Infeasible, $"memory limit {bytes} bytes: this board has {memory}");
-            }
-        }
-
-        if (limits.NanoCpus is { } cpus)
-        {
-            if (cpus < SmallestNanoCpus)
-            {
-                throw new EdgeHostException(ErrorKind.Invalid, $"CPU limit {cpus / 1e9:0.###}: at least 0.01 is needed");
-            }
-
-            if (cpus > Environment.ProcessorCount * 1_000_000_000L)
-            {
-                throw new EdgeHostException(ErrorKind.Infeasible, $"CPU limit {cpus / 1e9:0.###}: Range of CPUs is from 0.01 to {Environment.ProcessorCount}.00, as there are only {Environment.ProcessorCount} CPUs available");
-            }
-        }
-
-        if (limits.Pids is < 1)
-        {
-            throw new EdgeHostException(ErrorKind.Invalid, $"process limit {limits.Pids}: at least 1 is needed");
-        }
-
-        if (limits.CpusetCpus is { } list && !Cgroup.ExpandList(list).IsSubsetOf(Enumerable.Range(0, Environment.ProcessorCount)))
-        {
-            throw new EdgeHostException(ErrorKind.Infeasible, $"CPUs {list}: this board has 0-{Environment.ProcessorCount - 1}");
         }
     }
 }

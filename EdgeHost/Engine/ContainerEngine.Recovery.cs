@@ -175,7 +175,7 @@ public sealed partial class ContainerEngine
         // After a boot also one that was only seen created: that it was started may have been in a batch that was not written.
         if (record.Spec.AutoRemove && (wasRunning || newBoot))
         {
-            await RemoveAsync(container, removeAnonymousVolumes: true).ConfigureAwait(false);
+            await RemoveAsync(container, removeAnonymousVolumes: true, PatienceAtItsEnd).ConfigureAwait(false);
             return;
         }
 

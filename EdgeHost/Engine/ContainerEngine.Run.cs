@@ -32,7 +32,7 @@ public sealed partial class ContainerEngine
     }
 
     /// <inheritdoc/>
-    public async Task<bool> StopAsync(string container, TimeSpan? grace, CancellationToken cancel)
+    public async Task<bool> StopAsync(string container, int? signal, TimeSpan? grace, CancellationToken cancel)
     {
         var found = Find(container);
         var record = found.Record;
@@ -52,7 +52,7 @@ public sealed partial class ContainerEngine
             }
         }
 
-        await EndAsync(found, record.StopSignal, grace ?? record.Spec.StopGrace ?? DefaultGrace, byHand: true, cancel).ConfigureAwait(false);
+        await EndAsync(found, signal ?? record.StopSignal, grace ?? record.Spec.StopGrace ?? DefaultGrace, byHand: true, cancel).ConfigureAwait(false);
         Tell(found.Record, "stop");
         return true;
     }
@@ -77,9 +77,9 @@ public sealed partial class ContainerEngine
     }
 
     /// <inheritdoc/>
-    public async Task RestartAsync(string container, TimeSpan? grace, CancellationToken cancel)
+    public async Task RestartAsync(string container, int? signal, TimeSpan? grace, CancellationToken cancel)
     {
-        await StopAsync(container, grace, cancel).ConfigureAwait(false);
+        await StopAsync(container, signal, grace, cancel).ConfigureAwait(false);
         await StartAsync(container, cancel).ConfigureAwait(false);
         Tell(Find(container).Record, "restart");
     }
@@ -159,8 +159,9 @@ public sealed partial class ContainerEngine
                 began: true);
             Tell(container.Record, "start");
         }
-        catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
+        catch (Exception e)
         {
+            // Whatever it was, a defect included: what is half made is taken back.
             if (cgroup is not null)
             {
                 await DeleteCgroupAsync(cgroup).ConfigureAwait(false);
@@ -175,7 +176,7 @@ public sealed partial class ContainerEngine
                 ended: true);
             if (record.Spec.AutoRemove)
             {
-                await RemoveAsync(container, removeAnonymousVolumes: true).ConfigureAwait(false);
+                await RemoveAsync(container, removeAnonymousVolumes: true, PatienceAtItsEnd).ConfigureAwait(false);
             }
 
             if (e is EdgeHostException)
@@ -306,7 +307,7 @@ public sealed partial class ContainerEngine
         {
             try
             {
-                await RemoveAsync(container, removeAnonymousVolumes: true).ConfigureAwait(false);
+                await RemoveAsync(container, removeAnonymousVolumes: true, PatienceAtItsEnd).ConfigureAwait(false);
             }
             catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
             {

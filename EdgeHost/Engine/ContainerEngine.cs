@@ -134,7 +134,7 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
 
     private void Tell(ContainerRecord record, string action, params ReadOnlySpan<(string Name, string Value)> more)
     {
-        var attributes = new Dictionary<string, string>(record.Spec.Labels) { ["name"] = record.Name, ["image"] = record.Spec.Image };
+        var attributes = new Dictionary<string, string>((record.Effective ?? record.Spec).Labels) { ["name"] = record.Name, ["image"] = record.Spec.Image };
         foreach (var (name, value) in more)
         {
             attributes[name] = value;

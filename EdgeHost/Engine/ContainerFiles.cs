@@ -97,7 +97,7 @@ internal sealed partial class ContainerFiles
         {
             // The row knows how far it was, unless a power cut kept its last batch from the disk; the file knows what it is.
             found[id] = found.TryGetValue(id, out var row) && (row.State != ContainerState.Created || !fact.Started)
-                ? row with { Name = fact.Name, Spec = fact.Spec, Started = fact.Started, StoppedByHand = fact.StoppedByHand, ImageId = fact.ImageId, Arguments = fact.Arguments }
+                ? row with { Name = fact.Name, Spec = fact.Spec, Effective = fact.Effective, Started = fact.Started, StoppedByHand = fact.StoppedByHand, ImageId = fact.ImageId, Arguments = fact.Arguments }
                 : fact;
         }
 

@@ -11,6 +11,9 @@ internal sealed record ContainerRecord
 
     public required ContainerSpec Spec { get; init; }
 
+    /// <summary><see cref="Spec"/> with the image's defaults beneath it; null in what an older version wrote.</summary>
+    public ContainerSpec? Effective { get; init; }
+
     public required string ImageId { get; init; }
 
     public required DateTimeOffset Created { get; init; }
@@ -59,6 +62,7 @@ internal sealed record ContainerRecord
         Id = Id,
         Name = Name,
         Spec = Spec,
+        Effective = Effective ?? Spec,
         ImageId = ImageId,
         State = State,
         Created = Created,

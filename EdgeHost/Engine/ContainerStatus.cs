@@ -34,6 +34,9 @@ public sealed record ContainerStatus
     /// <summary>What was asked for.</summary>
     public required ContainerSpec Spec { get; init; }
 
+    /// <summary><see cref="Spec"/> with the image's defaults beneath it: variables, labels, entrypoint, command, user, working directory, stop signal.</summary>
+    public ContainerSpec Effective { get => field ?? Spec; init; }
+
     /// <summary>The digest of the image's configuration, <c>sha256:…</c>: Docker's image id.</summary>
     public required string ImageId { get; init; }
 

@@ -54,6 +54,12 @@ internal sealed record ContainerUser(uint Uid, uint Gid, IReadOnlyList<uint> Add
             }
         }
 
+        // As runc: 4294967295 is the kernel's word for "leave it as it is", which is root.
+        if (uid > int.MaxValue || gid > int.MaxValue)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"user {asked}: uids and gids must be in range 0-{int.MaxValue}");
+        }
+
         // A group that was given is the only one, as with Docker.
         var additional = groupPart.Length > 0 || entry is null
             ? []

@@ -20,14 +20,20 @@ public interface IContainerEngine
     /// </summary>
     Task<bool> StartAsync(string container, CancellationToken cancel);
 
-    /// <summary>Asks it to stop, and kills it when the grace (null: its own) is over. False when it did not run.</summary>
-    Task<bool> StopAsync(string container, TimeSpan? grace, CancellationToken cancel);
+    /// <summary>Asks it to stop, by a signal (null: its own), and kills it when the grace (null: its own) is over. False when it did not run.</summary>
+    Task<bool> StopAsync(string container, int? signal, TimeSpan? grace, CancellationToken cancel);
+
+    /// <summary>Stops it by its own signal.</summary>
+    Task<bool> StopAsync(string container, TimeSpan? grace, CancellationToken cancel) => StopAsync(container, null, grace, cancel);
 
     /// <summary>Sends a signal to its first process.</summary>
     Task KillAsync(string container, int signal, CancellationToken cancel);
 
     /// <summary>Stops and starts it.</summary>
-    Task RestartAsync(string container, TimeSpan? grace, CancellationToken cancel);
+    Task RestartAsync(string container, int? signal, TimeSpan? grace, CancellationToken cancel);
+
+    /// <summary>Stops it by its own signal, and starts it.</summary>
+    Task RestartAsync(string container, TimeSpan? grace, CancellationToken cancel) => RestartAsync(container, null, grace, cancel);
 
     /// <summary>Gives it another name.</summary>
     Task RenameAsync(string container, string name, CancellationToken cancel);
@@ -97,8 +103,8 @@ public readonly record struct LogRecord(DateTimeOffset Time, bool IsError, ReadO
 
 /// <summary>Something that happened, in the words of <c>docker events</c>.</summary>
 /// <param name="Time">When.</param>
-/// <param name="Type"><c>container</c>, <c>image</c>, <c>volume</c>.</param>
-/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>destroy</c>, <c>rename</c>, <c>pull</c>, <c>load</c>, <c>delete</c> …</param>
+/// <param name="Type"><c>container</c>; images and volumes tell of nothing yet.</param>
+/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>.</param>
 /// <param name="Id">Of the object.</param>
 /// <param name="Attributes">Name, image, labels, exit code and the like.</param>
 public sealed record EngineEvent(

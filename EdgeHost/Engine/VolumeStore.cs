@@ -17,9 +17,14 @@ internal sealed class VolumeStore
 
     internal VolumeStore(string dataDirectory)
     {
-        _root = dataDirectory + "/volumes";
+        _root = RootOf(dataDirectory);
         Directory.CreateDirectory(_root);
     }
+
+    /// <summary>Where the data of a volume is.</summary>
+    internal static string PathOf(string dataDirectory, string name) => $"{RootOf(dataDirectory)}/{name}/_data";
+
+    private static string RootOf(string dataDirectory) => dataDirectory + "/volumes";
 
     /// <summary>The directory of a volume, made durably when it was not there.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: not a name.</exception>

@@ -69,8 +69,8 @@ public static class Signals
             "POLL" => 29,
             "RTMIN" => RealTimeMinimum,
             "RTMAX" => RealTimeMaximum,
-            _ when name.StartsWith("RTMIN+", StringComparison.Ordinal) && int.TryParse(name.AsSpan(6), NumberStyles.None, CultureInfo.InvariantCulture, out var up) => RealTimeMinimum + up,
-            _ when name.StartsWith("RTMAX-", StringComparison.Ordinal) && int.TryParse(name.AsSpan(6), NumberStyles.None, CultureInfo.InvariantCulture, out var down) => RealTimeMaximum - down,
+            _ when name.StartsWith("RTMIN+", StringComparison.Ordinal) && int.TryParse(name.AsSpan(6), NumberStyles.None, CultureInfo.InvariantCulture, out var up) && up <= RealTimeMaximum - RealTimeMinimum => RealTimeMinimum + up,
+            _ when name.StartsWith("RTMAX-", StringComparison.Ordinal) && int.TryParse(name.AsSpan(6), NumberStyles.None, CultureInfo.InvariantCulture, out var down) && down <= RealTimeMaximum - RealTimeMinimum => RealTimeMaximum - down,
             _ => 0,
         };
         return offset is >= 1 and <= RealTimeMaximum

@@ -1,0 +1,84 @@
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Runtime.Cgroups;
+
+namespace EdgeHost.Engine;
+
+/// <summary>Refuses what no container can have, before anything of it is made.</summary>
+internal static class ContainerSpecCheck
+{
+    private const long SmallestMemoryBytes = 512 << 10;
+    private const long SmallestNanoCpus = 10_000_000;
+
+    // sethostname(2) takes 64 bytes.
+    private const int LongestHostname = 64;
+
+    /// <summary>Checks what was asked for.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>; <see cref="ErrorKind.Infeasible"/>: more than this board has.</exception>
+    internal static void Require(ContainerSpec spec)
+    {
+        // The kernel ends a string at a zero byte: the program would get another one than was asked for.
+        RefuseZero("entrypoint", spec.Entrypoint);
+        RefuseZero("command", spec.Command);
+        RefuseZero("environment", spec.Environment);
+        RefuseZero("working directory", [spec.WorkingDirectory ?? string.Empty]);
+        RefuseZero("mount", spec.Mounts.SelectMany(mount => new[] { mount.Source, mount.Target, mount.Options ?? string.Empty }));
+        if (spec.Hostname is { } name && (System.Text.Encoding.UTF8.GetByteCount(name) > LongestHostname || name.Any(c => char.IsControl(c) || char.IsWhiteSpace(c) || c == '/')))
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"hostname \"{new string([.. name.Select(c => char.IsControl(c) ? '?' : c)])}\" must be at most {LongestHostname} bytes without blanks and slashes");
+        }
+
+        CheckLimits(spec.Limits);
+    }
+
+    private static void RefuseZero(string what, IEnumerable<string>? texts)
+    {
+        foreach (var text in texts ?? [])
+        {
+            if (text.Contains('\0', StringComparison.Ordinal))
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"{what} \"{text.Replace('\0', '?')}\" has a zero byte in it");
+            }
+        }
+    }
+
+    private static void CheckLimits(ResourceLimits limits)
+    {
+        var memory = SystemMemory.TotalBytes;
+        if (limits.MemoryBytes is { } bytes)
+        {
+            if (bytes < SmallestMemoryBytes)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"memory limit {bytes} bytes: at least {SmallestMemoryBytes} are needed to start a program");
+            }
+
+            if (bytes > memory)
+            {
+                throw new EdgeHostException(ErrorKind.Infeasible, $"memory limit {bytes} bytes: this board has {memory}");
+            }
+        }
+
+        if (limits.NanoCpus is { } cpus)
+        {
+            if (cpus < SmallestNanoCpus)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"CPU limit {cpus / 1e9:0.###}: at least 0.01 is needed");
+            }
+
+            if (cpus > Environment.ProcessorCount * 1_000_000_000L)
+            {
+                throw new EdgeHostException(ErrorKind.Infeasible, $"CPU limit {cpus / 1e9:0.###}: Range of CPUs is from 0.01 to {Environment.ProcessorCount}.00, as there are only {Environment.ProcessorCount} CPUs available");
+            }
+        }
+
+        if (limits.Pids is < 1)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"process limit {limits.Pids}: at least 1 is needed");
+        }
+
+        if (limits.CpusetCpus is { } list && !Cgroup.ExpandList(list).IsSubsetOf(Enumerable.Range(0, Environment.ProcessorCount)))
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, $"CPUs {list}: this board has 0-{Environment.ProcessorCount - 1}");
+        }
+    }
+}
