@@ -17,10 +17,31 @@ internal static class LaterEndpoints
         Later(router, "PUT", "/containers/*/archive", "copying into a container");
         Later(router, "GET", "/containers/*/attach/ws", "attaching over a web socket");
         Later(router, "POST", "/build", "building images");
+        Later(router, "POST", "/build/prune", "building images");
+        Later(router, "POST", "/session", "building images");
+        Later(router, "POST", "/commit", "committing a container");
+        Later(router, "GET", "/containers/*/export", "exporting a container");
+        Later(router, "GET", "/containers/*/changes", "the changes of a container");
+        Later(router, "POST", "/containers/*/resize", "terminals");
+        Later(router, "POST", "/containers/prune", "pruning");
+        Later(router, "POST", "/images/prune", "pruning");
+        Later(router, "GET", "/system/df", "the use of the disk");
+        Later(router, "GET", "/volumes", "the list of volumes");
+        Later(router, "POST", "/volumes/create", "making a volume on its own (docker run -v NAME:/PATH makes one)");
+        Later(router, "POST", "/volumes/prune", "pruning");
+        Later(router, "GET", "/volumes/*", "inspecting a volume");
+        Later(router, "DELETE", "/volumes/*", "removing a volume");
         Later(router, "POST", "/networks/create", "networks");
+        Later(router, "POST", "/networks/prune", "pruning");
+        Later(router, "DELETE", "/networks/*", "networks");
         Later(router, "GET", "/networks/*", "networks");
         Later(router, "POST", "/images/**/push", "pushing images");
         Later(router, "POST", "/images/**/tag", "tagging images");
+        Later(router, "GET", "/images/search", "searching a registry");
+        Later(router, "GET", "/images/get", "saving images");
+        Later(router, "GET", "/images/**/get", "saving images");
+        Later(router, "GET", "/distribution/**/json", "asking a registry about an image");
+        Later(router, "POST", "/auth", "checking a registry's password (put it into the configuration, as registries.NAME.user and passwordFile)");
         router.Map("GET", "/networks", static exchange => exchange.BytesAsync(200, "application/json", "[]"u8.ToArray()));
     }
 
