@@ -133,7 +133,7 @@ public sealed class OtherClientTests(SharedDaemon shared) : IClassFixture<Shared
             400
             501
             501
-            404
+            501
             []
 
             """,

@@ -17,7 +17,7 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
     private const string Framed = "application/vnd.docker.multiplexed-stream";
 
     // What is written between two flushes at most; a reader that is slower than the container waits here, in the follower.
-    private const long FlushAfter = 64 * 1024;
+    private const int FlushAfter = 64 * 1024;
 
     internal void Map(ApiRouter router)
     {
@@ -76,18 +76,19 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
     /// <summary>Writes records as frames until they end; flushes whenever the next one is not there yet.</summary>
     private static async Task CopyAsync(StepAhead<LogRecord> records, PipeWriter body, bool timestamps)
     {
-        var unflushed = 0L;
+        // Not the server's own buffer: between its GetSpan and Advance the connection may go, and it throws.
+        var frames = new ArrayBufferWriter<byte>();
         var lineStarts = (Output: true, Error: true);
         while (true)
         {
-            if (unflushed > 0 && (!records.Next.IsCompleted || unflushed >= FlushAfter))
+            if (frames.WrittenCount > 0 && (!records.Next.IsCompleted || frames.WrittenCount >= FlushAfter))
             {
-                if ((await body.FlushAsync(records.Ended)).IsCompleted)
+                if ((await body.WriteAsync(frames.WrittenMemory, records.Ended)).IsCompleted)
                 {
                     return;
                 }
 
-                unflushed = 0;
+                frames.ResetWrittenCount();
             }
 
             if (!await records.Next)
@@ -100,22 +101,21 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
             var stamp = timestamps && starts ? Encoding.ASCII.GetBytes(DockerTime.Format(record.Time) + " ") : [];
             var ended = record.Bytes.Span is [.., (byte)'\n'];
             lineStarts = record.IsError ? (lineStarts.Output, ended) : (ended, lineStarts.Error);
-            WriteFrame(body, record, stamp);
-            unflushed += record.Bytes.Length + stamp.Length + 8;
+            WriteFrame(frames, record, stamp);
         }
 
-        await body.FlushAsync(records.Ended);
+        await body.WriteAsync(frames.WrittenMemory, records.Ended);
     }
 
-    private static void WriteFrame(PipeWriter body, LogRecord record, byte[] stamp)
+    private static void WriteFrame(ArrayBufferWriter<byte> frames, LogRecord record, byte[] stamp)
     {
-        var header = body.GetSpan(8);
+        var header = frames.GetSpan(8);
         header[..4].Clear();
         header[0] = record.IsError ? (byte)2 : (byte)1;
         BinaryPrimitives.WriteInt32BigEndian(header[4..], stamp.Length + record.Bytes.Length);
-        body.Advance(8);
-        BuffersExtensions.Write(body, stamp);
-        BuffersExtensions.Write(body, record.Bytes.Span);
+        frames.Advance(8);
+        frames.Write(stamp);
+        frames.Write(record.Bytes.Span);
     }
 
     private static (bool Output, bool Error) Streams(ApiExchange exchange) =>

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using System.Text.Json.Serialization;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
@@ -9,6 +8,7 @@ namespace EdgeHost.Api;
 internal sealed class ContainerStatsEndpoint(IContainerEngine engine)
 {
     private static readonly TimeSpan Every = TimeSpan.FromSeconds(1);
+    private static readonly byte[] LineEnd = "\n"u8.ToArray();
 
     internal void Map(ApiRouter router) => router.Map("GET", "/containers/*/stats", StatsAsync);
 
@@ -45,13 +45,7 @@ internal sealed class ContainerStatsEndpoint(IContainerEngine engine)
                 return;
             }
 
-            using (var writer = new Utf8JsonWriter(body))
-            {
-                JsonSerializer.Serialize(writer, View(container, now, last), DockerJson.Out.StatsView);
-            }
-
-            System.Buffers.BuffersExtensions.Write(body, "\n"u8);
-            if ((await body.FlushAsync(exchange.Aborted)).IsCompleted)
+            if (!await DockerJson.WriteLineAsync(body, View(container, now, last), DockerJson.Out.StatsView, LineEnd, exchange.Aborted))
             {
                 return;
             }

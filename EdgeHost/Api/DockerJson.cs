@@ -1,5 +1,7 @@
+using System.IO.Pipelines;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
 
 namespace EdgeHost.Api;
 
@@ -17,6 +19,17 @@ internal static class DockerJson
     });
 
     internal static DockerResponses Out => DockerResponses.Default;
+
+    /// <summary>
+    /// Sends one document of a stream of them. It is made whole first: between GetSpan and Advance of the server's own
+    /// buffer the connection may go, and it throws.
+    /// </summary>
+    /// <returns>False when nobody reads any more.</returns>
+    internal static async Task<bool> WriteLineAsync<T>(PipeWriter body, T document, JsonTypeInfo<T> type, ReadOnlyMemory<byte> end, CancellationToken cancel)
+    {
+        byte[] line = [.. JsonSerializer.SerializeToUtf8Bytes(document, type), .. end.Span];
+        return !(await body.WriteAsync(line, cancel)).IsCompleted;
+    }
 }
 
 /// <summary>What clients send.</summary>

@@ -1,5 +1,4 @@
 using System.IO.Pipelines;
-using System.Text.Json;
 using System.Text.Json.Serialization;
 using EdgeHost.Engine;
 
@@ -10,6 +9,7 @@ internal sealed class EventEndpoints(IContainerEngine engine, EventHistory histo
 {
     // What a timer of .NET takes at most is 49 days; a client that waits longer asks again.
     private static readonly TimeSpan LongestTimer = TimeSpan.FromDays(49);
+    private static readonly byte[] LineEnd = "\n"u8.ToArray();
 
     internal void Map(ApiRouter router) => router.Map("GET", "/events", WatchAsync);
 
@@ -28,10 +28,9 @@ internal sealed class EventEndpoints(IContainerEngine engine, EventHistory histo
         foreach (var happened in since is null ? [] : history.Between(since.Value, until ?? DateTimeOffset.MaxValue))
         {
             last = happened.Time > last ? happened.Time : last;
-            Write(body, happened, filters);
+            await WriteAsync(body, happened, filters, exchange.Aborted);
         }
 
-        await body.FlushAsync(exchange.Aborted);
         if (events is not null)
         {
             await FollowAsync(exchange, events, body, filters, since is null ? DateTimeOffset.MinValue : last, until - now);
@@ -50,8 +49,7 @@ internal sealed class EventEndpoints(IContainerEngine engine, EventHistory histo
                 var happened = events.Take();
                 if (happened.Time > shown)
                 {
-                    Write(body, happened, filters);
-                    await body.FlushAsync(exchange.Aborted);
+                    await WriteAsync(body, happened, filters, exchange.Aborted);
                 }
             }
         }
@@ -61,7 +59,7 @@ internal sealed class EventEndpoints(IContainerEngine engine, EventHistory histo
         }
     }
 
-    private static void Write(PipeWriter body, EngineEvent happened, DockerFilters filters)
+    private static async Task WriteAsync(PipeWriter body, EngineEvent happened, DockerFilters filters, CancellationToken cancel)
     {
         if (!Fits(happened, filters))
         {
@@ -79,12 +77,7 @@ internal sealed class EventEndpoints(IContainerEngine engine, EventHistory histo
             "local",
             nanoseconds / 1_000_000_000,
             nanoseconds);
-        using (var writer = new Utf8JsonWriter(body))
-        {
-            JsonSerializer.Serialize(writer, view, DockerJson.Out.EventView);
-        }
-
-        System.Buffers.BuffersExtensions.Write(body, "\n"u8);
+        await DockerJson.WriteLineAsync(body, view, DockerJson.Out.EventView, LineEnd, cancel);
     }
 
     private static bool Fits(EngineEvent happened, DockerFilters filters)

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Threading.Channels;
 using EdgeHost.Errors;
@@ -11,6 +10,8 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
 {
     // Reports that a slow client has not read yet; the oldest gives way, since the next one says more.
     private const int PendingReports = 64;
+
+    private static readonly byte[] LineEnd = "\r\n"u8.ToArray();
 
     internal void Map(ApiRouter router)
     {
@@ -126,16 +127,8 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
         };
     }
 
-    private static async Task WriteAsync(System.IO.Pipelines.PipeWriter body, ProgressView view, CancellationToken cancel)
-    {
-        using (var writer = new Utf8JsonWriter(body))
-        {
-            JsonSerializer.Serialize(writer, view, DockerJson.Out.ProgressView);
-        }
-
-        System.Buffers.BuffersExtensions.Write(body, "\r\n"u8);
-        await body.FlushAsync(cancel);
-    }
+    private static Task WriteAsync(System.IO.Pipelines.PipeWriter body, ProgressView view, CancellationToken cancel) =>
+        DockerJson.WriteLineAsync(body, view, DockerJson.Out.ProgressView, LineEnd, cancel);
 
     private sealed class Reporter(ChannelWriter<PullProgress> reports) : IProgress<PullProgress>
     {

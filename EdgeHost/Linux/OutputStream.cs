@@ -6,6 +6,12 @@ namespace EdgeHost.Linux;
 /// </summary>
 public sealed class OutputStream : Stream
 {
+    private const int F_GETFD = 1;
+
+    // Asked before anything else is opened: a program that was started without one of them gets its next file there, and
+    // what is written would land in it.
+    private static readonly bool[] Given = [false, Libc.fcntl(1, F_GETFD, 0) >= 0, Libc.fcntl(2, F_GETFD, 0) >= 0];
+
     private readonly Fd _fd;
     private readonly string _name;
 
@@ -56,7 +62,15 @@ public sealed class OutputStream : Stream
 
     /// <inheritdoc/>
     /// <exception cref="LinuxException">Nobody reads it any more (EPIPE), or it cannot be written.</exception>
-    public override void Write(ReadOnlySpan<byte> buffer) => Files.WriteAll(_fd, buffer, _name);
+    public override void Write(ReadOnlySpan<byte> buffer)
+    {
+        if (!Given[_fd.Value])
+        {
+            throw new LinuxException($"write {_name}", Errno.EBADF);
+        }
+
+        Files.WriteAll(_fd, buffer, _name);
+    }
 
     /// <inheritdoc/>
     /// <exception cref="LinuxException">As for the span.</exception>
