@@ -2,7 +2,6 @@ using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using System.Text;
-using System.Threading.Channels;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
 
@@ -15,7 +14,7 @@ namespace Edge.Tests.Api;
 internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 {
     private readonly ConcurrentDictionary<string, Entry> _entries = new();
-    private readonly ConcurrentDictionary<Channel<EngineEvent>, bool> _watchers = new();
+    private readonly EventHub _events = new();
 
     internal ContainerSpec? LastSpec { get; private set; }
 
@@ -210,22 +209,9 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
         }
     }
 
-    public async IAsyncEnumerable<EngineEvent> WatchAsync([EnumeratorCancellation] CancellationToken cancel)
-    {
-        var channel = Channel.CreateUnbounded<EngineEvent>();
-        _watchers[channel] = true;
-        try
-        {
-            await foreach (var happened in channel.Reader.ReadAllAsync(cancel))
-            {
-                yield return happened;
-            }
-        }
-        finally
-        {
-            _watchers.TryRemove(channel, out _);
-        }
-    }
+    public IAsyncEnumerable<EngineEvent> WatchAsync(CancellationToken cancel) => _events.WatchAsync(cancel);
+
+    public IReadOnlyList<EngineEvent> PastEvents(DateTimeOffset since, DateTimeOffset until) => _events.Past(since, until);
 
     /// <summary>Done once a reader of its output has left.</summary>
     internal Task ReaderLeft(string container) => Find(container).ReaderLeft.Task;
@@ -265,10 +251,7 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
             attributes["image"] = entry.Status.Spec.Image;
         }
 
-        foreach (var watcher in _watchers.Keys)
-        {
-            watcher.Writer.TryWrite(new EngineEvent(DateTimeOffset.UtcNow, "container", action, id, attributes));
-        }
+        _events.Tell(new EngineEvent(DateTimeOffset.UtcNow, "container", action, id, attributes));
     }
 
     private sealed class Entry(ContainerStatus status)

@@ -171,6 +171,8 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
         }
     }
 
+    public IReadOnlyList<EngineEvent> PastEvents(DateTimeOffset since, DateTimeOffset until) => [];
+
     /// <summary>What a process does by itself.</summary>
     public void Exit(string container, int? code)
     {

@@ -33,7 +33,6 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
     private readonly ApiOptions _options;
     private readonly ILoggerFactory _loggers;
     private readonly ApiApplication _application;
-    private readonly EventHistory _events;
     private KestrelServer? _server;
     private Socket? _socket;
 
@@ -44,9 +43,8 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         _loggers = loggers;
         var log = loggers.CreateLogger("EdgeHost.Api");
         var router = new ApiRouter();
-        _events = new EventHistory(engine, log);
         new SystemEndpoints(engine, images, options).Map(router);
-        new EventEndpoints(engine, _events).Map(router);
+        new EventEndpoints(engine).Map(router);
         new ContainerListEndpoint(engine, images, options).Map(router);
         new ContainerCreateEndpoint(engine).Map(router);
         new ContainerInspectEndpoint(engine, options).Map(router);
@@ -80,7 +78,6 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         });
         var transport = new SocketTransportFactory(Options.Create(new SocketTransportOptions()), _loggers);
         _server = new KestrelServer(Options.Create(options), transport, _loggers);
-        _events.Start();
         await _server.StartAsync(_application, cancellationToken);
     }
 
@@ -89,7 +86,6 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
     {
         if (_server is not null)
         {
-            await _events.StopAsync();
             await _server.StopAsync(cancellationToken);
         }
     }
@@ -97,7 +93,6 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
-        await _events.StopAsync();
         _server?.Dispose();
         _socket?.Dispose();
     }

@@ -5,7 +5,7 @@ using EdgeHost.Engine;
 namespace EdgeHost.Api;
 
 /// <summary><c>GET /events</c>.</summary>
-internal sealed class EventEndpoints(IContainerEngine engine, EventHistory history)
+internal sealed class EventEndpoints(IContainerEngine engine)
 {
     // What a timer of .NET takes at most is 49 days; a client that waits longer asks again.
     private static readonly TimeSpan LongestTimer = TimeSpan.FromDays(49);
@@ -20,25 +20,24 @@ internal sealed class EventEndpoints(IContainerEngine engine, EventHistory histo
         var since = DockerTime.Parse("since", exchange.Query["since"], now);
         var until = DockerTime.Parse("until", exchange.Query["until"], now);
 
-        // The engine has us from the first step on, so nothing falls between the history and what follows. Until a
-        // moment that has passed there is nothing to wait for.
+        // The engine has us from the first step on, so nothing falls between what was and what follows. Until a moment
+        // that has passed there is nothing to wait for.
         await using var events = until <= now ? null : new StepAhead<EngineEvent>(engine.WatchAsync, exchange.Aborted);
         var body = await exchange.StreamAsync(200, "application/json");
-        var last = since ?? now;
-        foreach (var happened in since is null ? [] : history.Between(since.Value, until ?? DateTimeOffset.MaxValue))
+        var past = since is null ? [] : engine.PastEvents(since.Value, until ?? DateTimeOffset.MaxValue);
+        foreach (var happened in past)
         {
-            last = happened.Time > last ? happened.Time : last;
             await WriteAsync(body, happened, filters, exchange.Aborted);
         }
 
         if (events is not null)
         {
-            await FollowAsync(exchange, events, body, filters, since is null ? DateTimeOffset.MinValue : last, until - now);
+            await FollowAsync(exchange, events, body, filters, past, until - now);
         }
     }
 
     private static async Task FollowAsync(
-        ApiExchange exchange, StepAhead<EngineEvent> events, PipeWriter body, DockerFilters filters, DateTimeOffset shown, TimeSpan? patience)
+        ApiExchange exchange, StepAhead<EngineEvent> events, PipeWriter body, DockerFilters filters, IReadOnlyList<EngineEvent> shown, TimeSpan? patience)
     {
         using var limit = new CancellationTokenSource(patience is not { } time ? Timeout.InfiniteTimeSpan : time < LongestTimer ? time : LongestTimer);
         await using var over = limit.Token.Register(events.End);
@@ -47,7 +46,7 @@ internal sealed class EventEndpoints(IContainerEngine engine, EventHistory histo
             while (await events.Next)
             {
                 var happened = events.Take();
-                if (happened.Time > shown)
+                if (!shown.Contains(happened))
                 {
                     await WriteAsync(body, happened, filters, exchange.Aborted);
                 }

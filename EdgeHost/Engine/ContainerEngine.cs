@@ -85,6 +85,9 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
     public IAsyncEnumerable<EngineEvent> WatchAsync(CancellationToken cancel) => _events.WatchAsync(cancel);
 
     /// <inheritdoc/>
+    public IReadOnlyList<EngineEvent> PastEvents(DateTimeOffset since, DateTimeOffset until) => _events.Past(since, until);
+
+    /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
         // Its service ends it when the daemon stops, and its container once more.

@@ -4,18 +4,29 @@ using EdgeHost.Errors;
 
 namespace EdgeHost.Engine;
 
-/// <summary>Tells everybody who watches what happens; one who does not keep up is let go.</summary>
+/// <summary>
+/// Tells everybody who watches what happens; one who does not keep up is let go. The last events are kept, as in Docker
+/// 256 of them and only in memory.
+/// </summary>
 internal sealed class EventHub
 {
     private const int MaximumBehind = 1024;
+    private const int Kept = 256;
 
     private readonly Lock _lock = new();
     private readonly List<Channel<EngineEvent>> _watchers = [];
+    private readonly Queue<EngineEvent> _past = new(Kept);
 
     internal void Tell(EngineEvent what)
     {
         lock (_lock)
         {
+            if (_past.Count == Kept)
+            {
+                _past.Dequeue();
+            }
+
+            _past.Enqueue(what);
             _watchers.RemoveAll(watcher =>
             {
                 if (watcher.Writer.TryWrite(what))
@@ -26,6 +37,14 @@ internal sealed class EventHub
                 watcher.Writer.TryComplete(new EdgeHostException(ErrorKind.Unavailable, $"this reader of events fell {MaximumBehind} behind and was ended"));
                 return true;
             });
+        }
+    }
+
+    internal IReadOnlyList<EngineEvent> Past(DateTimeOffset since, DateTimeOffset until)
+    {
+        lock (_lock)
+        {
+            return [.. _past.Where(each => each.Time >= since && each.Time <= until)];
         }
     }
 

@@ -63,6 +63,9 @@ public interface IContainerEngine
 
     /// <summary>What happens from now on. A reader that falls 1024 events behind is ended with <see cref="ErrorKind.Unavailable"/>.</summary>
     IAsyncEnumerable<EngineEvent> WatchAsync(CancellationToken cancel);
+
+    /// <summary>What happened between two moments, both counted in, the oldest first; of the last 256 events of this daemon.</summary>
+    IReadOnlyList<EngineEvent> PastEvents(DateTimeOffset since, DateTimeOffset until);
 }
 
 /// <summary>What a wait waits for, as in Docker's API.</summary>
