@@ -150,6 +150,6 @@ internal sealed partial class DeploymentService(DaemonContext context, IContaine
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "the embedded broker does not run: {Why}; containers go on, set broker.listen and restart the daemon")]
+    [LoggerMessage(Level = LogLevel.Error, Message = "the embedded broker does not run: {Why}; containers go on; mend that, or set broker.listen, and restart the daemon")]
     private static partial void LogNoBroker(ILogger log, string why);
 }

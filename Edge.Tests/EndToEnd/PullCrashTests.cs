@@ -30,6 +30,7 @@ public sealed class PullCrashTests
 
         var pull = daemon.DockerAsync("pull", image);
         await proxy.Reached.Task.WaitAsync(DaemonUnderTest.Patience, TestContext.Current.CancellationToken);
+        await HasGrownAsync(Path.Combine(daemon.Data, "content", "ingest"), CutAfter / 2);
         await daemon.KillAsync();
         Assert.NotEqual(0, (await pull).ExitCode);
         await daemon.StartAsync();
@@ -46,5 +47,25 @@ public sealed class PullCrashTests
         Assert.InRange(proxy.Received - before, layer.Blob.Length - kept, layer.Blob.Length - kept + Overhead);
         Assert.Equal($"{LayerBytes}\n", (await daemon.DockerAsync("image", "inspect", "-f", "{{.Size}}", image)).Output);
         Assert.Empty(Directory.EnumerateFiles(Path.Combine(daemon.Data, "content", "ingest")));
+    }
+
+    /// <summary>Waits until a file of a directory has that many bytes: what the proxy has sent may not have been read yet.</summary>
+    private static async Task HasGrownAsync(string directory, long bytes)
+    {
+        var grown = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var watch = new FileSystemWatcher(directory) { NotifyFilter = NotifyFilters.Size | NotifyFilters.FileName };
+        watch.Changed += (_, _) => Look();
+        watch.Created += (_, _) => Look();
+        watch.EnableRaisingEvents = true;
+        Look();
+        await grown.Task.WaitAsync(DaemonUnderTest.Patience, TestContext.Current.CancellationToken);
+
+        void Look()
+        {
+            if (new DirectoryInfo(directory).EnumerateFiles().Any(file => file.Length >= bytes))
+            {
+                grown.TrySetResult();
+            }
+        }
     }
 }

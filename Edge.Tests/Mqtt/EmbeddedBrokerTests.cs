@@ -136,6 +136,20 @@ public sealed class EmbeddedBrokerTests
     }
 
     [Fact]
+    public async Task A_start_does_not_write_the_operators_credential_again()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        await broker.StopBrokerAsync();
+        await broker.StartAgainAsync();
+        await broker.StopBrokerAsync();
+        File.SetLastWriteTimeUtc(broker.Broker.OperatorFile, DateTime.UnixEpoch);
+
+        await broker.StartAgainAsync();
+
+        Assert.Equal(DateTime.UnixEpoch, File.GetLastWriteTimeUtc(broker.Broker.OperatorFile));
+    }
+
+    [Fact]
     public async Task A_retained_message_is_on_disk_once_it_is_acknowledged_and_comes_back_after_a_restart()
     {
         await using var broker = await EmbeddedUnderTest.StartAsync();

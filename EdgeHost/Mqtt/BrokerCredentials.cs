@@ -63,7 +63,7 @@ internal sealed class BrokerCredentials
         // The group passes through to its credential; retained messages and hashes stay root's.
         SharedDirectory.Create(directory, group is null ? 0x1C0u : 0x1E8u, group);
         Operator = ReadOperator(url) ?? new OperatorCredential(OperatorUser, NewPassword(), url);
-        DurableFile.Write(OperatorFile, JsonSerializer.SerializeToUtf8Bytes(Operator, MqttJson.Default.OperatorCredential), group is null ? 0x180u : 0x1A0u, group);
+        WriteOperator(group);
         if (CheckedFile.Read(CredentialsFile, MaximumFileBytes) is { } bytes)
         {
             foreach (var workload in JsonSerializer.Deserialize(bytes, MqttJson.Default.ListWorkloadCredential) ?? [])
@@ -148,6 +148,17 @@ internal sealed class BrokerCredentials
 
     private static bool IsEqual(ReadOnlySpan<byte> given, string expected) =>
         CryptographicOperations.FixedTimeEquals(given, Encoding.UTF8.GetBytes(expected));
+
+    /// <summary>Not again when it stands as it is: a full disk does not keep the broker from starting, and flash is not worn.</summary>
+    private void WriteOperator(uint? group)
+    {
+        var mode = group is null ? 0x180u : 0x1A0u;
+        var content = JsonSerializer.SerializeToUtf8Bytes(Operator, MqttJson.Default.OperatorCredential);
+        if (!File.Exists(OperatorFile) || (uint)File.GetUnixFileMode(OperatorFile) != mode || !File.ReadAllBytes(OperatorFile).AsSpan().SequenceEqual(content))
+        {
+            DurableFile.Write(OperatorFile, content, mode, group);
+        }
+    }
 
     /// <summary>The password stays for good once it was made; a file that is no longer readable is made anew.</summary>
     private OperatorCredential? ReadOperator(string url)
