@@ -6,21 +6,13 @@ namespace EdgeHost.Linux;
 /// </summary>
 public sealed class OutputStream : Stream
 {
-    private const int F_GETFD = 1;
-
-    // Asked when the first stream is made, before anything else is opened: a program that was started without one of them gets its next file there, and
-    // what is written would land in it.
-    private static readonly bool[] Given = [false, Libc.fcntl(1, F_GETFD, 0) >= 0, Libc.fcntl(2, F_GETFD, 0) >= 0];
-
     private readonly Fd _fd;
     private readonly string _name;
-    private readonly bool _given;
 
     private OutputStream(int descriptor, string name)
     {
         _fd = new Fd(descriptor);
         _name = name;
-        _given = Given[descriptor];
     }
 
     /// <summary>Standard output.</summary>
@@ -66,11 +58,6 @@ public sealed class OutputStream : Stream
     /// <exception cref="LinuxException">Nobody reads it any more (EPIPE), or it cannot be written.</exception>
     public override void Write(ReadOnlySpan<byte> buffer)
     {
-        if (!_given)
-        {
-            throw new LinuxException($"write {_name}", Errno.EBADF);
-        }
-
         Files.WriteAll(_fd, buffer, _name);
     }
 
