@@ -10,8 +10,8 @@ namespace EdgeHost;
 /// </summary>
 internal sealed class IdleMemory : BackgroundService
 {
-    private const long WorthBytes = 2L << 20;
-    private const long QuietBytes = 1L << 20;
+    private const long WorthBytes = 512L << 10;
+    private const long QuietBytes = 256L << 10;
 
     private static readonly TimeSpan First = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(30);
@@ -23,19 +23,22 @@ internal sealed class IdleMemory : BackgroundService
             await Task.Delay(First, stoppingToken).ConfigureAwait(false);
             using var timer = new PeriodicTimer(Interval);
             long collectedAt = 0, seen = 0;
+            var collected = false;
             do
             {
                 var allocated = GC.GetTotalAllocatedBytes();
                 if (allocated - collectedAt > WorthBytes && (collectedAt == 0 || allocated - seen < QuietBytes))
                 {
                     GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
-                    if (collectedAt == 0)
-                    {
-                        // Once: what a start-up alone needed.
-                        ProgramPages.GiveBack();
-                    }
-
+                    ProgramPages.GiveBack();
                     collectedAt = GC.GetTotalAllocatedBytes();
+                    collected = true;
+                }
+                else if (collected)
+                {
+                    // What the last of the work has touched after that.
+                    ProgramPages.GiveBack();
+                    collected = false;
                 }
 
                 seen = allocated;

@@ -11,6 +11,7 @@ namespace EdgeHost.Runtime.Logger;
 internal sealed class LoggerProcess
 {
     private const int FullPauseMilliseconds = 1000;
+    private const int SettleMilliseconds = 2000;
 
     private readonly PacketSocket _shepherd;
     private readonly EventLoop _loop = new();
@@ -20,8 +21,10 @@ internal sealed class LoggerProcess
     private readonly Dictionary<int, int> _openStreams = [];
     private readonly List<LoggedStream> _streams = [];
     private readonly List<(LoggedStream Stream, byte[] Record)> _waiting = [];
+    private readonly long _settleAt = Environment.TickCount64 + SettleMilliseconds;
     private long _retryAt;
     private bool _ended;
+    private bool _settled;
 
     private LoggerProcess(PacketSocket shepherd) => _shepherd = shepherd;
 
@@ -33,11 +36,22 @@ internal sealed class LoggerProcess
         // Without a shepherd no new output can come, but what is in the pipes is still written.
         while (!process._ended || process._streams.Count > 0)
         {
-            _ = process._loop.RunOnce(process._waiting.Count > 0 ? FullPauseMilliseconds : -1);
+            _ = process._loop.RunOnce(process._waiting.Count > 0 ? FullPauseMilliseconds : process._settled ? -1 : SettleMilliseconds);
             process.RetryWaiting();
+            process.Settle();
         }
 
         return 0;
+    }
+
+    // What its start alone needed goes back to the board.
+    private void Settle()
+    {
+        if (!_settled && Environment.TickCount64 >= _settleAt)
+        {
+            _settled = true;
+            ProgramPages.GiveBack();
+        }
     }
 
     private void OnMessage()

@@ -88,11 +88,7 @@ internal sealed partial class Shepherd : IDisposable
         else if (_collectAt is { } at && Environment.TickCount64 >= at)
         {
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
-            if (_collected == 0)
-            {
-                ProgramPages.GiveBack();
-            }
-
+            ProgramPages.GiveBack();
             _collected = GC.GetTotalAllocatedBytes();
             _collectAt = null;
         }

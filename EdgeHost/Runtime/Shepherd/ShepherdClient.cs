@@ -241,7 +241,8 @@ public sealed class ShepherdClient : IDisposable
 
     private void Receive()
     {
-        var buffer = new byte[PacketSocket.MaximumLength];
+        // The thread waits with it for good: anywhere else it would stand in the way of what the collector moves together.
+        var buffer = GC.AllocateUninitializedArray<byte>(PacketSocket.MaximumLength, pinned: true);
         EdgeHostException reason = Gone();
         try
         {
