@@ -32,6 +32,17 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
     }
 
     [Fact]
+    public async Task A_container_that_its_policy_starts_again_and_again_is_removed_by_force_at_any_moment()
+    {
+        for (var round = 0; round < 10; round++)
+        {
+            var id = await Daemon.RunDetachedAsync("--restart", "always", "--network", "none", "busybox", "true");
+            (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+            Assert.Equal(string.Empty, (await Daemon.DockerAsync("ps", "-aq", "--filter", "id=" + id)).Succeeds().Output);
+        }
+    }
+
+    [Fact]
     public async Task Both_streams_arrive_apart_and_whole()
     {
         var run = await Daemon.RunAsync("--rm", "--network", "none", "busybox", "sh", "-c", "for i in $(seq 500); do echo out $i; echo err $i >&2; done");

@@ -104,14 +104,23 @@ public sealed partial class ContainerEngine
                 ErrorKind.Conflict, $"cannot remove container \"{found.Record.Name}\": container is restarting: stop the container before removing or force remove");
         }
 
-        if (found.IsRunning)
+        if (found.IsRunning && !force)
         {
-            if (!force)
-            {
-                throw new EdgeHostException(
-                    ErrorKind.Conflict, $"cannot remove container \"{found.Record.Name}\": container is running: stop the container before removing or force remove");
-            }
+            throw new EdgeHostException(
+                ErrorKind.Conflict, $"cannot remove container \"{found.Record.Name}\": container is running: stop the container before removing or force remove");
+        }
 
+        while (!await TryRemoveAsync(found, force, removeAnonymousVolumes, cancel).ConfigureAwait(false))
+        {
+            // Its policy started it between the last look and the turn; ended by hand, it is not started once more.
+        }
+    }
+
+    /// <returns>False when it runs again meanwhile.</returns>
+    private async Task<bool> TryRemoveAsync(Container found, bool force, bool removeAnonymousVolumes, CancellationToken cancel)
+    {
+        if (found.IsRunning && force)
+        {
             await EndAsync(found, Signals.SIGKILL, TimeSpan.Zero, byHand: true, cancel).ConfigureAwait(false);
         }
 
@@ -123,18 +132,19 @@ public sealed partial class ContainerEngine
         catch (EdgeHostException e) when (e.Kind == ErrorKind.NotFound)
         {
             // It removed itself at its end: what was asked for is so.
-            return;
+            return true;
         }
 
         using (turn)
         {
-            if (found.IsRunning)
+            if (!found.IsRunning)
             {
-                throw new EdgeHostException(ErrorKind.Conflict, $"container \"{found.Record.Name}\" was started again meanwhile");
+                await RemoveAsync(found, removeAnonymousVolumes, PatienceByHand).ConfigureAwait(false);
+                return true;
             }
-
-            await RemoveAsync(found, removeAnonymousVolumes, PatienceByHand).ConfigureAwait(false);
         }
+
+        return force ? false : throw new EdgeHostException(ErrorKind.Conflict, $"container \"{found.Record.Name}\" was started again meanwhile");
     }
 
     /// <summary>Removes a container whose turn is held and which does not run.</summary>
