@@ -112,7 +112,8 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
     {
         Run("run", "-d", "--name", "eventful", "--network", "none", "busybox", "sleep");
         Run("rm", "-f", "eventful");
-        var until = (DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000m).ToString(System.Globalization.CultureInfo.InvariantCulture);
+        // To the last digit: all of it may have happened within this millisecond.
+        var until = ((DateTimeOffset.UtcNow - DateTimeOffset.UnixEpoch).Ticks / (decimal)TimeSpan.TicksPerSecond).ToString(System.Globalization.CultureInfo.InvariantCulture);
         Assert.Matches(@"container create [0-9a-f]{64} \(image=busybox, name=eventful\)\n", Run("events", "--since", "1h", "--until", until, "--filter", "container=eventful").Output);
     }
 
