@@ -68,6 +68,7 @@ internal sealed partial class Shepherd : IDisposable
             GoOnEnding();
         }
 
+        _logger.End(DrainMilliseconds);
         return 0;
     }
 
