@@ -12,7 +12,11 @@ namespace EdgeHost;
 /// <param name="Paths">Where it reads and writes.</param>
 /// <param name="Configuration">What the operator has decided.</param>
 /// <param name="GroupId">The group <c>edgehost</c>; null when the host has none, and everything is root's alone.</param>
-public sealed record DaemonContext(DaemonPaths Paths, ConfigurationSource Configuration, uint? GroupId);
+public sealed record DaemonContext(DaemonPaths Paths, ConfigurationSource Configuration, uint? GroupId)
+{
+    /// <summary>Whether the shepherd is a service of its own, which the daemon does not start.</summary>
+    public bool ExternalShepherd { get; init; }
+}
 
 /// <summary><c>edgehost daemon</c>: a Generic Host around the parts that <see cref="DaemonComposition"/> plugs in.</summary>
 public static partial class Daemon
@@ -29,7 +33,8 @@ public static partial class Daemon
     {
         var paths = DaemonPaths.From(flags.ConfigFile, flags.DataDirectory, flags.RunDirectory, Environment.GetEnvironmentVariable);
         using var log = new DaemonLog(Console.OpenStandardError(), ServiceSupervisor.LogsToJournal);
-        using var running = Start(paths, Environment.GetEnvironmentVariable, log, DaemonComposition.Compose);
+        using var running = Start(paths, Environment.GetEnvironmentVariable, log, (services, context) =>
+            DaemonComposition.Compose(services, context with { ExternalShepherd = flags.ExternalShepherd }));
         log.Least = running.Configuration.Current.LogLevel;
         running.Configuration.OnChange("logLevel", configuration =>
         {

@@ -60,6 +60,7 @@ internal static class DaemonComposition
             ReservePids = configuration.Reserve.Pids,
             LogSegmentBytes = configuration.Log.MaxSize,
             LogSegments = configuration.Log.MaxFiles,
+            ExternalShepherd = context.ExternalShepherd,
         };
         return configuration.CgroupRoot is { } root ? options with { CgroupRoot = "/" + root.Trim('/') } : options;
     }

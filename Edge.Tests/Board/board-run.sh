@@ -9,7 +9,7 @@
 #   BOARD_CACHE (~/.cache/board)   BOARD_TIMEOUT (600 s)   BOARD_FLAVOUR=systemd   BOARD_CPU   BOARD_QEMU (more of its
 #   arguments)   BOARD_APPEND (kernel command line)   BOARD_CONSOLE (file for the console)   BOARD_PIDFILE (of qemu)
 #   BOARD_DATA=raw image or -drive options: /dev/vdb   BOARD_DATALOG=file: logs each write to it (dm-log-writes format;
-#   file.base is the disk as it was)   BOARD_NET=1: the host's loopback is 10.0.2.2   BOARD_HOSTFWD=tcp:127.0.0.1:2222-:22
+#   file.base is the disk as it was)   BOARD_KEEP=1: what is written stays on BOARD_DATA (ext4; /mnt/data is there, too)   BOARD_NET=1: the host's loopback is 10.0.2.2   BOARD_HOSTFWD=tcp:127.0.0.1:2222-:22
 set -uo pipefail
 kind=$1 command=$2 share=${3:-} memory=${4:-512} cpus=${5:-2}
 here=$(cd "$(dirname "$0")" && pwd) board=${BOARD_CACHE:-$HOME/.cache/board}/$kind${BOARD_FLAVOUR:+-$BOARD_FLAVOUR}
@@ -26,7 +26,7 @@ console=${BOARD_CONSOLE:-$work/console}
 # A second archive after the kept one: what it has of the same name counts.
 mkdir -p "$work/initramfs/board"
 printf '%s\n' "$command" >"$work/initramfs/board/cmd"
-printf '%s\n' "BOARD_INIT=${BOARD_FLAVOUR:-}" "BOARD_NET=${BOARD_NET:-}" "BOARD_SHARE=${share:+9p}" "BOARD_UML=" >"$work/initramfs/board/env"
+printf '%s\n' "BOARD_INIT=${BOARD_FLAVOUR:-}" "BOARD_NET=${BOARD_NET:-}" "BOARD_SHARE=${share:+9p}" "BOARD_UML=" "BOARD_KEEP=${BOARD_KEEP:+/dev/vdb}" >"$work/initramfs/board/env"
 install -m755 "$here/initramfs-init" "$work/initramfs/init"
 install -m755 "$here/board-init" "$work/initramfs/board/init"
 {

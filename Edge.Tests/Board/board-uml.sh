@@ -7,7 +7,7 @@
 # Output, exit code and /mnt/share are as in board-run.sh.
 #
 #   BOARD_CACHE   BOARD_TIMEOUT (600 s)   BOARD_FLAVOUR=systemd   BOARD_DATA=raw image: /dev/ubdb (O_SYNC with
-#   BOARD_DATA_SYNC=1)   BOARD_APPEND (kernel arguments)   BOARD_CONSOLE   BOARD_PIDFILE
+#   BOARD_DATA_SYNC=1)   BOARD_KEEP=1: what is written stays on BOARD_DATA (ext4; /mnt/data is there, too)   BOARD_APPEND (kernel arguments)   BOARD_CONSOLE   BOARD_PIDFILE
 set -uo pipefail
 command=$1 share=${2:-} memory=${3:-512}
 here=$(cd "$(dirname "$0")" && pwd) board=${BOARD_CACHE:-$HOME/.cache/board}/uml${BOARD_FLAVOUR:+-$BOARD_FLAVOUR}
@@ -24,7 +24,7 @@ mkdir -p "$work/initramfs/board" "$work/host"
 : >"$work/host/out"
 printf '%s\n' "$command" >"$work/initramfs/board/cmd"
 printf '%s\n' BOARD_ROOT=/dev/ubda "BOARD_INIT=${BOARD_FLAVOUR:-}" "BOARD_UML=$work/host" \
-  BOARD_UML_MODULES=/usr/lib/uml/modules "BOARD_SHARE=${share:+hostfs:$share}" >"$work/initramfs/board/env"
+  BOARD_UML_MODULES=/usr/lib/uml/modules "BOARD_SHARE=${share:+hostfs:$share}" "BOARD_KEEP=${BOARD_KEEP:+/dev/ubdb}" >"$work/initramfs/board/env"
 install -m755 "$here/initramfs-init" "$work/initramfs/init"
 install -m755 "$here/board-init" "$work/initramfs/board/init"
 {

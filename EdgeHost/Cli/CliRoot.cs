@@ -89,6 +89,7 @@ public static class CliRoot
         .. ImageCommand.ShortForms(),
         InfoCommand.Create(),
         InspectCommand.Create(),
+        InstallCommand.Create(),
         KillCommand.Create(),
         LogsCommand.Create(),
         PsCommand.Create(),
@@ -99,6 +100,7 @@ public static class CliRoot
         StartCommand.Create(),
         StatsCommand.Create(),
         StopCommand.Create(),
+        UninstallCommand.Create(),
         VersionCommand.Create(),
         WaitCommand.Create(),
     ];

@@ -79,7 +79,7 @@ public sealed partial class ContainerEngine
 
     private async Task ConnectAsync(CancellationToken cancel)
     {
-        var shepherd = await ShepherdClient.ConnectAsync(_options.RunDirectory, status => _reports.Writer.TryWrite(status), cancel).ConfigureAwait(false);
+        var shepherd = await ShepherdClient.ConnectAsync(_options.RunDirectory, status => _reports.Writer.TryWrite(status), mayStart: !_options.ExternalShepherd, cancel).ConfigureAwait(false);
         _shepherd = shepherd;
         var found = 0;
         try

@@ -12,6 +12,9 @@ public sealed record EngineOptions
     /// <summary>The cgroup beneath which all containers live.</summary>
     public string CgroupRoot { get; init; } = "/edgehost";
 
+    /// <summary>Whether the shepherd is a service of its own, which the engine waits for and never starts.</summary>
+    public bool ExternalShepherd { get; init; }
+
     /// <summary>Memory that all containers together leave the host, in bytes; at most half of the board's counts.</summary>
     public long ReserveMemoryBytes { get; init; } = 64L << 20;
 

@@ -1,15 +1,17 @@
 using System.Globalization;
-using System.Net.Sockets;
 using System.Text;
 
 namespace EdgeHost.Linux;
 
 /// <summary>
 /// What systemd is told by and tells a service (sd_notify(3), sd_watchdog_enabled(3)). Without systemd each verb does
-/// nothing. Uses a socket of the runtime: not for single-threaded processes.
+/// nothing. Starts no thread: single-threaded processes use it, too.
 /// </summary>
-public static class ServiceSupervisor
+public static unsafe class ServiceSupervisor
 {
+    // sizeof(struct sockaddr_un)
+    private const int LongestAddress = 110;
+
     /// <summary>How often systemd wants a sign of life; null when it does not.</summary>
     public static TimeSpan? WatchdogInterval
     {
@@ -37,18 +39,26 @@ public static class ServiceSupervisor
             return false;
         }
 
-        using var socket = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
-        try
+        var address = new byte[2 + Encoding.UTF8.GetByteCount(path)];
+        if (address.Length > LongestAddress)
         {
-            // A leading @ stands for the zero byte of an abstract name.
-            socket.Connect(new UnixDomainSocketEndPoint(path[0] == '@' ? $"\0{path[1..]}" : path));
-            socket.Send(Encoding.UTF8.GetBytes(state));
-            return true;
+            return false;
         }
-        catch (SocketException)
+
+        address[0] = Libc.AF_UNIX;
+        Encoding.UTF8.GetBytes(path, address.AsSpan(2));
+        if (path[0] == '@')
+        {
+            // Stands for the zero byte of an abstract name.
+            address[2] = 0;
+        }
+
+        using var socket = new Fd((int)Libc.Check(Libc.socket(Libc.AF_UNIX, Libc.SOCK_DGRAM | Libc.SOCK_CLOEXEC, 0), "make a socket"));
+        fixed (byte* name = address, text = Encoding.UTF8.GetBytes(state))
         {
             // A supervisor that does not listen is no reason to fail; it will say itself that it was not told.
-            return false;
+            return Libc.connect(socket.Value, name, (uint)address.Length) == 0
+                && Libc.write(socket.Value, text, Encoding.UTF8.GetByteCount(state)) >= 0;
         }
     }
 }

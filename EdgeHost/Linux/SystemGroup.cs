@@ -9,7 +9,10 @@ public static class SystemGroup
     /// <param name="name">The group's name.</param>
     public static uint? Find(string name) => Find(name, "/etc/group");
 
-    internal static uint? Find(string name, string file)
+    /// <summary>The id of a group in a file of that form; null when it is not there.</summary>
+    /// <param name="name">The group's name.</param>
+    /// <param name="file">The file.</param>
+    public static uint? Find(string name, string file)
     {
         if (!File.Exists(file))
         {

@@ -131,6 +131,27 @@ internal sealed class LoggerLink : IDisposable
         }
     }
 
+    /// <summary>Lets it write what is left and end, and waits for that: the disk may be unmounted next.</summary>
+    internal void End(int milliseconds)
+    {
+        if (_process is null || _socket is null)
+        {
+            return;
+        }
+
+        _loop.Remove(_socket.Fd);
+        _socket.Dispose();
+        _socket = null;
+        if (SingleThread.WaitReadable([_process.PidFd.Value], milliseconds) == 0)
+        {
+            _ = Processes.TryReap(_process.Pid, out _);
+        }
+        else
+        {
+            SingleThread.PrintError($"edgehost shepherd: the logger (pid {_process.Pid}) still writes what the containers left\n");
+        }
+    }
+
     private static LaunchPlan Plan()
     {
         var plan = new LaunchPlan.Builder(callerSlots: 1);

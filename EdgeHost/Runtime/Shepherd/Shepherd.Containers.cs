@@ -26,7 +26,7 @@ internal sealed partial class Shepherd
             throw new EdgeHostException(ErrorKind.Invalid, $"launch of {id}: {descriptors.Count} descriptors came with it");
         }
 
-        if (_killAt is not null)
+        if (IsEnding)
         {
             throw new EdgeHostException(ErrorKind.Unavailable, $"launch of {id}: the shepherd is ending");
         }
@@ -137,6 +137,7 @@ internal sealed partial class Shepherd
         // An end is told once its output is in the log, so that who hears of it finds all of it there; a disk that
         // stalls the logger holds that up for a moment only.
         container.TellAt = Environment.TickCount64 + (container.Drained ? 0 : DrainMilliseconds);
+        SayEnded(container, exitCode);
         TellExits();
     }
 

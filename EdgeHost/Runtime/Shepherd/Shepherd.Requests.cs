@@ -89,7 +89,7 @@ internal sealed partial class Shepherd
             welcome.Put(ProtocolVersion);
             welcome.Put(Environment.ProcessId);
             Answer(client, welcome);
-            if (_killAt is not null)
+            if (IsEnding)
             {
                 TellEnding(client);
             }
@@ -122,7 +122,7 @@ internal sealed partial class Shepherd
                     Acknowledge(reader.TakeText(), reader.TakeInt32());
                     break;
                 case ShepherdMessageKind.Shutdown:
-                    StopAll();
+                    EndAll();
                     break;
                 default:
                     throw new EdgeHostException(ErrorKind.Unsupported, $"the shepherd (protocol {ProtocolVersion}) does not know the request {(int)reader.Kind}");

@@ -30,14 +30,14 @@ internal sealed partial class Shepherd : IDisposable
     private readonly byte[] _buffer = new byte[PacketSocket.MaximumLength];
     private readonly byte[] _answer = new byte[16 << 10];
     private int _nextRank;
-    private long? _killAt;
     private long? _listenAt;
     private long? _collectAt;
     private long _collected;
 
-    internal Shepherd(string runDirectory, Fd signals)
+    internal Shepherd(string runDirectory, TimeSpan stopWithin, Fd signals)
     {
         _runDirectory = runDirectory;
+        _stopWithin = (long)stopWithin.TotalMilliseconds;
         _signals = signals;
         Directory.CreateDirectory(runDirectory + "/containers");
         _lock = DirectoryLock.Take(runDirectory, "shepherd.lock", "edgehost shepherd");
@@ -52,7 +52,8 @@ internal sealed partial class Shepherd : IDisposable
         _loop.Add(_listener, OnConnection);
         _logger.Start();
         _collectAt = Environment.TickCount64 + QuietMilliseconds;
-        while (_killAt is null || _containers.Values.Any(container => container.Exit is null))
+        ServiceSupervisor.Notify("READY=1");
+        while (!HasEndedAll())
         {
             var busy = _loop.RunOnce(NextTimeout());
             GiveMemoryBack(busy);
@@ -64,16 +65,10 @@ internal sealed partial class Shepherd : IDisposable
                 _loop.Add(_listener, OnConnection);
             }
 
-            if (Environment.TickCount64 >= _killAt)
-            {
-                _killAt = long.MaxValue;
-                foreach (var container in _containers.Values.Where(container => container.Exit is null))
-                {
-                    Processes.TryKill(container.Process.PidFd, Signals.SIGKILL);
-                }
-            }
+            GoOnEnding();
         }
 
+        _logger.End(DrainMilliseconds);
         return 0;
     }
 
@@ -97,7 +92,7 @@ internal sealed partial class Shepherd : IDisposable
     private int NextTimeout()
     {
         var at = _containers.Values.Select(container => container.TellAt)
-            .Concat([_logger.NextAt, _killAt, _collectAt, _listenAt])
+            .Concat([_logger.NextAt, _collectAt, _listenAt, NextEndingAt])
             .Min() ?? long.MaxValue;
         return at == long.MaxValue ? -1 : (int)Math.Clamp(at - Environment.TickCount64, 0, int.MaxValue);
     }
@@ -108,27 +103,9 @@ internal sealed partial class Shepherd : IDisposable
         {
             if (signal is Signals.SIGTERM or Signals.SIGINT)
             {
-                StopAll();
+                EndAll();
             }
         }
-    }
-
-    // The last started is asked first; all have the longest grace among them, and are killed after it.
-    private void StopAll()
-    {
-        if (_killAt is null)
-        {
-            _clients.ToList().ForEach(TellEnding);
-        }
-
-        var grace = 0;
-        foreach (var container in _containers.Values.Where(container => container.Exit is null).OrderByDescending(container => container.Rank))
-        {
-            Processes.TryKill(container.Process.PidFd, container.StopSignal);
-            grace = Math.Max(grace, container.GraceMilliseconds);
-        }
-
-        _killAt ??= Environment.TickCount64 + grace;
     }
 
     public void Dispose()

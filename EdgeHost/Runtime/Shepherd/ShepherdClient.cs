@@ -40,32 +40,37 @@ public sealed class ShepherdClient : IDisposable
     /// <summary>Whether it has said that it was told to end, with all containers.</summary>
     public bool IsEnding => _ending;
 
-    /// <summary>Connects to the shepherd of a run directory, and starts one when there is none.</summary>
+    /// <summary>Connects to the shepherd of a run directory. When there is none one is started, or awaited where another has to.</summary>
     /// <param name="runDirectory">The absolute run directory.</param>
     /// <param name="changed">Told of each exit, and of a start that another daemon had asked for, in order, on the receiving thread: hand it on at once.</param>
+    /// <param name="mayStart">Whether one is started here; false where it is a service of its own.</param>
     /// <param name="cancel">Gives up.</param>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Unavailable"/>: it does not come up, or speaks another protocol.</exception>
-    public static async Task<ShepherdClient> ConnectAsync(string runDirectory, Action<ShepherdContainerStatus> changed, CancellationToken cancel)
+    public static async Task<ShepherdClient> ConnectAsync(string runDirectory, Action<ShepherdContainerStatus> changed, bool mayStart, CancellationToken cancel)
     {
         var path = runDirectory + "/shepherd.sock";
         var socket = PacketSocket.TryConnect(path);
         if (socket is null)
         {
-            using var process = StartShepherd(runDirectory);
+            using var process = mayStart ? StartShepherd(runDirectory) : null;
             var until = Environment.TickCount64 + ConnectMilliseconds;
             while ((socket = PacketSocket.TryConnect(path)) is null)
             {
-                if (process.HasExited)
+                if (process is { HasExited: true })
                 {
                     throw new EdgeHostException(ErrorKind.Unavailable, $"the shepherd ended at once with exit code {process.ExitCode}; its message is above");
                 }
 
                 if (Environment.TickCount64 > until)
                 {
-                    throw new EdgeHostException(ErrorKind.Unavailable, $"the shepherd (pid {process.Id}) does not answer at {path} after {ConnectMilliseconds / 1000} s");
+                    throw new EdgeHostException(
+                        ErrorKind.Unavailable,
+                        process is null
+                            ? $"no shepherd answers at {path} after {ConnectMilliseconds / 1000} s; start it (systemctl start edgehost-shepherd), or run the daemon without --external-shepherd"
+                            : $"the shepherd (pid {process.Id}) does not answer at {path} after {ConnectMilliseconds / 1000} s");
                 }
 
-                await Task.Delay(2, cancel).ConfigureAwait(false);
+                await Task.Delay(mayStart ? 2 : 20, cancel).ConfigureAwait(false);
             }
         }
 

@@ -43,6 +43,12 @@ internal sealed class ShepherdContainer : IDisposable
     /// <summary>When its exit is told at the latest, in ticks of <see cref="Environment.TickCount64"/>; null before it ends and once it was told.</summary>
     internal long? TellAt { get; set; }
 
+    /// <summary>When it was asked to stop because all are ended, in ticks of <see cref="Environment.TickCount64"/>; null before.</summary>
+    internal long? AskedAt { get; set; }
+
+    /// <summary>When it is killed unless it has ended by then; null before it is asked and once it was killed.</summary>
+    internal long? KillAt { get; set; }
+
     /// <summary>Whether the logger has all that it wrote.</summary>
     internal bool Drained => Array.TrueForAll(Streams, stream => stream is null);
 

@@ -1,0 +1,125 @@
+using Edge.Tests.Fixtures;
+using Edge.Tests.Images;
+using Xunit;
+
+namespace Edge.Tests.Board;
+
+/// <summary>
+/// A board with a real systemd (user-mode Linux: x86_64, cgroup v2), installed, cut off
+/// and booted again on the same disk.
+/// </summary>
+public sealed class SystemdTests : IDisposable
+{
+    private static readonly TimeSpan BuildPatience = TimeSpan.FromMinutes(25);
+    private static readonly TimeSpan BootPatience = TimeSpan.FromMinutes(6);
+
+    private readonly TemporaryDirectory _share = new();
+
+    public void Dispose() => _share.Dispose();
+
+    [Fact]
+    public async Task What_ran_on_an_installed_board_runs_again_after_a_power_cut_without_network_and_with_a_wrong_clock()
+    {
+        await BuildAsync();
+
+        (await BootAsync("""
+            echo '/mnt/data /var/lib/edgehost none bind 0 0' >>/etc/fstab
+            mkdir -p /var/lib/edgehost
+            mount /var/lib/edgehost
+            install -m755 /mnt/share/edgehost /usr/local/bin/edgehost
+
+            : "install says what it does, and the second time there is nothing to do"
+            edgehost install >said
+            grep -x 'wrote /etc/systemd/system/edgehost.service' said
+            grep -x 'started edgehost.service and edgehost-shepherd.service' said
+            test "$(edgehost install)" = 'everything is installed and runs'
+            systemd-analyze verify /etc/systemd/system/edgehost*.service
+
+            : "who may not use the socket reads who may"
+            test $(su nobody -s /bin/sh -c 'edgehost ps' 2>refused; echo $?) = 1
+            grep 'a member of the group edgehost' refused
+
+            edgehost load -i /mnt/share/busybox.tar
+            run() { name=$1; shift; edgehost run -d --name $name --network none "$@"; }
+            run polite --restart always -m 16m localhost/busybox:latest sh -c 'trap "exit 0" TERM; while :; do sleep 0.2; done'
+            run deaf --restart unless-stopped --stop-timeout 1 localhost/busybox:latest sh -c 'trap "" TERM; while :; do sleep 1; done'
+            run once localhost/busybox:latest sleep 1000
+            id() { edgehost ps -aq --no-trunc --filter name=$1; }
+
+            : "containers are in the delegated cgroup, with their limits, and what the daemon and shepherd keep is not theirs"
+            cd /sys/fs/cgroup/edgehost.slice
+            test $(cat edgehost-containers.service/all/$(id polite)/memory.max) = 16777216
+            test $(($(cat edgehost.service/memory.min) + $(cat edgehost-shepherd.service/memory.min))) = $(cat memory.min)
+            cd /
+
+            : "a stop of the daemon stops the daemon alone, and says so"
+            systemctl stop edgehost
+            systemctl is-active edgehost-shepherd
+            test $(cat /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all/*/cgroup.procs | wc -l) -ge 3
+            journalctl -u edgehost | grep 'stopping; containers go on'
+            systemctl start edgehost
+            test $(edgehost ps -q | wc -l) = 3
+
+            : "a shepherd that died is followed by another beside the containers"
+            kill -9 $(systemctl show -P MainPID edgehost-shepherd)
+            until [ $(edgehost ps -q | wc -l) = 2 ]; do sleep 0.2; done
+
+            mkdir -p /etc/systemd/system/edgehost-shepherd.service.d
+            printf '[Service]\nExecStartPre=/bin/date -s 1971-01-01\n' >/etc/systemd/system/edgehost-shepherd.service.d/clock.conf
+            """)).Succeeds();
+
+        (await BootAsync("""
+            test $(date +%Y) = 1971
+            until [ $(edgehost ps -q | wc -l) = 2 ]; do sleep 0.2; done
+            edgehost ps -a --no-trunc
+            id() { edgehost ps -aq --no-trunc --filter name=$1 | cut -c1-12; }
+            polite=$(id polite) deaf=$(id deaf)
+
+            : "the end of the shepherd is the end of the containers, each in its own way"
+            systemctl stop edgehost-shepherd
+            test "$(systemctl is-active edgehost)" = inactive
+            test ! -e /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all || test $(cat /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all/*/cgroup.procs | wc -l) = 0
+            journalctl -b -u edgehost-shepherd >said
+            grep "container $polite ended with 0," said
+            grep "container $deaf has not ended [0-9]* ms after signal 15: it is killed" said
+            test $(grep -c 'remains running after unit stopped' said) = 0
+
+            edgehost uninstall
+            test ! -e /etc/systemd/system/edgehost.service
+            test -e /var/lib/edgehost/state.db
+            edgehost uninstall --purge
+            test -z "$(ls -A /var/lib/edgehost)"
+            test -z "$(getent group edgehost)"
+            """)).Succeeds();
+    }
+
+    private async Task BuildAsync()
+    {
+        Needs.Root();
+        if (PublishedBinary.NativeRid != "linux-x64")
+        {
+            Needs.Missing("user-mode Linux runs on x86_64 only");
+        }
+
+        await Packages.NeedAsync("user-mode-linux", "mmdebstrap", "debootstrap", "kmod", "cpio", "e2fsprogs", "util-linux");
+        (await CommandRun.RunAsync(Script("board-build.sh"), ["uml", "systemd"], patience: BuildPatience)).Succeeds();
+        File.Copy(await PublishedBinary.NativeAsync(), _share.Sub("edgehost"));
+        File.Copy(await SampleImage.PathAsync("busybox", "amd64"), _share.Sub("busybox.tar"));
+        (await CommandRun.RunAsync("sh", ["-c", "truncate -s 512M \"$0\" && mkfs.ext4 -q \"$0\"", _share.Sub("disk")])).Succeeds();
+    }
+
+    /// <summary>Boots the board to its usual target and runs a script on it; then its power is cut.</summary>
+    private Task<CommandRun> BootAsync(string script) => CommandRun.RunAsync(
+        Script("board-uml.sh"),
+        ["exec 2>&1; set -eux; systemctl is-system-running --wait; systemctl --failed\n" + script, _share.Path],
+        environment: new Dictionary<string, string?>
+        {
+            ["BOARD_FLAVOUR"] = "systemd",
+            ["BOARD_DATA"] = _share.Sub("disk"),
+            ["BOARD_KEEP"] = "1",
+            ["BOARD_TIMEOUT"] = ((int)BootPatience.TotalSeconds).ToString(System.Globalization.CultureInfo.InvariantCulture),
+        },
+        patience: BootPatience * 1.5);
+
+    private static string Script(string name) => Repository.PathOf("Edge.Tests", "Board", name);
+}
