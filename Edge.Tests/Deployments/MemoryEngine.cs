@@ -15,6 +15,8 @@ namespace Edge.Tests.Deployments;
 /// </summary>
 internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 {
+    public IVolumes Volumes => throw new InvalidOperationException("deployments do not ask for volumes by themselves");
+
     private readonly Lock _lock = new();
     private readonly List<ContainerStatus> _containers = [];
     private readonly List<Channel<EngineEvent>> _watchers = [];

@@ -53,6 +53,7 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         new ContainerStatsEndpoint(engine).Map(router);
         new ImageEndpoints(images, engine).Map(router);
         new ImageTransferEndpoints(images).Map(router);
+        new VolumeEndpoints(engine).Map(router);
         LaterEndpoints.Map(router);
         _application = new ApiApplication(router, log);
     }

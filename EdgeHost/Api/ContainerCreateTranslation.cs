@@ -27,6 +27,7 @@ internal static class ContainerCreateTranslation
         "HostConfig.LogConfig.Type=json-file",
         "HostConfig.LogConfig.Type=local",
         "HostConfig.VolumeDriver=local",
+        "Mounts.VolumeOptions.DriverConfig.Name=local",
         "Mounts.BindOptions.Propagation=rprivate",
         "Mounts.BindOptions.CreateMountpoint=true",
     ];
@@ -91,12 +92,17 @@ internal static class ContainerCreateTranslation
                 $"bind \"{text}\" is not SOURCE:TARGET[:OPTIONS] with an absolute target");
         }
 
+        var isVolume = !parts[0].StartsWith('/');
         var readOnly = false;
+        var noCopy = false;
         foreach (var option in parts.Length == 3 ? parts[2].Split(',') : [])
         {
+            noCopy |= option == "nocopy";
             readOnly = option switch
             {
                 "ro" => true,
+                "nocopy" when isVolume => readOnly,
+                "nocopy" => throw new EdgeHostException(ErrorKind.Invalid, $"bind \"{text}\": nocopy is for volumes; nothing is copied into a path of the host"),
                 // z and Z relabel for SELinux, which is not there; rprivate is how every mount is made.
                 "rw" or "z" or "Z" or "rprivate" or "" => readOnly,
                 _ => throw new EdgeHostException(ErrorKind.Unsupported, $"bind \"{text}\": option {option} is not in this version"),
@@ -104,10 +110,11 @@ internal static class ContainerCreateTranslation
         }
 
         return new ContainerMount(
-            parts[0].StartsWith('/') ? ContainerMountKind.Bind : ContainerMountKind.Volume,
+            isVolume ? ContainerMountKind.Volume : ContainerMountKind.Bind,
             parts[0],
             parts[1],
-            readOnly);
+            readOnly,
+            NoCopy: noCopy);
     }
 
     private static List<ContainerMount> Mounts(ContainerCreateBody body, HostConfigBody host)
@@ -122,6 +129,7 @@ internal static class ContainerCreateTranslation
         {
             RefuseRest("Mounts.", mount.Rest);
             RefuseRest("Mounts.TmpfsOptions.", mount.TmpfsOptions?.Rest);
+            RefuseRest("Mounts.VolumeOptions.", mount.VolumeOptions?.Rest);
             var target = mount.Target is ['/', ..]
                 ? mount.Target
                 : throw new EdgeHostException(ErrorKind.Invalid, $"mount target \"{mount.Target}\" is not an absolute path");
@@ -129,7 +137,7 @@ internal static class ContainerCreateTranslation
             {
                 "bind" when mount.Source is ['/', ..] => new(ContainerMountKind.Bind, mount.Source, target, mount.ReadOnly),
                 "bind" => throw new EdgeHostException(ErrorKind.Invalid, $"mount source \"{mount.Source}\" of {target} is not an absolute path"),
-                "volume" => new(ContainerMountKind.Volume, mount.Source ?? string.Empty, target, mount.ReadOnly),
+                "volume" => new(ContainerMountKind.Volume, mount.Source ?? string.Empty, target, mount.ReadOnly, NoCopy: mount.VolumeOptions?.NoCopy == true),
                 "tmpfs" => new(ContainerMountKind.Tmpfs, string.Empty, target, mount.ReadOnly, TmpfsOptions(mount.TmpfsOptions)),
                 _ => throw new EdgeHostException(ErrorKind.Unsupported, $"mount type \"{mount.Type}\" of {target} is not in this version; bind, volume and tmpfs are"),
             });

@@ -55,7 +55,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
 
     // Docker takes a regular expression; clients write a name, a part of one, or ^/name$. These are understood without
     // the half megabyte of an engine for the rest.
-    private static bool NameFits(string name, string pattern)
+    internal static bool NameFits(string name, string pattern)
     {
         var starts = pattern.StartsWith('^');
         var ends = pattern.EndsWith('$');

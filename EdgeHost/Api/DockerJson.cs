@@ -34,6 +34,7 @@ internal static class DockerJson
 
 /// <summary>What clients send.</summary>
 [JsonSerializable(typeof(ContainerCreateBody))]
+[JsonSerializable(typeof(VolumeCreateBody))]
 [JsonSerializable(typeof(Dictionary<string, JsonElement>))]
 internal sealed partial class DockerRequests : JsonSerializerContext;
 
@@ -53,6 +54,9 @@ internal sealed partial class DockerRequests : JsonSerializerContext;
 [JsonSerializable(typeof(List<ImageHistoryView>))]
 [JsonSerializable(typeof(List<Dictionary<string, string>>))]
 [JsonSerializable(typeof(ProgressView))]
+[JsonSerializable(typeof(VolumeView))]
+[JsonSerializable(typeof(VolumeListView))]
+[JsonSerializable(typeof(VolumePruningView))]
 internal sealed partial class DockerResponses : JsonSerializerContext;
 
 /// <summary>A failure.</summary>

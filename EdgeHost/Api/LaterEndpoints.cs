@@ -26,11 +26,6 @@ internal static class LaterEndpoints
         Later(router, "POST", "/containers/prune", "pruning");
         Later(router, "POST", "/images/prune", "pruning");
         Later(router, "GET", "/system/df", "the use of the disk");
-        Later(router, "GET", "/volumes", "the list of volumes");
-        Later(router, "POST", "/volumes/create", "making a volume on its own (docker run -v NAME:/PATH makes one)");
-        Later(router, "POST", "/volumes/prune", "pruning");
-        Later(router, "GET", "/volumes/*", "inspecting a volume");
-        Later(router, "DELETE", "/volumes/*", "removing a volume");
         Later(router, "POST", "/networks/create", "networks");
         Later(router, "POST", "/networks/prune", "pruning");
         Later(router, "DELETE", "/networks/*", "networks");

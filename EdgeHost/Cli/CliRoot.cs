@@ -100,6 +100,7 @@ public static class CliRoot
         StatsCommand.Create(),
         StopCommand.Create(),
         VersionCommand.Create(),
+        VolumeCommand.Create(),
         WaitCommand.Create(),
     ];
 

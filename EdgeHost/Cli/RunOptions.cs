@@ -278,6 +278,11 @@ internal sealed class RunOptions
                 case "readonly" or "ro":
                     json.WriteBoolean("ReadOnly", value is null or "true" or "1");
                     break;
+                case "volume-nocopy":
+                    json.WriteStartObject("VolumeOptions");
+                    json.WriteBoolean("NoCopy", value is null or "true" or "1");
+                    json.WriteEndObject();
+                    break;
                 case "tmpfs-size":
                     tmpfs.Add(("SizeBytes", Humanly.ParseSize("--mount", value ?? string.Empty)));
                     break;
@@ -285,7 +290,7 @@ internal sealed class RunOptions
                     tmpfs.Add(("Mode", ParseOctal(mount, value)));
                     break;
                 default:
-                    throw new EdgeHostException(ErrorKind.Invalid, $"--mount {mount}: {name} is not type, source, target, readonly, tmpfs-size or tmpfs-mode");
+                    throw new EdgeHostException(ErrorKind.Invalid, $"--mount {mount}: {name} is not type, source, target, readonly, volume-nocopy, tmpfs-size or tmpfs-mode");
             }
         }
 

@@ -202,7 +202,7 @@ public sealed partial class ContainerEngine
                     Options = ["nosuid", "nodev", "noexec", .. mount.ReadOnly ? ["ro"] : Array.Empty<string>(), .. given],
                 };
             default:
-                var source = mount.Kind == ContainerMountKind.Volume ? _volumes.Ensure(mount.Source, anonymous: false) : mount.Source;
+                var source = mount.Kind == ContainerMountKind.Volume ? _volumes.Ensure(mount.Source) : mount.Source;
                 if (!Path.Exists(source))
                 {
                     throw new EdgeHostException(ErrorKind.Invalid, $"bind source path does not exist: {source}");

@@ -74,6 +74,7 @@ internal sealed record ContainerRecord
         Error = Error,
         RestartCount = RestartCount,
         Arguments = Arguments,
+        AnonymousVolumes = AnonymousVolumes,
     };
 }
 

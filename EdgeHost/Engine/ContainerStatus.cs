@@ -67,6 +67,9 @@ public sealed record ContainerStatus
     /// <summary>How often its policy has started it again.</summary>
     public int RestartCount { get; init; }
 
+    /// <summary>Names of the volumes among its mounts that nobody gave a name: they go with it when that is asked for.</summary>
+    public IReadOnlyList<string> AnonymousVolumes { get; init; } = [];
+
     /// <summary>The program and its arguments after the image's defaults were applied.</summary>
     public IReadOnlyList<string> Arguments { get; init; } = [];
 }

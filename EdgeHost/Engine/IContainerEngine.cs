@@ -9,6 +9,9 @@ namespace EdgeHost.Engine;
 /// </summary>
 public interface IContainerEngine
 {
+    /// <summary>The directories that containers share and that outlive them.</summary>
+    IVolumes Volumes { get; }
+
     /// <summary>Makes a container of an image that is present. With a restart policy it is on disk before this returns.</summary>
     /// <returns>The id.</returns>
     Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel);
@@ -106,8 +109,8 @@ public readonly record struct LogRecord(DateTimeOffset Time, bool IsError, ReadO
 
 /// <summary>Something that happened, in the words of <c>docker events</c>.</summary>
 /// <param name="Time">When.</param>
-/// <param name="Type"><c>container</c>; images and volumes tell of nothing yet.</param>
-/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>.</param>
+/// <param name="Type"><c>container</c> or <c>volume</c>; images tell of nothing yet.</param>
+/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>, <c>prune</c>.</param>
 /// <param name="Id">Of the object.</param>
 /// <param name="Attributes">Name, image, labels, exit code and the like.</param>
 public sealed record EngineEvent(
