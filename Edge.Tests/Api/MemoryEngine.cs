@@ -16,6 +16,12 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
     private readonly ConcurrentDictionary<string, Entry> _entries = new();
     private readonly EventHub _events = new();
 
+    public Task PauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");
+
+    public Task UnpauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");
+
+    public IReadOnlyList<ContainerProcess> ListProcesses(string container) => [];
+
     public IVolumes Volumes => field ??= new VolumeStore(
         directory,
         directory,

@@ -33,8 +33,9 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             Args = container.Arguments.Skip(1).ToList(),
             State = new ContainerStateView
             {
-                Status = ContainerListEndpoint.StateWord(container.State),
+                Status = ContainerListEndpoint.StateWord(container),
                 Running = container.State is ContainerState.Running or ContainerState.Restarting,
+                Paused = container.Paused,
                 Restarting = container.State == ContainerState.Restarting,
                 OOMKilled = container.OomKilled,
                 Dead = container.State == ContainerState.Dead,

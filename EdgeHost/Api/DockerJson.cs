@@ -54,6 +54,7 @@ internal sealed partial class DockerRequests : JsonSerializerContext;
 [JsonSerializable(typeof(List<ImageHistoryView>))]
 [JsonSerializable(typeof(List<Dictionary<string, string>>))]
 [JsonSerializable(typeof(ProgressView))]
+[JsonSerializable(typeof(TopView))]
 [JsonSerializable(typeof(VolumeView))]
 [JsonSerializable(typeof(VolumeListView))]
 [JsonSerializable(typeof(VolumePruningView))]

@@ -38,6 +38,15 @@ public interface IContainerEngine
     /// <summary>Stops it by its own signal, and starts it.</summary>
     Task RestartAsync(string container, TimeSpan? grace, CancellationToken cancel) => RestartAsync(container, null, grace, cancel);
 
+    /// <summary>Holds all its processes still; they keep what they have. Not running, or paused already: <see cref="ErrorKind.Conflict"/>.</summary>
+    Task PauseAsync(string container, CancellationToken cancel);
+
+    /// <summary>Lets it go on. Not paused: <see cref="ErrorKind.Conflict"/>.</summary>
+    Task UnpauseAsync(string container, CancellationToken cancel);
+
+    /// <summary>Its processes, by pid. Not running: <see cref="ErrorKind.Conflict"/>.</summary>
+    IReadOnlyList<ContainerProcess> ListProcesses(string container);
+
     /// <summary>Gives it another name.</summary>
     Task RenameAsync(string container, string name, CancellationToken cancel);
 
@@ -110,7 +119,7 @@ public readonly record struct LogRecord(DateTimeOffset Time, bool IsError, ReadO
 /// <summary>Something that happened, in the words of <c>docker events</c>.</summary>
 /// <param name="Time">When.</param>
 /// <param name="Type"><c>container</c> or <c>volume</c>; images tell of nothing yet.</param>
-/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>, <c>prune</c>.</param>
+/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>pause</c>, <c>unpause</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>, <c>prune</c>.</param>
 /// <param name="Id">Of the object.</param>
 /// <param name="Attributes">Name, image, labels, exit code and the like.</param>
 public sealed record EngineEvent(

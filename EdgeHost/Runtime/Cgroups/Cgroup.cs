@@ -52,6 +52,16 @@ public abstract class Cgroup
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: the kernel cannot hold one of them.</exception>
     public abstract void Apply(CgroupLimits limits);
 
+    /// <summary>Asks the kernel to hold every process in it still; it may take a moment, and on v1 a second call.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: this kernel cannot.</exception>
+    public abstract void Freeze();
+
+    /// <summary>Lets them go on. Not frozen, or not there: no error.</summary>
+    public abstract void Thaw();
+
+    /// <summary>Whether all of them are held.</summary>
+    public abstract bool IsFrozen { get; }
+
     /// <summary>Kills every process in it and beneath it. Ends when the kernel has taken the signals, not when all are gone.</summary>
     public abstract void Kill();
 

@@ -126,8 +126,33 @@ public sealed class CgroupV1 : Cgroup
     }
 
     /// <inheritdoc/>
+    public override void Freeze()
+    {
+        if (!File.Exists(File_("freezer", "freezer.state")))
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, "pause: the freezer controller of cgroup v1 is not mounted (mount -t cgroup -o freezer freezer /sys/fs/cgroup/freezer)");
+        }
+
+        CgroupFile.Write(File_("freezer", "freezer.state"), "FROZEN", "pause the container");
+    }
+
+    /// <inheritdoc/>
+    public override void Thaw()
+    {
+        if (File.Exists(File_("freezer", "freezer.state")))
+        {
+            CgroupFile.Write(File_("freezer", "freezer.state"), "THAWED", "unpause the container");
+        }
+    }
+
+    /// <inheritdoc/>
+    public override bool IsFrozen => TryRead(File_("freezer", "freezer.state")) == "FROZEN";
+
+    /// <inheritdoc/>
     public override void Kill()
     {
+        // What is frozen here does not even die.
+        Thaw();
         foreach (var directory in _directories.Values.Distinct())
         {
             KillBeneath(directory);

@@ -125,6 +125,29 @@ public sealed class CgroupV2 : Cgroup
     }
 
     /// <inheritdoc/>
+    public override void Freeze()
+    {
+        if (!File.Exists(File_("cgroup.freeze")))
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, $"pause: this kernel has no cgroup.freeze in {_directory} (Linux 5.2 and later has)");
+        }
+
+        CgroupFile.Write(File_("cgroup.freeze"), "1", "pause the container");
+    }
+
+    /// <inheritdoc/>
+    public override void Thaw()
+    {
+        if (File.Exists(File_("cgroup.freeze")))
+        {
+            CgroupFile.Write(File_("cgroup.freeze"), "0", "unpause the container");
+        }
+    }
+
+    /// <inheritdoc/>
+    public override bool IsFrozen => ReadKey(File_("cgroup.events"), "frozen") == 1;
+
+    /// <inheritdoc/>
     public override void Kill()
     {
         var kill = File_("cgroup.kill");
