@@ -16,6 +16,8 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
     private readonly ConcurrentDictionary<string, Entry> _entries = new();
     private readonly EventHub _events = new();
 
+    public Task UpdateAsync(string container, ResourceLimits limits, RestartPolicy? restart, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is limited");
+
     public Task PauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");
 
     public Task UnpauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");

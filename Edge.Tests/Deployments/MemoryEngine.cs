@@ -15,6 +15,8 @@ namespace Edge.Tests.Deployments;
 /// </summary>
 internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 {
+    public Task UpdateAsync(string container, ResourceLimits limits, RestartPolicy? restart, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is limited");
+
     public Task PauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");
 
     public Task UnpauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");

@@ -163,6 +163,42 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
     }
 
     [Fact]
+    public async Task An_update_is_held_by_the_kernel_at_once_and_refused_whole()
+    {
+        var id = await Daemon.RunDetachedAsync("-m", "32m", "busybox", "sleep", "1000");
+        (await Daemon.DockerAsync("update", "-m", "48m", "--memory-swap", "48m", "--cpus", "0.25", "--pids-limit", "7", "--restart", "unless-stopped", id)).Succeeds();
+        Assert.Equal("50331648 250000000 7 unless-stopped", await Daemon.InspectAsync(id, "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}} {{.HostConfig.RestartPolicy.Name}}"));
+        Assert.Equal(("50331648\n", "7\n"), (Kernel(id, "memory.max", "memory", "memory.limit_in_bytes"), Kernel(id, "pids.max", "pids", "pids.max")));
+        Assert.True(File.Exists(Path.Combine(Daemon.Data, "containers", id, "container.json")));
+
+        // The second of two cannot be held: the first is not there either.
+        Assert.Contains("CPUs 511", (await Daemon.EdgehostAsync("update", "-m", "40m", "--cpuset-cpus", "511", id)).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Equal(("50331648\n", "50331648"), (Kernel(id, "memory.max", "memory", "memory.limit_in_bytes"), await Daemon.InspectAsync(id, "{{.HostConfig.Memory}}")));
+        Assert.Contains("only limits", (await CommandRun.RunAsync("curl", ["-s", "--unix-socket", Daemon.Socket, "-d", """{"Binds":["/a:/b"]}""", $"http://edgehost/containers/{id}/update"])).Output, StringComparison.Ordinal);
+
+        Assert.Equal(id + "\n", (await Daemon.EdgehostAsync("update", "--memory", "32m", "--restart", "no", id)).Succeeds().Output);
+        Assert.Equal("33554432\n", Kernel(id, "memory.max", "memory", "memory.limit_in_bytes"));
+        Assert.False(File.Exists(Path.Combine(Daemon.Data, "containers", id, "container.json")));
+
+        // It is still so after the next start.
+        (await Daemon.DockerAsync("restart", "-t", "0", id)).Succeeds();
+        Assert.Equal("33554432\n", Kernel(id, "memory.max", "memory", "memory.limit_in_bytes"));
+        Assert.Equal("7\n", Kernel(id, "pids.max", "pids", "pids.max"));
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+    }
+
+    [Fact]
+    public async Task Less_memory_than_is_in_use_is_refused_and_what_runs_goes_on()
+    {
+        var id = await Daemon.RunDetachedAsync("-m", "64m", "busybox", "sh", "-c", "head -c 20000000 /dev/zero | tail -c 20000000 > /dev/shm/x; echo up; exec sleep 1000");
+        await Daemon.LineAsync(id, line => line == "up");
+        Assert.Contains("uses", (await Daemon.DockerAsync("update", "-m", "8m", "--memory-swap", "8m", id)).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Equal("running", await Daemon.InspectAsync(id, "{{.State.Status}}"));
+        Assert.Equal("67108864\n", Kernel(id, "memory.max", "memory", "memory.limit_in_bytes"));
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+    }
+
+    [Fact]
     public async Task Top_shows_the_processes_of_the_container_and_no_others()
     {
         var id = await Daemon.RunDetachedAsync("-u", "4321", "busybox", "sh", "-c", "sleep 1001 & echo up; sleep 1002; true");

@@ -49,6 +49,7 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         new ContainerCreateEndpoint(engine).Map(router);
         new ContainerInspectEndpoint(engine, options).Map(router);
         new ContainerLifecycleEndpoints(engine).Map(router);
+        new ContainerUpdateEndpoint(engine).Map(router);
         new ContainerTopEndpoint(engine).Map(router);
         new ContainerOutputEndpoints(engine).Map(router);
         new ContainerStatsEndpoint(engine).Map(router);

@@ -81,6 +81,24 @@ internal static class ContainerCreateTranslation
         return (spec, warnings);
     }
 
+    /// <summary>What <c>POST /containers/ID/update</c> asks for, in the words of a container's HostConfig; null is to stay as it is.</summary>
+    internal static (ResourceLimits Limits, RestartPolicy? Restart, List<string> Warnings) TranslateUpdate(HostConfigBody body)
+    {
+        RefuseRest(string.Empty, body.Rest);
+        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 })
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "only limits and the restart policy of a container can be changed; make it anew for anything else");
+        }
+
+        if (body.PidsLimit is <= 0 || body.CpuQuota < 0)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, "taking a limit away from a container is not in this version; make it anew without");
+        }
+
+        var warnings = new List<string>();
+        return (Limits(body, warnings), string.IsNullOrEmpty(body.RestartPolicy?.Name) ? null : Restart(body), warnings);
+    }
+
     /// <summary>A bind in the short form, <c>source:target[:options]</c>, or a volume when the source is no path.</summary>
     internal static ContainerMount Bind(string text)
     {

@@ -34,6 +34,7 @@ internal static class DockerJson
 
 /// <summary>What clients send.</summary>
 [JsonSerializable(typeof(ContainerCreateBody))]
+[JsonSerializable(typeof(HostConfigBody))]
 [JsonSerializable(typeof(VolumeCreateBody))]
 [JsonSerializable(typeof(Dictionary<string, JsonElement>))]
 internal sealed partial class DockerRequests : JsonSerializerContext;
@@ -55,6 +56,7 @@ internal sealed partial class DockerRequests : JsonSerializerContext;
 [JsonSerializable(typeof(List<Dictionary<string, string>>))]
 [JsonSerializable(typeof(ProgressView))]
 [JsonSerializable(typeof(TopView))]
+[JsonSerializable(typeof(ContainerUpdatedView))]
 [JsonSerializable(typeof(VolumeView))]
 [JsonSerializable(typeof(VolumeListView))]
 [JsonSerializable(typeof(VolumePruningView))]

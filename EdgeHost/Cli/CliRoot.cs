@@ -102,6 +102,7 @@ public static class CliRoot
         StopCommand.Create(),
         TopCommand.Create(),
         PauseCommand.CreateUnpause(),
+        UpdateCommand.Create(),
         VersionCommand.Create(),
         VolumeCommand.Create(),
         WaitCommand.Create(),

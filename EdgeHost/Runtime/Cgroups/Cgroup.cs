@@ -52,6 +52,9 @@ public abstract class Cgroup
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: the kernel cannot hold one of them.</exception>
     public abstract void Apply(CgroupLimits limits);
 
+    /// <summary>Takes away those limits that are not null, whatever they are now.</summary>
+    public abstract void Lift(CgroupLimits limits);
+
     /// <summary>Asks the kernel to hold every process in it still; it may take a moment, and on v1 a second call.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: this kernel cannot.</exception>
     public abstract void Freeze();

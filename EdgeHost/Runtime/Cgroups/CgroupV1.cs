@@ -126,6 +126,26 @@ public sealed class CgroupV1 : Cgroup
     }
 
     /// <inheritdoc/>
+    public override void Lift(CgroupLimits limits)
+    {
+        // Both together first: memory alone may never be above it.
+        Write(limits.MemoryBytes is not null, File_("memory", "memory.memsw.limit_in_bytes"), "-1");
+        Write(limits.MemoryBytes is not null, File_("memory", "memory.limit_in_bytes"), "-1");
+        Write(limits.CpuQuotaMicroseconds is not null, File_("cpu", "cpu.cfs_quota_us"), "-1");
+        Write(limits.Pids is not null, File_("pids", "pids.max"), "max");
+        var cpus = File_("cpuset", "cpuset.cpus");
+        Write(limits.CpusetCpus is not null, cpus, TryRead(Path.GetDirectoryName(Path.GetDirectoryName(cpus)) + "/cpuset.cpus") ?? string.Empty);
+
+        static void Write(bool wanted, string file, string value)
+        {
+            if (wanted && File.Exists(file))
+            {
+                CgroupFile.Write(file, value, "take a limit away");
+            }
+        }
+    }
+
+    /// <inheritdoc/>
     public override void Freeze()
     {
         if (!File.Exists(File_("freezer", "freezer.state")))

@@ -125,6 +125,24 @@ public sealed class CgroupV2 : Cgroup
     }
 
     /// <inheritdoc/>
+    public override void Lift(CgroupLimits limits)
+    {
+        Write(limits.MemoryBytes is not null, "memory.max", "max");
+        Write(limits.MemoryBytes is not null, "memory.swap.max", "max");
+        Write(limits.CpuQuotaMicroseconds is not null, "cpu.max", $"max {Text(limits.CpuPeriodMicroseconds)}");
+        Write(limits.CpusetCpus is not null, "cpuset.cpus", "\n");
+        Write(limits.Pids is not null, "pids.max", "max");
+
+        void Write(bool wanted, string file, string value)
+        {
+            if (wanted && File.Exists(File_(file)))
+            {
+                CgroupFile.Write(File_(file), value, "take a limit away");
+            }
+        }
+    }
+
+    /// <inheritdoc/>
     public override void Freeze()
     {
         if (!File.Exists(File_("cgroup.freeze")))
