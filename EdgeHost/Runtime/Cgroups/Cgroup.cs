@@ -132,6 +132,19 @@ public abstract class Cgroup
         }
     }
 
+    /// <summary>Writes to a file of a cgroup that may be gone, or go in this moment with its last process.</summary>
+    protected static void WriteWhereThere(string file, string value, string name)
+    {
+        try
+        {
+            CgroupFile.Write(file, value, name);
+        }
+        catch (LinuxException e) when (e.Errno is Errno.ENOENT or Errno.ENODEV)
+        {
+            // Nobody is in it any more, which is as good.
+        }
+    }
+
     /// <summary>Whether a memory limit read back is the one that was asked for, rounded down to pages.</summary>
     protected static bool HoldsBytes(string held, long asked) =>
         long.TryParse(held, CultureInfo.InvariantCulture, out var value) && value == asked / PageSize * PageSize;

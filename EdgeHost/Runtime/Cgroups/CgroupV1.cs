@@ -159,10 +159,7 @@ public sealed class CgroupV1 : Cgroup
     /// <inheritdoc/>
     public override void Thaw()
     {
-        if (File.Exists(File_("freezer", "freezer.state")))
-        {
-            CgroupFile.Write(File_("freezer", "freezer.state"), "THAWED", "unpause the container");
-        }
+        WriteWhereThere(File_("freezer", "freezer.state"), "THAWED", "unpause the container");
     }
 
     /// <inheritdoc/>

@@ -156,10 +156,7 @@ public sealed class CgroupV2 : Cgroup
     /// <inheritdoc/>
     public override void Thaw()
     {
-        if (File.Exists(File_("cgroup.freeze")))
-        {
-            CgroupFile.Write(File_("cgroup.freeze"), "0", "unpause the container");
-        }
+        WriteWhereThere(File_("cgroup.freeze"), "0", "unpause the container");
     }
 
     /// <inheritdoc/>
