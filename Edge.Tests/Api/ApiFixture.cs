@@ -22,7 +22,7 @@ public sealed class ApiFixture : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        Engine = new MemoryEngine(Images);
+        Engine = new MemoryEngine(Images, _directory);
         _server = new ApiServer(new ApiOptions(Socket, null, _directory), Engine, Images, NullLoggerFactory.Instance);
         await _server.StartAsync(TestContext.Current.CancellationToken);
         Http = new HttpClient(new SocketsHttpHandler

@@ -11,10 +11,25 @@ namespace Edge.Tests.Api;
 /// An engine without a kernel, for tests of the API alone. Its programs are: <c>echo WORDS</c> (to standard output),
 /// <c>complain WORDS</c> (to standard error), <c>exit N</c>, <c>sleep</c> (until a signal), <c>missing</c> (cannot be executed).
 /// </summary>
-internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
+internal sealed class MemoryEngine(MemoryImages images, string directory) : IContainerEngine
 {
     private readonly ConcurrentDictionary<string, Entry> _entries = new();
     private readonly EventHub _events = new();
+
+    public Task UpdateAsync(string container, ResourceLimits limits, RestartPolicy? restart, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is limited");
+
+    public Task PauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");
+
+    public Task UnpauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");
+
+    public IReadOnlyList<ContainerProcess> ListProcesses(string container) => [];
+
+    public IVolumes Volumes => field ??= new VolumeStore(
+        directory,
+        directory,
+        name => [.. _entries.Values.Where(e => e.Status.Spec.Mounts.Any(m => m.Source == name)).Select(e => e.Status.Id)],
+        (_, _, _) => { },
+        Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance);
 
     internal ContainerSpec? LastSpec { get; private set; }
 

@@ -136,7 +136,7 @@ public sealed class DaemonTests : IDisposable
     {
         var images = new MemoryImages();
         services.AddSingleton<IImageStore>(images);
-        services.AddSingleton<IContainerEngine>(new MemoryEngine(images));
+        services.AddSingleton<IContainerEngine>(new MemoryEngine(images, _directory));
         DaemonComposition.AddApi(services, context);
     });
 

@@ -15,6 +15,16 @@ namespace Edge.Tests.Deployments;
 /// </summary>
 internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 {
+    public Task UpdateAsync(string container, ResourceLimits limits, RestartPolicy? restart, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is limited");
+
+    public Task PauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");
+
+    public Task UnpauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");
+
+    public IReadOnlyList<ContainerProcess> ListProcesses(string container) => [];
+
+    public IVolumes Volumes => throw new InvalidOperationException("deployments do not ask for volumes by themselves");
+
     private readonly Lock _lock = new();
     private readonly List<ContainerStatus> _containers = [];
     private readonly List<Channel<EngineEvent>> _watchers = [];

@@ -82,6 +82,155 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
     }
 
     [Fact]
+    public async Task A_start_in_the_foreground_shows_what_that_run_writes_and_nothing_before()
+    {
+        (await Daemon.DockerAsync("create", "--name", "again", "busybox", "sh", "-c", "echo one; echo two")).Succeeds();
+        for (var run = 0; run < 3; run++)
+        {
+            Assert.Equal("one\ntwo\n", (await Daemon.DockerAsync("start", "-a", "again")).Succeeds().Output);
+        }
+
+        (await Daemon.DockerAsync("rm", "again")).Succeeds();
+    }
+
+    [Fact]
+    public async Task Logs_begin_and_end_where_they_are_told_to()
+    {
+        var id = await Daemon.RunDetachedAsync("busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo $i; sleep 0.05; done");
+        await Daemon.DockerAsync("wait", id);
+        var stamps = (await Daemon.DockerAsync("logs", "-t", id)).Succeeds().Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.Split(' ')).ToList();
+        Assert.Equal(["1", "2", "3", "4", "5"], stamps.Select(line => line[1]));
+        var third = stamps[2][0];
+        var seconds = ((DateTimeOffset.Parse(third, CultureInfo.InvariantCulture).UtcTicks - DateTime.UnixEpoch.Ticks) / 10_000_000m).ToString("0.000000000", CultureInfo.InvariantCulture);
+        foreach (var moment in new[] { third, seconds })
+        {
+            await BothAsync("3\n4\n5\n", "--since", moment);
+            await BothAsync("1\n2\n3\n", "--until", moment);
+            await BothAsync("3\n", "--since", moment, "--until", moment);
+            await BothAsync("5\n", "--since", moment, "--tail", "1");
+        }
+
+        await BothAsync("1\n2\n3\n4\n5\n", "--since", "1h30m");
+        await BothAsync(string.Empty, "--until", "1h");
+        await BothAsync(string.Empty, "--tail", "0");
+        await BothAsync(string.Empty, "--since", "2100-01-02T03:04:05+01:00");
+        await BothAsync("1\n2\n3\n4\n5\n", "--until", "2100-01-02");
+        Assert.Equal(stamps[4][0] + " 5\n", (await Daemon.EdgehostAsync("logs", "-t", "-n", "1", id)).Succeeds().Output);
+        Assert.Contains("yesterday", (await Daemon.EdgehostAsync("logs", "--since", "yesterday", id)).Exits(1).Error, StringComparison.Ordinal);
+
+        async Task BothAsync(string expected, params string[] options)
+        {
+            Assert.Equal(expected, (await Daemon.DockerAsync(["logs", .. options, id])).Succeeds().Output);
+            Assert.Equal(expected, (await Daemon.EdgehostAsync(["logs", .. options, id])).Succeeds().Output);
+        }
+    }
+
+    [Fact]
+    public async Task A_log_that_is_followed_until_a_moment_ends_then_although_its_container_is_silent()
+    {
+        var id = await Daemon.RunDetachedAsync("busybox", "sh", "-c", "echo up; exec sleep 1000");
+        await Daemon.LineAsync(id, line => line == "up");
+        var until = DateTimeOffset.UtcNow.AddSeconds(1).ToString("O", CultureInfo.InvariantCulture);
+
+        Assert.Equal("up\n", (await Daemon.DockerAsync("logs", "-f", "--until", until, id)).Succeeds().Output);
+        Assert.Equal("running", await Daemon.InspectAsync(id, "{{.State.Status}}"));
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+    }
+
+    [Fact]
+    public async Task A_paused_container_stands_still_until_it_goes_on_or_is_to_end()
+    {
+        var id = await Daemon.RunDetachedAsync("busybox", "sh", "-c", "trap 'echo bye; exit 4' TERM; trap 'echo heard' USR1; echo up; while :; do sleep 0.1; done");
+        await Daemon.LineAsync(id, line => line == "up");
+        Assert.Contains("is not paused", (await Daemon.DockerAsync("unpause", id)).Exits(1).Error, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("pause", id)).Succeeds();
+
+        Assert.Equal("paused true true", await Daemon.InspectAsync(id, "{{.State.Status}} {{.State.Paused}} {{.State.Running}}"));
+        Assert.EndsWith("(Paused)\n", (await Daemon.DockerAsync("ps", "--filter", "status=paused", "--filter", "id=" + id, "--format", "{{.Status}}")).Output, StringComparison.Ordinal);
+        Assert.Equal("frozen", FrozenInKernel(id));
+        Assert.Contains("already paused", (await Daemon.DockerAsync("pause", id)).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Contains("cannot start a paused container", (await Daemon.DockerAsync("start", id)).Exits(1).Error, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("kill", "-s", "USR1", id)).Succeeds();
+        Assert.Equal("frozen", FrozenInKernel(id));
+        (await Daemon.EdgehostAsync("unpause", id)).Succeeds();
+        await Daemon.LineAsync(id, line => line == "heard");
+
+        (await Daemon.EdgehostAsync("pause", id)).Succeeds();
+        (await Daemon.DockerAsync("stop", id)).Succeeds();
+        Assert.Equal("exited false 4", await Daemon.InspectAsync(id, "{{.State.Status}} {{.State.Paused}} {{.State.ExitCode}}"));
+
+        (await Daemon.DockerAsync("start", id)).Succeeds();
+        (await Daemon.DockerAsync("pause", id)).Succeeds();
+        (await Daemon.DockerAsync("kill", id)).Succeeds();
+        Assert.Equal("137\n", (await Daemon.DockerAsync("wait", id)).Output);
+        (await Daemon.DockerAsync("start", id)).Succeeds();
+        (await Daemon.DockerAsync("pause", id)).Succeeds();
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+        Assert.DoesNotContain(id, Daemon.CgroupNames());
+
+        (await Daemon.DockerAsync("create", "--name", "never-ran", "busybox", "true")).Succeeds();
+        Assert.Contains("is not running", (await Daemon.DockerAsync("pause", "never-ran")).Exits(1).Error, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("rm", "never-ran")).Succeeds();
+    }
+
+    [Fact]
+    public async Task An_update_is_held_by_the_kernel_at_once_and_refused_whole()
+    {
+        var id = await Daemon.RunDetachedAsync("-m", "32m", "busybox", "sleep", "1000");
+        (await Daemon.DockerAsync("update", "-m", "48m", "--memory-swap", "48m", "--cpus", "0.25", "--pids-limit", "7", "--restart", "unless-stopped", id)).Succeeds();
+        Assert.Equal("50331648 250000000 7 unless-stopped", await Daemon.InspectAsync(id, "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}} {{.HostConfig.RestartPolicy.Name}}"));
+        Assert.Equal(("50331648\n", "7\n"), (Kernel(id, "memory.max", "memory", "memory.limit_in_bytes"), Kernel(id, "pids.max", "pids", "pids.max")));
+        Assert.True(File.Exists(Path.Combine(Daemon.Data, "containers", id, "container.json")));
+
+        // The second of two cannot be held: the first is not there either.
+        Assert.Contains("CPUs 511", (await Daemon.EdgehostAsync("update", "-m", "40m", "--cpuset-cpus", "511", id)).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Equal(("50331648\n", "50331648"), (Kernel(id, "memory.max", "memory", "memory.limit_in_bytes"), await Daemon.InspectAsync(id, "{{.HostConfig.Memory}}")));
+        Assert.Contains("only limits", (await CommandRun.RunAsync("curl", ["-s", "--unix-socket", Daemon.Socket, "-d", """{"Binds":["/a:/b"]}""", $"http://edgehost/containers/{id}/update"])).Output, StringComparison.Ordinal);
+
+        Assert.Equal(id + "\n", (await Daemon.EdgehostAsync("update", "--memory", "32m", "--restart", "no", id)).Succeeds().Output);
+        Assert.Equal("33554432\n", Kernel(id, "memory.max", "memory", "memory.limit_in_bytes"));
+        Assert.False(File.Exists(Path.Combine(Daemon.Data, "containers", id, "container.json")));
+
+        // It is still so after the next start.
+        (await Daemon.DockerAsync("restart", "-t", "0", id)).Succeeds();
+        Assert.Equal("33554432\n", Kernel(id, "memory.max", "memory", "memory.limit_in_bytes"));
+        Assert.Equal("7\n", Kernel(id, "pids.max", "pids", "pids.max"));
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+    }
+
+    [Fact]
+    public async Task Less_memory_than_is_in_use_is_refused_and_what_runs_goes_on()
+    {
+        var id = await Daemon.RunDetachedAsync("-m", "64m", "busybox", "sh", "-c", "head -c 20000000 /dev/zero | tail -c 20000000 > /dev/shm/x; echo up; exec sleep 1000");
+        await Daemon.LineAsync(id, line => line == "up");
+        Assert.Contains("uses", (await Daemon.DockerAsync("update", "-m", "8m", "--memory-swap", "8m", id)).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Equal("running", await Daemon.InspectAsync(id, "{{.State.Status}}"));
+        Assert.Equal("67108864\n", Kernel(id, "memory.max", "memory", "memory.limit_in_bytes"));
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+    }
+
+    [Fact]
+    public async Task Top_shows_the_processes_of_the_container_and_no_others()
+    {
+        var id = await Daemon.RunDetachedAsync("-u", "4321", "busybox", "sh", "-c", "sleep 1001 & echo up; sleep 1002; true");
+        await Daemon.LineAsync(id, line => line == "up");
+        var pid = await Daemon.PidOfAsync(id);
+        foreach (var top in new[] { await Daemon.DockerAsync("top", id), await Daemon.EdgehostAsync("top", id) })
+        {
+            var lines = top.Succeeds().Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+            Assert.Equal(["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"], lines[0].Split(' ', StringSplitOptions.RemoveEmptyEntries));
+            var first = lines[1].Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            Assert.Equal(("4321", pid.ToString(CultureInfo.InvariantCulture), "sh"), (first[0], first[1], first[7]));
+            Assert.Contains(lines, line => line.EndsWith("sleep 1001", StringComparison.Ordinal) && line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[2] == first[1]);
+            Assert.All(lines.Skip(1), line => Assert.Matches("^4321 ", line));
+        }
+
+        Assert.Contains("ps_args", (await Daemon.DockerAsync("top", id, "-o", "pid,rss")).Exits(1).Error, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+        Assert.Contains("No such container", (await Daemon.DockerAsync("top", id)).Exits(1).Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_log_that_is_followed_into_head_ends_when_head_has_enough()
     {
         var id = await Daemon.RunDetachedAsync("busybox", "sh", "-c", "while true; do echo more; sleep 0.1; done");
@@ -373,6 +522,9 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
     private string Kernel(string id, string unified, string controller, string legacy) => File.Exists("/sys/fs/cgroup/cgroup.controllers")
         ? Daemon.CgroupFile(id, string.Empty, unified)
         : Daemon.CgroupFile(id, controller, legacy);
+
+    private string FrozenInKernel(string id) => Kernel(id, "cgroup.events", "freezer", "freezer.state") is var held
+        && (held == "FROZEN\n" || held.Contains("frozen 1", StringComparison.Ordinal)) ? "frozen" : held;
 
     private async Task<ulong> BoundingAsync(params string[] flags)
     {

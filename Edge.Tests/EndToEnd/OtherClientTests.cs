@@ -39,7 +39,9 @@ public sealed class OtherClientTests(SharedDaemon shared) : IClassFixture<Shared
         (await ComposeAsync("start")).Succeeds();
         Assert.Equal("running", await Daemon.InspectAsync("edge_one_1", "{{.State.Status}}"));
         (await ComposeAsync("kill", "one")).Succeeds();
+        Assert.Equal("edge_named\n", (await Daemon.DockerAsync("volume", "ls", "-q", "--filter", "label=of=compose")).Output);
         (await ComposeAsync("down", "-v")).Succeeds();
+        Assert.Equal(string.Empty, (await Daemon.DockerAsync("volume", "ls", "-q", "--filter", "label=of=compose")).Output);
         Assert.Equal(string.Empty, (await Daemon.DockerAsync("ps", "-aq", "--filter", "label=com.docker.compose.project=edge")).Output);
 
         Task WriteAsync(string value) => File.WriteAllTextAsync(
@@ -55,7 +57,7 @@ public sealed class OtherClientTests(SharedDaemon shared) : IClassFixture<Shared
                 mem_limit: 64m
                 cpus: 0.5
                 restart: unless-stopped
-                volumes: ["{{project.Path}}:/host:ro", "/kept"]
+                volumes: ["{{project.Path}}:/host:ro", "/kept", "named:/named"]
               two:
                 image: busybox
                 command: ["echo", "composed"]
@@ -65,6 +67,9 @@ public sealed class OtherClientTests(SharedDaemon shared) : IClassFixture<Shared
                 image: busybox
                 command: ["ls", "/sys/class/net"]
                 network_mode: host
+            volumes:
+              named:
+                labels: [of=compose]
             """,
             TestContext.Current.CancellationToken);
 
@@ -111,7 +116,11 @@ public sealed class OtherClientTests(SharedDaemon shared) : IClassFixture<Shared
             i = c.images.get("busybox"); print(i.tags, [h["Size"] > 0 for h in i.history()])
             try: c.images.pull("127.0.0.1:1/Bad")
             except docker.errors.APIError as e: print(e.status_code)
-            for unsupported in (lambda: c.volumes.list(), lambda: c.df(), lambda: x.exec_run("true")):
+            v = c.volumes.create("made", labels={"of": "py"}); print(v.name, v.attrs["Labels"], [w.name for w in c.volumes.list(filters={"label": "of=py"})])
+            v.remove(); c.volumes.get("pyvol").remove()
+            try: c.volumes.get("made")
+            except docker.errors.NotFound as e: print(e.status_code)
+            for unsupported in (lambda: c.df(), lambda: x.exec_run("true")):
                 try: unsupported()
                 except docker.errors.APIError as e: print(e.status_code)
             print(c.containers.list(all=True, filters={"name": "py"}))
@@ -131,7 +140,8 @@ public sealed class OtherClientTests(SharedDaemon shared) : IClassFixture<Shared
             b'1\n2\n3\n' 0
             ['busybox:latest'] [False, True]
             400
-            501
+            made {'of': 'py'} ['made']
+            404
             501
             501
             []

@@ -40,6 +40,10 @@ internal sealed class ApiRouter
         throw new EdgeHostException(ErrorKind.NotFound, "page not found");
     }
 
+    /// <summary>Whether a request asks by an older version of the API than <c>1.minor</c>; without a version it asks by the newest.</summary>
+    internal static bool IsOlderThan(ApiExchange exchange, int minor) =>
+        exchange.FullPath.Split('/') is [_, ['v', .. var version], ..] && Parse(version) is { } asked && asked.CompareTo((1, minor)) < 0;
+
     private static string WithoutVersion(string path)
     {
         if (!path.StartsWith("/v", StringComparison.Ordinal) || path.Length < 3 || !char.IsAsciiDigit(path[2]))

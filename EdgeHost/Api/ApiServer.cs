@@ -49,10 +49,13 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         new ContainerCreateEndpoint(engine).Map(router);
         new ContainerInspectEndpoint(engine, options).Map(router);
         new ContainerLifecycleEndpoints(engine).Map(router);
+        new ContainerUpdateEndpoint(engine).Map(router);
+        new ContainerTopEndpoint(engine).Map(router);
         new ContainerOutputEndpoints(engine).Map(router);
         new ContainerStatsEndpoint(engine).Map(router);
         new ImageEndpoints(images, engine).Map(router);
         new ImageTransferEndpoints(images).Map(router);
+        new VolumeEndpoints(engine).Map(router);
         LaterEndpoints.Map(router);
         _application = new ApiApplication(router, log);
     }

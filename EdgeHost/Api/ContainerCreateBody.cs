@@ -111,6 +111,17 @@ internal sealed class MountBody
 
     public TmpfsOptionsBody? TmpfsOptions { get; set; }
 
+    public VolumeOptionsBody? VolumeOptions { get; set; }
+
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Rest { get; set; }
+}
+
+/// <summary>Whether an empty volume stays empty.</summary>
+internal sealed class VolumeOptionsBody
+{
+    public bool NoCopy { get; set; }
+
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Rest { get; set; }
 }

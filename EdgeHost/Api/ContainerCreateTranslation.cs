@@ -27,6 +27,7 @@ internal static class ContainerCreateTranslation
         "HostConfig.LogConfig.Type=json-file",
         "HostConfig.LogConfig.Type=local",
         "HostConfig.VolumeDriver=local",
+        "Mounts.VolumeOptions.DriverConfig.Name=local",
         "Mounts.BindOptions.Propagation=rprivate",
         "Mounts.BindOptions.CreateMountpoint=true",
     ];
@@ -80,6 +81,24 @@ internal static class ContainerCreateTranslation
         return (spec, warnings);
     }
 
+    /// <summary>What <c>POST /containers/ID/update</c> asks for, in the words of a container's HostConfig; null is to stay as it is.</summary>
+    internal static (ResourceLimits Limits, RestartPolicy? Restart, List<string> Warnings) TranslateUpdate(HostConfigBody body)
+    {
+        RefuseRest(string.Empty, body.Rest);
+        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 })
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "only limits and the restart policy of a container can be changed; make it anew for anything else");
+        }
+
+        if (body.PidsLimit is <= 0 || body.CpuQuota < 0)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, "taking a limit away from a container is not in this version; make it anew without");
+        }
+
+        var warnings = new List<string>();
+        return (Limits(body, warnings), string.IsNullOrEmpty(body.RestartPolicy?.Name) ? null : Restart(body), warnings);
+    }
+
     /// <summary>A bind in the short form, <c>source:target[:options]</c>, or a volume when the source is no path.</summary>
     internal static ContainerMount Bind(string text)
     {
@@ -91,12 +110,17 @@ internal static class ContainerCreateTranslation
                 $"bind \"{text}\" is not SOURCE:TARGET[:OPTIONS] with an absolute target");
         }
 
+        var isVolume = !parts[0].StartsWith('/');
         var readOnly = false;
+        var noCopy = false;
         foreach (var option in parts.Length == 3 ? parts[2].Split(',') : [])
         {
+            noCopy |= option == "nocopy";
             readOnly = option switch
             {
                 "ro" => true,
+                "nocopy" when isVolume => readOnly,
+                "nocopy" => throw new EdgeHostException(ErrorKind.Invalid, $"bind \"{text}\": nocopy is for volumes; nothing is copied into a path of the host"),
                 // z and Z relabel for SELinux, which is not there; rprivate is how every mount is made.
                 "rw" or "z" or "Z" or "rprivate" or "" => readOnly,
                 _ => throw new EdgeHostException(ErrorKind.Unsupported, $"bind \"{text}\": option {option} is not in this version"),
@@ -104,10 +128,11 @@ internal static class ContainerCreateTranslation
         }
 
         return new ContainerMount(
-            parts[0].StartsWith('/') ? ContainerMountKind.Bind : ContainerMountKind.Volume,
+            isVolume ? ContainerMountKind.Volume : ContainerMountKind.Bind,
             parts[0],
             parts[1],
-            readOnly);
+            readOnly,
+            NoCopy: noCopy);
     }
 
     private static List<ContainerMount> Mounts(ContainerCreateBody body, HostConfigBody host)
@@ -122,6 +147,7 @@ internal static class ContainerCreateTranslation
         {
             RefuseRest("Mounts.", mount.Rest);
             RefuseRest("Mounts.TmpfsOptions.", mount.TmpfsOptions?.Rest);
+            RefuseRest("Mounts.VolumeOptions.", mount.VolumeOptions?.Rest);
             var target = mount.Target is ['/', ..]
                 ? mount.Target
                 : throw new EdgeHostException(ErrorKind.Invalid, $"mount target \"{mount.Target}\" is not an absolute path");
@@ -129,7 +155,7 @@ internal static class ContainerCreateTranslation
             {
                 "bind" when mount.Source is ['/', ..] => new(ContainerMountKind.Bind, mount.Source, target, mount.ReadOnly),
                 "bind" => throw new EdgeHostException(ErrorKind.Invalid, $"mount source \"{mount.Source}\" of {target} is not an absolute path"),
-                "volume" => new(ContainerMountKind.Volume, mount.Source ?? string.Empty, target, mount.ReadOnly),
+                "volume" => new(ContainerMountKind.Volume, mount.Source ?? string.Empty, target, mount.ReadOnly, NoCopy: mount.VolumeOptions?.NoCopy == true),
                 "tmpfs" => new(ContainerMountKind.Tmpfs, string.Empty, target, mount.ReadOnly, TmpfsOptions(mount.TmpfsOptions)),
                 _ => throw new EdgeHostException(ErrorKind.Unsupported, $"mount type \"{mount.Type}\" of {target} is not in this version; bind, volume and tmpfs are"),
             });

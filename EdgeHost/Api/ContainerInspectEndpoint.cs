@@ -33,8 +33,9 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             Args = container.Arguments.Skip(1).ToList(),
             State = new ContainerStateView
             {
-                Status = ContainerListEndpoint.StateWord(container.State),
+                Status = ContainerListEndpoint.StateWord(container),
                 Running = container.State is ContainerState.Running or ContainerState.Restarting,
+                Paused = container.Paused,
                 Restarting = container.State == ContainerState.Restarting,
                 OOMKilled = container.OomKilled,
                 Dead = container.State == ContainerState.Dead,
@@ -47,7 +48,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             Image = container.ImageId,
             Name = "/" + container.Name,
             RestartCount = container.RestartCount,
-            HostConfig = HostConfig(spec, network),
+            HostConfig = HostConfig(container, spec, network),
             Mounts = MountPoints(spec, dataDirectory),
             Config = new ContainerConfigView
             {
@@ -57,6 +58,9 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
                 Cmd = spec.Command?.ToList(),
                 Entrypoint = spec.Entrypoint?.ToList(),
                 Image = spec.Image,
+                Volumes = container.AnonymousVolumes.Count == 0 ? null : spec.Mounts
+                    .Where(m => container.AnonymousVolumes.Contains(m.Source))
+                    .ToDictionary(m => m.Target, _ => new EmptyView(), StringComparer.Ordinal),
                 WorkingDir = spec.WorkingDirectory ?? string.Empty,
                 Labels = new Dictionary<string, string>(spec.Labels),
                 StopSignal = spec.StopSignal,
@@ -66,11 +70,11 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
         };
     }
 
-    private static HostConfigView HostConfig(ContainerSpec spec, string network) => new()
+    private static HostConfigView HostConfig(ContainerStatus container, ContainerSpec spec, string network) => new()
     {
         Binds = spec.Mounts
-            .Where(m => m.Kind is ContainerMountKind.Bind || (m.Kind == ContainerMountKind.Volume && m.Source.Length > 0))
-            .Select(m => $"{m.Source}:{m.Target}:{(m.ReadOnly ? "ro" : "rw")}")
+            .Where(m => m.Kind is ContainerMountKind.Bind || (m.Kind == ContainerMountKind.Volume && !container.AnonymousVolumes.Contains(m.Source)))
+            .Select(m => $"{m.Source}:{m.Target}:{(m.ReadOnly ? "ro" : "rw")}{(m.NoCopy ? ",nocopy" : string.Empty)}")
             .ToList(),
         Tmpfs = spec.Mounts
             .Where(m => m.Kind == ContainerMountKind.Tmpfs)
@@ -324,7 +328,7 @@ internal sealed record ContainerConfigView
 
     public required string Image { get; init; }
 
-    public Dictionary<string, string>? Volumes { get; init; }
+    public Dictionary<string, EmptyView>? Volumes { get; init; }
 
     public required string WorkingDir { get; init; }
 

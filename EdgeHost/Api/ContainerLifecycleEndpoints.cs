@@ -14,6 +14,8 @@ internal sealed class ContainerLifecycleEndpoints(IContainerEngine engine)
         router.Map("POST", "/containers/*/stop", StopAsync);
         router.Map("POST", "/containers/*/kill", KillAsync);
         router.Map("POST", "/containers/*/restart", RestartAsync);
+        router.Map("POST", "/containers/*/pause", PauseAsync);
+        router.Map("POST", "/containers/*/unpause", UnpauseAsync);
         router.Map("POST", "/containers/*/rename", RenameAsync);
         router.Map("POST", "/containers/*/wait", WaitAsync);
         router.Map("DELETE", "/containers/*", RemoveAsync);
@@ -36,6 +38,18 @@ internal sealed class ContainerLifecycleEndpoints(IContainerEngine engine)
     {
         // As for a stop: it would be left stopped.
         await engine.RestartAsync(exchange.Values[0], Signal(exchange), Grace(exchange), CancellationToken.None);
+        await exchange.EmptyAsync(204);
+    }
+
+    private async Task PauseAsync(ApiExchange exchange)
+    {
+        await engine.PauseAsync(exchange.Values[0], exchange.Aborted);
+        await exchange.EmptyAsync(204);
+    }
+
+    private async Task UnpauseAsync(ApiExchange exchange)
+    {
+        await engine.UnpauseAsync(exchange.Values[0], exchange.Aborted);
         await exchange.EmptyAsync(204);
     }
 

@@ -42,7 +42,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
         filters.Any("id", v => container.Id.StartsWith(v, StringComparison.Ordinal))
         && filters.Any("name", v => NameFits(container.Name, v))
         && filters.Labels(container.Effective.Labels)
-        && filters.Any("status", v => v == StateWord(container.State))
+        && filters.Any("status", v => v == StateWord(container))
         && filters.Any("exited", v => container.State is ContainerState.Exited or ContainerState.Dead && ContainerWords.ExitCode(container).ToString(System.Globalization.CultureInfo.InvariantCulture) == v)
         && filters.Any("ancestor", v => container.Spec.Image == v || container.ImageId.StartsWith(v, StringComparison.Ordinal) || images.Find(v)?.Id.ToString() == container.ImageId)
         && filters.Any("before", v => container.Created < engine.Inspect(v).Created)
@@ -55,7 +55,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
 
     // Docker takes a regular expression; clients write a name, a part of one, or ^/name$. These are understood without
     // the half megabyte of an engine for the rest.
-    private static bool NameFits(string name, string pattern)
+    internal static bool NameFits(string name, string pattern)
     {
         var starts = pattern.StartsWith('^');
         var ends = pattern.EndsWith('$');
@@ -75,8 +75,9 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
         };
     }
 
-    internal static string StateWord(ContainerState state) => state switch
+    internal static string StateWord(ContainerStatus container) => container.State switch
     {
+        ContainerState.Running when container.Paused => "paused",
         ContainerState.Created => "created",
         ContainerState.Running => "running",
         ContainerState.Restarting => "restarting",
@@ -97,7 +98,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
             container.Created.ToUnixTimeSeconds(),
             [],
             new Dictionary<string, string>(container.Effective.Labels),
-            StateWord(container.State),
+            StateWord(container),
             ContainerWords.Status(container, DateTimeOffset.UtcNow),
             new HostConfigListView(network),
             new NetworkSettingsView(new Dictionary<string, EndpointView> { [network] = new() }),

@@ -14,7 +14,7 @@ internal static class ContainerWords
     internal static string Status(ContainerStatus container, DateTimeOffset now) => container.State switch
     {
         ContainerState.Created => "Created",
-        ContainerState.Running => $"Up {Ago(now - (container.StartedAt ?? now))}",
+        ContainerState.Running => $"Up {Ago(now - (container.StartedAt ?? now))}{(container.Paused ? " (Paused)" : string.Empty)}",
         ContainerState.Restarting => string.Create(CultureInfo.InvariantCulture, $"Restarting ({ExitCode(container)}) {Ago(now - (container.FinishedAt ?? now))} ago"),
         ContainerState.Removing => "Removal In Progress",
         ContainerState.Dead => "Dead",

@@ -67,11 +67,25 @@ internal sealed class DockerFilters
     internal bool All(string name, Func<string, bool> fits) => !_values.TryGetValue(name, out var values) || values.TrueForAll(v => fits(v));
 
     /// <summary>Whether all labels asked for (<c>key</c> or <c>key=value</c>) are there.</summary>
-    internal bool Labels(IReadOnlyDictionary<string, string> labels) => All("label", wanted =>
+    internal bool Labels(IReadOnlyDictionary<string, string> labels) => All("label", wanted => IsThere(labels, wanted));
+
+    /// <summary>Whether none of the labels is there that are not to be (<c>label!</c>).</summary>
+    internal bool NotLabels(IReadOnlyDictionary<string, string> labels) => All("label!", unwanted => !IsThere(labels, unwanted));
+
+    /// <summary>A filter that is true or false; null when it is not given.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: something else.</exception>
+    internal bool? Switch(string name) => !_values.TryGetValue(name, out var values) ? null : values switch
+    {
+        ["true" or "1"] => true,
+        ["false" or "0"] => false,
+        _ => throw new EdgeHostException(ErrorKind.Invalid, $"invalid filter '{name}={string.Join(',', values)}': it is true or false"),
+    };
+
+    private static bool IsThere(IReadOnlyDictionary<string, string> labels, string wanted)
     {
         var equals = wanted.IndexOf('=', StringComparison.Ordinal);
         return equals < 0
             ? labels.ContainsKey(wanted)
             : labels.TryGetValue(wanted[..equals], out var value) && value == wanted[(equals + 1)..];
-    });
+    }
 }

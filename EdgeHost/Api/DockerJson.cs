@@ -34,6 +34,8 @@ internal static class DockerJson
 
 /// <summary>What clients send.</summary>
 [JsonSerializable(typeof(ContainerCreateBody))]
+[JsonSerializable(typeof(HostConfigBody))]
+[JsonSerializable(typeof(VolumeCreateBody))]
 [JsonSerializable(typeof(Dictionary<string, JsonElement>))]
 internal sealed partial class DockerRequests : JsonSerializerContext;
 
@@ -53,6 +55,11 @@ internal sealed partial class DockerRequests : JsonSerializerContext;
 [JsonSerializable(typeof(List<ImageHistoryView>))]
 [JsonSerializable(typeof(List<Dictionary<string, string>>))]
 [JsonSerializable(typeof(ProgressView))]
+[JsonSerializable(typeof(TopView))]
+[JsonSerializable(typeof(ContainerUpdatedView))]
+[JsonSerializable(typeof(VolumeView))]
+[JsonSerializable(typeof(VolumeListView))]
+[JsonSerializable(typeof(VolumePruningView))]
 internal sealed partial class DockerResponses : JsonSerializerContext;
 
 /// <summary>A failure.</summary>

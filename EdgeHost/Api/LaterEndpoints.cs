@@ -9,10 +9,6 @@ internal static class LaterEndpoints
     {
         Later(router, "POST", "/containers/*/exec", "exec");
         Later(router, "POST", "/exec/*/start", "exec");
-        Later(router, "POST", "/containers/*/pause", "pause");
-        Later(router, "POST", "/containers/*/unpause", "unpause");
-        Later(router, "POST", "/containers/*/update", "changing the limits of a container");
-        Later(router, "GET", "/containers/*/top", "top");
         Later(router, "GET", "/containers/*/archive", "copying out of a container");
         Later(router, "PUT", "/containers/*/archive", "copying into a container");
         Later(router, "GET", "/containers/*/attach/ws", "attaching over a web socket");
@@ -26,11 +22,6 @@ internal static class LaterEndpoints
         Later(router, "POST", "/containers/prune", "pruning");
         Later(router, "POST", "/images/prune", "pruning");
         Later(router, "GET", "/system/df", "the use of the disk");
-        Later(router, "GET", "/volumes", "the list of volumes");
-        Later(router, "POST", "/volumes/create", "making a volume on its own (docker run -v NAME:/PATH makes one)");
-        Later(router, "POST", "/volumes/prune", "pruning");
-        Later(router, "GET", "/volumes/*", "inspecting a volume");
-        Later(router, "DELETE", "/volumes/*", "removing a volume");
         Later(router, "POST", "/networks/create", "networks");
         Later(router, "POST", "/networks/prune", "pruning");
         Later(router, "DELETE", "/networks/*", "networks");

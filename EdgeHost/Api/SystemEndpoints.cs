@@ -61,7 +61,8 @@ internal sealed class SystemEndpoints(IContainerEngine engine, IImageStore image
             {
                 ID = MachineId(),
                 Containers = containers.Count,
-                ContainersRunning = running,
+                ContainersRunning = running - containers.Count(c => c.Paused),
+                ContainersPaused = containers.Count(c => c.Paused),
                 ContainersStopped = containers.Count - running,
                 Images = images.List().Count,
                 SystemTime = DockerTime.Format(DateTimeOffset.UtcNow),

@@ -92,6 +92,7 @@ public static class CliRoot
         InstallCommand.Create(),
         KillCommand.Create(),
         LogsCommand.Create(),
+        PauseCommand.Create(),
         PsCommand.Create(),
         RenameCommand.Create(),
         RestartCommand.Create(),
@@ -100,8 +101,12 @@ public static class CliRoot
         StartCommand.Create(),
         StatsCommand.Create(),
         StopCommand.Create(),
+        TopCommand.Create(),
         UninstallCommand.Create(),
+        PauseCommand.CreateUnpause(),
+        UpdateCommand.Create(),
         VersionCommand.Create(),
+        VolumeCommand.Create(),
         WaitCommand.Create(),
     ];
 

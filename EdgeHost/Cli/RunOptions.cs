@@ -278,6 +278,11 @@ internal sealed class RunOptions
                 case "readonly" or "ro":
                     json.WriteBoolean("ReadOnly", value is null or "true" or "1");
                     break;
+                case "volume-nocopy":
+                    json.WriteStartObject("VolumeOptions");
+                    json.WriteBoolean("NoCopy", value is null or "true" or "1");
+                    json.WriteEndObject();
+                    break;
                 case "tmpfs-size":
                     tmpfs.Add(("SizeBytes", Humanly.ParseSize("--mount", value ?? string.Empty)));
                     break;
@@ -285,7 +290,7 @@ internal sealed class RunOptions
                     tmpfs.Add(("Mode", ParseOctal(mount, value)));
                     break;
                 default:
-                    throw new EdgeHostException(ErrorKind.Invalid, $"--mount {mount}: {name} is not type, source, target, readonly, tmpfs-size or tmpfs-mode");
+                    throw new EdgeHostException(ErrorKind.Invalid, $"--mount {mount}: {name} is not type, source, target, readonly, volume-nocopy, tmpfs-size or tmpfs-mode");
             }
         }
 
@@ -304,12 +309,12 @@ internal sealed class RunOptions
         json.WriteEndObject();
     }
 
-    private static long ParseCpus(string text) =>
+    internal static long ParseCpus(string text) =>
         decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var cpus) && cpus is > 0 and < 100_000
             ? (long)(cpus * 1_000_000_000)
             : throw new EdgeHostException(ErrorKind.Invalid, $"--cpus {text}: not a number of CPUs, as in 0.5");
 
-    private static int ParseNumber(string option, string whole, string text) =>
+    internal static int ParseNumber(string option, string whole, string text) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
             ? number
             : throw new EdgeHostException(ErrorKind.Invalid, $"{option} {whole}: {text} is not a number");
@@ -327,7 +332,7 @@ internal sealed class RunOptions
         return mode;
     }
 
-    private static (string Before, string? After) Cut(string text, char at) =>
+    internal static (string Before, string? After) Cut(string text, char at) =>
         text.IndexOf(at, StringComparison.Ordinal) is >= 0 and var index ? (text[..index], text[(index + 1)..]) : (text, null);
 
     private static void Text(Utf8JsonWriter json, string name, string? value)

@@ -1,6 +1,8 @@
 using System.Security.Cryptography;
 using EdgeHost.Errors;
+using EdgeHost.Images;
 using EdgeHost.Linux;
+using EdgeHost.Oci;
 
 namespace EdgeHost.Engine;
 
@@ -14,13 +16,13 @@ public sealed partial class ContainerEngine
     private static readonly TimeSpan PatienceByHand = TimeSpan.FromSeconds(2);
 
     /// <inheritdoc/>
-    public Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel)
+    public async Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel)
     {
         var image = _images.Find(spec.Image) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {spec.Image}");
         ContainerSpecCheck.Require(spec);
         var id = RandomNumberGenerator.GetHexString(64, lowercase: true);
         var anonymous = new List<string>();
-        spec = spec with { Mounts = [.. spec.Mounts.Select(mount => PrepareMount(mount, anonymous))] };
+        spec = spec with { Mounts = MountsOf(spec, image.Config, anonymous) };
         var record = new ContainerRecord
         {
             Id = id,
@@ -35,7 +37,9 @@ public sealed partial class ContainerEngine
             BootId = SystemIdentity.BootId,
         };
 
-        Container container;
+        // Known from here on, and nobody's to start until it is whole.
+        var container = new Container(record);
+        using var turn = await container.TakeTurnAsync(cancel).ConfigureAwait(false);
         lock (_naming)
         {
             if (record.Name.Length == 0)
@@ -48,21 +52,18 @@ public sealed partial class ContainerEngine
             }
 
             CheckNameIsFree(record.Name);
-            container = new Container(record);
+            container.Set(record);
             _containers[id] = container;
         }
 
+        var made = new List<string>();
         try
         {
-            _images.Prepare(record.ImageId, id, durable: ContainerFiles.IsDurable(record));
-            foreach (var volume in anonymous)
+            var snapshot = _images.Prepare(record.ImageId, id, durable: ContainerFiles.IsDurable(record));
+            if (spec.Mounts.Any(mount => mount.Kind == ContainerMountKind.Volume))
             {
-                _volumes.Ensure(volume, anonymous: true);
-            }
-
-            foreach (var mount in spec.Mounts.Where(mount => mount.Kind == ContainerMountKind.Volume))
-            {
-                _volumes.Ensure(mount.Source, anonymous: false);
+                // What an image has there may be large: it is copied on a thread that nobody else waits for.
+                await Task.Run(() => PrepareVolumes(record, snapshot, made, cancel), cancel).ConfigureAwait(false);
             }
 
             _files.SaveFacts(record);
@@ -70,12 +71,26 @@ public sealed partial class ContainerEngine
         catch
         {
             _containers.TryRemove(id, out _);
+            container.Set(record, removed: true);
+            made.ForEach(volume => _volumes.RemoveWith(volume, id));
             Erase(record, removeAnonymousVolumes: true);
             throw;
         }
 
         Tell(record, "create");
-        return Task.FromResult(id);
+        return id;
+    }
+
+    private void PrepareVolumes(ContainerRecord record, ContainerSnapshot snapshot, List<string> made, CancellationToken cancel)
+    {
+        foreach (var mount in record.Spec.Mounts.Where(mount => mount.Kind == ContainerMountKind.Volume))
+        {
+            var anonymous = record.AnonymousVolumes.Contains(mount.Source);
+            if (_volumes.Prepare(mount.Source, anonymous, mount.NoCopy ? null : snapshot.LowerDirectories, mount.Target, cancel))
+            {
+                made.Add(mount.Source);
+            }
+        }
     }
 
     /// <inheritdoc/>
@@ -190,7 +205,7 @@ public sealed partial class ContainerEngine
         {
             foreach (var volume in record.AnonymousVolumes)
             {
-                _volumes.Remove(volume);
+                _volumes.RemoveWith(volume, record.Id);
             }
         }
 
@@ -208,6 +223,20 @@ public sealed partial class ContainerEngine
         }
     }
 
+    /// <summary>What is mounted: what was asked for, and a volume where the image wants one and nothing else is; what lies in another comes after it.</summary>
+    private static List<ContainerMount> MountsOf(ContainerSpec spec, ImageConfig image, List<string> anonymous)
+    {
+        var asked = spec.Mounts.Select(mount => Whole(mount.Target)).ToHashSet(StringComparer.Ordinal);
+        var wanted = image.Config.Volumes.Keys
+            .Where(target => target.Length > 0 && asked.Add(Whole(target)))
+            .Order(StringComparer.Ordinal)
+            .Select(target => new ContainerMount(ContainerMountKind.Volume, string.Empty, Whole(target)));
+        return [.. spec.Mounts.Concat(wanted).Select(mount => PrepareMount(mount, anonymous)).OrderBy(mount => Whole(mount.Target).Count(c => c == '/'))];
+
+        // As the image's builder wrote it, a path may be relative, and may end in a slash.
+        static string Whole(string target) => "/" + target.Trim('/');
+    }
+
     private static ContainerMount PrepareMount(ContainerMount mount, List<string> anonymous)
     {
         if (mount.Target.Length == 0 || mount.Target[0] != '/' || mount.Target.TrimEnd('/').Length == 0)
@@ -220,9 +249,12 @@ public sealed partial class ContainerEngine
             case ContainerMountKind.Bind when !Path.Exists(mount.Source):
                 throw new EdgeHostException(ErrorKind.Invalid, $"bind source path does not exist: {mount.Source}");
             case ContainerMountKind.Volume when mount.Source.Length == 0:
-                var name = RandomNumberGenerator.GetHexString(64, lowercase: true);
+                var name = VolumeStore.NewAnonymousName();
                 anonymous.Add(name);
                 return mount with { Source = name };
+            case ContainerMountKind.Volume:
+                VolumeStore.RequireName(mount.Source);
+                return mount;
             default:
                 return mount;
         }

@@ -67,7 +67,8 @@ public sealed partial class ContainerEngine
                 using (reader)
                 {
                     var lines = new LineSplitter(query);
-                    if (query.Tail is { } tail)
+                    // A reader of the next run stands at the end already: there is nothing before it to leave out.
+                    if (query.Tail is { } tail && !query.FromNextRun)
                     {
                         lines.Skip = Math.Max(0, CountLines(directory) - tail);
                         lines.Remaining = query.Follow ? int.MaxValue : tail;
@@ -79,6 +80,7 @@ public sealed partial class ContainerEngine
                     {
                         // Looked at before the log is: an end that is seen here has all its output in the log by its mark.
                         var over = IsOver(ends);
+                        var late = query.Until is { } until && DateTimeOffset.UtcNow > until;
                         while (reader.TryRead(out var entry))
                         {
                             endOfRunSeen = entry.Stream == 0 ? 1 : 0;
@@ -90,13 +92,13 @@ public sealed partial class ContainerEngine
 
                         overSince = over ? overSince ?? Environment.TickCount64 : null;
                         var given = overSince is { } since && Environment.TickCount64 - since > MarkMilliseconds;
-                        if (stop.IsCancellationRequested || watch is null || lines.Past || given || (over && (endOfRunSeen > 0 || NothingRan(ends))))
+                        if (stop.IsCancellationRequested || watch is null || lines.Past || late || given || (over && (endOfRunSeen > 0 || NothingRan(ends))))
                         {
                             lines.Flush(record => Write(writer, record, stop));
                             break;
                         }
 
-                        watch.Wait(over ? 20 : WatchMilliseconds);
+                        watch.Wait(over ? 20 : query.Until is { } end ? (int)Math.Clamp((end - DateTimeOffset.UtcNow).TotalMilliseconds + 1, 1, WatchMilliseconds) : WatchMilliseconds);
                     }
                 }
 

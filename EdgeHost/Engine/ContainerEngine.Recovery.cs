@@ -42,6 +42,12 @@ public sealed partial class ContainerEngine
     {
         await _ending.CancelAsync().ConfigureAwait(false);
         var shepherd = Shepherd;
+        foreach (var container in _containers.Values)
+        {
+            // The signal that asks it to end would wait for ever.
+            Thaw(container);
+        }
+
         await shepherd.ShutdownAsync().WaitAsync(cancel).ConfigureAwait(false);
         await shepherd.Disconnected.WaitAsync(cancel).ConfigureAwait(false);
         foreach (var container in _containers.Values.Where(container => container.IsRunning))
@@ -149,6 +155,13 @@ public sealed partial class ContainerEngine
         {
             _reports.Writer.TryWrite(status);
             return false;
+        }
+
+        // The kernel knows: a daemon may have ended between freezing it and writing that down.
+        var frozen = CgroupOf(status.Id).IsFrozen;
+        if (container.Record.Paused != frozen)
+        {
+            Change(container, record => record with { Paused = frozen });
         }
 
         return true;

@@ -20,6 +20,11 @@ public sealed partial class ContainerEngine
     {
         var found = Find(container);
         using var turn = await found.TakeTurnAsync(cancel).ConfigureAwait(false);
+        if (found.Record.Paused)
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, "cannot start a paused container, try unpause instead");
+        }
+
         if (found.IsRunning)
         {
             return false;
@@ -73,6 +78,12 @@ public sealed partial class ContainerEngine
         }
 
         await Shepherd.SignalAsync(found.Record.Id, signal).WaitAsync(cancel).ConfigureAwait(false);
+        if (signal == Signals.SIGKILL || signal == found.Record.StopSignal)
+        {
+            // It is to end, and cannot while it is held; any other signal waits until it goes on.
+            Thaw(found);
+        }
+
         Tell(found.Record, "kill", ("signal", signal.ToString(CultureInfo.InvariantCulture)));
     }
 
@@ -202,7 +213,7 @@ public sealed partial class ContainerEngine
                     Options = ["nosuid", "nodev", "noexec", .. mount.ReadOnly ? ["ro"] : Array.Empty<string>(), .. given],
                 };
             default:
-                var source = mount.Kind == ContainerMountKind.Volume ? _volumes.Ensure(mount.Source, anonymous: false) : mount.Source;
+                var source = mount.Kind == ContainerMountKind.Volume ? _volumes.Ensure(mount.Source) : mount.Source;
                 if (!Path.Exists(source))
                 {
                     throw new EdgeHostException(ErrorKind.Invalid, $"bind source path does not exist: {source}");
@@ -224,6 +235,7 @@ public sealed partial class ContainerEngine
         try
         {
             await Shepherd.SignalAsync(container.Record.Id, signal).ConfigureAwait(false);
+            Thaw(container);
         }
         catch (EdgeHostException e) when (e.Kind == ErrorKind.Conflict)
         {
@@ -235,6 +247,7 @@ public sealed partial class ContainerEngine
             try
             {
                 await Shepherd.SignalAsync(container.Record.Id, Signals.SIGKILL).ConfigureAwait(false);
+                Thaw(container);
             }
             catch (EdgeHostException e) when (e.Kind == ErrorKind.Conflict)
             {
@@ -291,7 +304,7 @@ public sealed partial class ContainerEngine
         var again = RestartDecision.AfterExit(container.Record with { ExitCode = exitCode }) && !container.Record.Spec.AutoRemove;
         Change(
             container,
-            record => record with { State = again ? ContainerState.Restarting : ContainerState.Exited, Pid = 0, ExitCode = exitCode, FinishedAt = at, OomKilled = oom },
+            record => record with { State = again ? ContainerState.Restarting : ContainerState.Exited, Paused = false, Pid = 0, ExitCode = exitCode, FinishedAt = at, OomKilled = oom },
             ended: true);
         if (oom)
         {

@@ -36,7 +36,7 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
         _images = images;
         _log = log;
         _files = new ContainerFiles(options, state, log);
-        _volumes = new VolumeStore(options.DataDirectory);
+        _volumes = new VolumeStore(options.DataDirectory, options.RunDirectory, ContainersWithVolume, TellOfVolume, log);
         _cgroups = CgroupMounts.Read();
 
         // Still good when its source is gone: an exit may come in while the daemon stops.
@@ -44,6 +44,9 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
     }
 
     private ShepherdClient Shepherd => _shepherd ?? throw new EdgeHostException(ErrorKind.Unavailable, "the shepherd is not connected; try again in a moment");
+
+    /// <inheritdoc/>
+    public IVolumes Volumes => _volumes;
 
     /// <inheritdoc/>
     public IReadOnlyList<ContainerStatus> List() =>
@@ -145,6 +148,14 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
 
         _events.Tell(new EngineEvent(DateTimeOffset.UtcNow, "container", action, record.Id, attributes));
     }
+
+    private IReadOnlyList<string> ContainersWithVolume(string name) =>
+        [.. _containers.Values
+            .Where(container => !container.Removed && container.Record.Spec.Mounts.Any(mount => mount.Kind == ContainerMountKind.Volume && mount.Source == name))
+            .Select(container => container.Record.Id)];
+
+    private void TellOfVolume(string action, string name, (string Name, string Value)[] more) =>
+        _events.Tell(new EngineEvent(DateTimeOffset.UtcNow, "volume", action, name, more.Append(("driver", "local")).ToDictionary(each => each.Item1, each => each.Item2)));
 
     /// <summary>Changes a container's record, on disk first.</summary>
     private void Change(Container container, Func<ContainerRecord, ContainerRecord> change, bool began = false, bool ended = false)

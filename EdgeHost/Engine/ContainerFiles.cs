@@ -45,6 +45,11 @@ internal sealed partial class ContainerFiles
             CheckedFile.Write(FactsFile(record.Id), JsonSerializer.SerializeToUtf8Bytes(record, EngineJson.Default.ContainerRecord));
             Files.FlushDirectory(_options.DataDirectory + "/containers");
         }
+        else if (File.Exists(FactsFile(record.Id)))
+        {
+            // It had a restart policy once: what is written there would win.
+            DurableFile.Remove(FactsFile(record.Id));
+        }
 
         SaveProgress(record);
     }

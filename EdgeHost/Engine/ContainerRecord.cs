@@ -34,6 +34,9 @@ internal sealed record ContainerRecord
 
     public ContainerState State { get; init; } = ContainerState.Created;
 
+    /// <summary>Whether its cgroup is frozen.</summary>
+    public bool Paused { get; init; }
+
     public int Pid { get; init; }
 
     public long StartTime { get; init; }
@@ -74,6 +77,8 @@ internal sealed record ContainerRecord
         Error = Error,
         RestartCount = RestartCount,
         Arguments = Arguments,
+        AnonymousVolumes = AnonymousVolumes,
+        Paused = Paused,
     };
 }
 

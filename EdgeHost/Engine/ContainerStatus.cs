@@ -67,9 +67,24 @@ public sealed record ContainerStatus
     /// <summary>How often its policy has started it again.</summary>
     public int RestartCount { get; init; }
 
+    /// <summary>Whether all its processes are held still.</summary>
+    public bool Paused { get; init; }
+
+    /// <summary>Names of the volumes among its mounts that nobody gave a name: they go with it when that is asked for.</summary>
+    public IReadOnlyList<string> AnonymousVolumes { get; init; } = [];
+
     /// <summary>The program and its arguments after the image's defaults were applied.</summary>
     public IReadOnlyList<string> Arguments { get; init; } = [];
 }
+
+/// <summary>A process of a container.</summary>
+/// <param name="Pid">On the host.</param>
+/// <param name="ParentPid">On the host.</param>
+/// <param name="Uid">Its effective user, as the host counts.</param>
+/// <param name="CpuTime">What it has used so far.</param>
+/// <param name="Started">When it began.</param>
+/// <param name="CommandLine">With blanks between the words; the name in brackets where there is none.</param>
+public sealed record ContainerProcess(int Pid, int ParentPid, uint Uid, TimeSpan CpuTime, DateTimeOffset Started, string CommandLine);
 
 /// <summary>What a running container uses, from the kernel's counters.</summary>
 public sealed record ContainerStats

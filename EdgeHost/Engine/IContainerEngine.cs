@@ -9,6 +9,9 @@ namespace EdgeHost.Engine;
 /// </summary>
 public interface IContainerEngine
 {
+    /// <summary>The directories that containers share and that outlive them.</summary>
+    IVolumes Volumes { get; }
+
     /// <summary>Makes a container of an image that is present. With a restart policy it is on disk before this returns.</summary>
     /// <returns>The id.</returns>
     Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel);
@@ -34,6 +37,25 @@ public interface IContainerEngine
 
     /// <summary>Stops it by its own signal, and starts it.</summary>
     Task RestartAsync(string container, TimeSpan? grace, CancellationToken cancel) => RestartAsync(container, null, grace, cancel);
+
+    /// <summary>Holds all its processes still; they keep what they have. Not running, or paused already: <see cref="ErrorKind.Conflict"/>.</summary>
+    Task PauseAsync(string container, CancellationToken cancel);
+
+    /// <summary>Lets it go on. Not paused: <see cref="ErrorKind.Conflict"/>.</summary>
+    Task UnpauseAsync(string container, CancellationToken cancel);
+
+    /// <summary>Its processes, by pid. Not running: <see cref="ErrorKind.Conflict"/>.</summary>
+    IReadOnlyList<ContainerProcess> ListProcesses(string container);
+
+    /// <summary>
+    /// Changes its limits, at once where it runs, and its restart policy; all that is asked, or nothing. A limit that the
+    /// kernel cannot hold is <see cref="ErrorKind.Infeasible"/>; less memory than it uses now is <see cref="ErrorKind.Conflict"/>.
+    /// </summary>
+    /// <param name="container">The container.</param>
+    /// <param name="limits">What is null stays as it is.</param>
+    /// <param name="restart">Null stays as it is.</param>
+    /// <param name="cancel">Ends the waiting for its turn.</param>
+    Task UpdateAsync(string container, ResourceLimits limits, RestartPolicy? restart, CancellationToken cancel);
 
     /// <summary>Gives it another name.</summary>
     Task RenameAsync(string container, string name, CancellationToken cancel);
@@ -106,8 +128,8 @@ public readonly record struct LogRecord(DateTimeOffset Time, bool IsError, ReadO
 
 /// <summary>Something that happened, in the words of <c>docker events</c>.</summary>
 /// <param name="Time">When.</param>
-/// <param name="Type"><c>container</c>; images and volumes tell of nothing yet.</param>
-/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>.</param>
+/// <param name="Type"><c>container</c> or <c>volume</c>; images tell of nothing yet.</param>
+/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>pause</c>, <c>unpause</c>, <c>update</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>, <c>prune</c>.</param>
 /// <param name="Id">Of the object.</param>
 /// <param name="Attributes">Name, image, labels, exit code and the like.</param>
 public sealed record EngineEvent(

@@ -14,6 +14,7 @@ internal static unsafe partial class Libc
     internal const int O_NONBLOCK = 0x800;
     internal const int O_CLOEXEC = 0x80000;
     internal const int O_PATH = 0x200000;
+    internal const uint RENAME_NOREPLACE = 1;
 
     // These two differ between x86 and ARM (asm/fcntl.h).
     internal static int O_DIRECTORY => ArmFlags ? 0x4000 : 0x10000;

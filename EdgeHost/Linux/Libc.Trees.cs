@@ -77,6 +77,8 @@ internal static unsafe partial class Libc
     internal static int fsetxattr(int fd, byte* name, void* value, nint size, int flags) =>
         (int)syscall(Nr.fsetxattr, fd, (nint)name, (nint)value, size, flags);
 
+    internal static nint flistxattr(int fd, byte* list, nint size) => syscall(Nr.flistxattr, fd, (nint)list, size);
+
     internal static nint fgetxattr(int fd, byte* name, void* value, nint size) =>
         syscall(Nr.fgetxattr, fd, (nint)name, (nint)value, size);
 

@@ -17,6 +17,10 @@ public sealed unsafe class RootedDirectory : IDisposable
     /// <summary>The longest path, in bytes.</summary>
     public const int MaximumPath = 4095;
 
+    // XATTR_SIZE_MAX and XATTR_LIST_MAX of linux/limits.h.
+    private const int MaximumAttribute = 64 << 10;
+    private const int UsualAttribute = 4096;
+
     private readonly Fd _root;
 
     private RootedDirectory(Fd root, string path) => (_root, Path) = (root, path);
@@ -31,6 +35,11 @@ public sealed unsafe class RootedDirectory : IDisposable
     /// <param name="path">On the host.</param>
     /// <exception cref="LinuxException">It cannot be opened.</exception>
     public static RootedDirectory Open(string path) => new(Files.OpenDirectory(path), path);
+
+    /// <summary>Makes a directory that is held already a root.</summary>
+    /// <param name="root">Closed with this.</param>
+    /// <param name="path">What it is called in errors.</param>
+    public static RootedDirectory Over(Fd root, string path) => new(root, path);
 
     /// <inheritdoc/>
     public void Dispose() => _root.Dispose();
@@ -156,6 +165,85 @@ public sealed unsafe class RootedDirectory : IDisposable
                 : throw Libc.Failure($"link {Shown(name)} to {Shown(from)}");
     }
 
+    /// <summary>Opens a regular file by its name for reading; a symbolic link is not followed, and a fifo does not block.</summary>
+    public static Fd OpenNamedFile(Fd parent, ReadOnlySpan<byte> name)
+    {
+        var buffer = stackalloc byte[MaximumName + 1];
+        Name(name, buffer, "open");
+        return new Fd((int)Libc.Check(
+            Libc.openat(parent.Value, buffer, Libc.O_RDONLY | Libc.O_NOFOLLOW | Libc.O_NONBLOCK | Libc.O_NOCTTY | Libc.O_CLOEXEC),
+            $"open {Shown(name)}"));
+    }
+
+    /// <summary>Where a symbolic link points, as it is written in it.</summary>
+    public static byte[] ReadSymbolicLink(Fd parent, ReadOnlySpan<byte> name)
+    {
+        var buffer = stackalloc byte[MaximumName + 1];
+        Name(name, buffer, "read symbolic link");
+        var target = stackalloc byte[MaximumPath + 1];
+        var length = Libc.Check(Libc.readlinkat(parent.Value, buffer, target, MaximumPath + 1), $"read symbolic link {Shown(name)}");
+        return new ReadOnlySpan<byte>(target, (int)length).ToArray();
+    }
+
+    /// <summary>Moves a name into another directory of the same file system.</summary>
+    /// <returns>False when the name is taken there.</returns>
+    public static bool TryMove(Fd fromParent, Fd parent, ReadOnlySpan<byte> name)
+    {
+        var buffer = stackalloc byte[MaximumName + 1];
+        Name(name, buffer, "move");
+        return Libc.renameat2(fromParent.Value, buffer, parent.Value, buffer, Libc.RENAME_NOREPLACE) == 0 || !Taken(name, "move");
+    }
+
+    /// <summary>Gives a name in a directory another one, whose place is free.</summary>
+    public static void Rename(Fd parent, ReadOnlySpan<byte> name, ReadOnlySpan<byte> newName)
+    {
+        var source = stackalloc byte[MaximumName + 1];
+        var target = stackalloc byte[MaximumName + 1];
+        Name(name, source, "rename");
+        Name(newName, target, "rename to");
+        Libc.Check(Libc.renameat2(parent.Value, source, parent.Value, target, Libc.RENAME_NOREPLACE), $"rename {Shown(name)} to {Shown(newName)}");
+    }
+
+    /// <summary>The names of the extended attributes of what is open; none where the file system has none.</summary>
+    public static List<byte[]> ListAttributes(Fd file)
+    {
+        var names = new List<byte[]>();
+        var buffer = new byte[UsualAttribute];
+        nint length;
+        while (true)
+        {
+            fixed (byte* start = buffer)
+            {
+                length = Libc.flistxattr(file.Value, start, buffer.Length);
+            }
+
+            if (length >= 0)
+            {
+                break;
+            }
+
+            switch (Libc.LastErrno)
+            {
+                case Errno.EOPNOTSUPP:
+                    return names;
+                case Errno.ERANGE when buffer.Length < MaximumAttribute:
+                    buffer = new byte[MaximumAttribute];
+                    break;
+                default:
+                    throw Libc.Failure("list extended attributes");
+            }
+        }
+
+        for (var rest = buffer.AsSpan(0, (int)length); rest.Length > 0;)
+        {
+            var end = rest.IndexOf((byte)0);
+            names.Add(rest[..end].ToArray());
+            rest = rest[(end + 1)..];
+        }
+
+        return names;
+    }
+
     /// <summary>Opens a directory by its name, not through a symbolic link, so that its attributes can be written.</summary>
     public static Fd OpenNamedDirectory(Fd parent, ReadOnlySpan<byte> name)
     {
@@ -226,11 +314,21 @@ public sealed unsafe class RootedDirectory : IDisposable
             return null;
         }
 
-        var value = new byte[4096];
-        fixed (byte* start = value)
+        for (var value = new byte[UsualAttribute]; ; value = new byte[MaximumAttribute])
         {
-            var count = Libc.fgetxattr(file.Value, buffer, start, value.Length);
-            return count >= 0 ? value[..(int)count] : null;
+            fixed (byte* start = value)
+            {
+                var count = Libc.fgetxattr(file.Value, buffer, start, value.Length);
+                if (count >= 0)
+                {
+                    return value[..(int)count];
+                }
+            }
+
+            if (Libc.LastErrno != Errno.ERANGE || value.Length == MaximumAttribute)
+            {
+                return null;
+            }
         }
     }
 
@@ -368,7 +466,8 @@ public sealed unsafe class RootedDirectory : IDisposable
         result.stx_rdev_major,
         result.stx_rdev_minor,
         result.stx_mtime_sec,
-        result.stx_mtime_nsec);
+        result.stx_mtime_nsec,
+        result.stx_ino);
 
     private Fd? TryOpen(ReadOnlySpan<byte> path, int flags, out Errno error)
     {

@@ -52,6 +52,19 @@ public abstract class Cgroup
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: the kernel cannot hold one of them.</exception>
     public abstract void Apply(CgroupLimits limits);
 
+    /// <summary>Takes away those limits that are not null, whatever they are now.</summary>
+    public abstract void Lift(CgroupLimits limits);
+
+    /// <summary>Asks the kernel to hold every process in it still; it may take a moment, and on v1 a second call.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: this kernel cannot.</exception>
+    public abstract void Freeze();
+
+    /// <summary>Lets them go on. Not frozen, or not there: no error.</summary>
+    public abstract void Thaw();
+
+    /// <summary>Whether all of them are held.</summary>
+    public abstract bool IsFrozen { get; }
+
     /// <summary>Kills every process in it and beneath it. Ends when the kernel has taken the signals, not when all are gone.</summary>
     public abstract void Kill();
 
@@ -116,6 +129,19 @@ public abstract class Cgroup
         if (!(holds?.Invoke(held) ?? held == value))
         {
             throw new EdgeHostException(ErrorKind.Infeasible, $"{name} {value}: the kernel holds {held} instead ({file})");
+        }
+    }
+
+    /// <summary>Writes to a file of a cgroup that may be gone, or go in this moment with its last process.</summary>
+    protected static void WriteWhereThere(string file, string value, string name)
+    {
+        try
+        {
+            CgroupFile.Write(file, value, name);
+        }
+        catch (LinuxException e) when (e.Errno is Errno.ENOENT or Errno.ENODEV)
+        {
+            // Nobody is in it any more, which is as good.
         }
     }
 

@@ -126,8 +126,50 @@ public sealed class CgroupV1 : Cgroup
     }
 
     /// <inheritdoc/>
+    public override void Lift(CgroupLimits limits)
+    {
+        // Both together first: memory alone may never be above it.
+        Write(limits.MemoryBytes is not null, File_("memory", "memory.memsw.limit_in_bytes"), "-1");
+        Write(limits.MemoryBytes is not null, File_("memory", "memory.limit_in_bytes"), "-1");
+        Write(limits.CpuQuotaMicroseconds is not null, File_("cpu", "cpu.cfs_quota_us"), "-1");
+        Write(limits.Pids is not null, File_("pids", "pids.max"), "max");
+        var cpus = File_("cpuset", "cpuset.cpus");
+        Write(limits.CpusetCpus is not null, cpus, TryRead(Path.GetDirectoryName(Path.GetDirectoryName(cpus)) + "/cpuset.cpus") ?? string.Empty);
+
+        static void Write(bool wanted, string file, string value)
+        {
+            if (wanted && File.Exists(file))
+            {
+                CgroupFile.Write(file, value, "take a limit away");
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Freeze()
+    {
+        if (!File.Exists(File_("freezer", "freezer.state")))
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, "pause: the freezer controller of cgroup v1 is not mounted (mount -t cgroup -o freezer freezer /sys/fs/cgroup/freezer)");
+        }
+
+        CgroupFile.Write(File_("freezer", "freezer.state"), "FROZEN", "pause the container");
+    }
+
+    /// <inheritdoc/>
+    public override void Thaw()
+    {
+        WriteWhereThere(File_("freezer", "freezer.state"), "THAWED", "unpause the container");
+    }
+
+    /// <inheritdoc/>
+    public override bool IsFrozen => TryRead(File_("freezer", "freezer.state")) == "FROZEN";
+
+    /// <inheritdoc/>
     public override void Kill()
     {
+        // What is frozen here does not even die.
+        Thaw();
         foreach (var directory in _directories.Values.Distinct())
         {
             KillBeneath(directory);

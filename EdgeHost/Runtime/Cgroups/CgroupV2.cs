@@ -125,6 +125,44 @@ public sealed class CgroupV2 : Cgroup
     }
 
     /// <inheritdoc/>
+    public override void Lift(CgroupLimits limits)
+    {
+        Write(limits.MemoryBytes is not null, "memory.max", "max");
+        Write(limits.MemoryBytes is not null, "memory.swap.max", "max");
+        Write(limits.CpuQuotaMicroseconds is not null, "cpu.max", $"max {Text(limits.CpuPeriodMicroseconds)}");
+        Write(limits.CpusetCpus is not null, "cpuset.cpus", "\n");
+        Write(limits.Pids is not null, "pids.max", "max");
+
+        void Write(bool wanted, string file, string value)
+        {
+            if (wanted && File.Exists(File_(file)))
+            {
+                CgroupFile.Write(File_(file), value, "take a limit away");
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Freeze()
+    {
+        if (!File.Exists(File_("cgroup.freeze")))
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, $"pause: this kernel has no cgroup.freeze in {_directory} (Linux 5.2 and later has)");
+        }
+
+        CgroupFile.Write(File_("cgroup.freeze"), "1", "pause the container");
+    }
+
+    /// <inheritdoc/>
+    public override void Thaw()
+    {
+        WriteWhereThere(File_("cgroup.freeze"), "0", "unpause the container");
+    }
+
+    /// <inheritdoc/>
+    public override bool IsFrozen => ReadKey(File_("cgroup.events"), "frozen") == 1;
+
+    /// <inheritdoc/>
     public override void Kill()
     {
         var kill = File_("cgroup.kill");
