@@ -46,11 +46,6 @@ internal static class ContainerCreateTranslation
         RefuseRest(string.Empty, body.Rest);
         RefuseRest("HostConfig.", host.Rest);
         RefuseOtherPlatform(platform);
-        if (body.ExposedPorts is { Count: > 0 })
-        {
-            warnings.Add("exposed ports are not kept: ports are published in a later version");
-        }
-
         var spec = new ContainerSpec
         {
             Name = string.IsNullOrEmpty(name) ? null : name.TrimStart('/'),
@@ -66,7 +61,6 @@ internal static class ContainerCreateTranslation
             Hostname = NullIfEmpty(body.Hostname),
             Labels = body.Labels ?? [],
             Mounts = Mounts(body, host),
-            Network = Network(host.NetworkMode, body.NetworkingConfig, warnings),
             Limits = Limits(host, warnings),
             Restart = Restart(host),
             StopSignal = NullIfEmpty(body.StopSignal),
@@ -77,7 +71,7 @@ internal static class ContainerCreateTranslation
             AutoRemove = host.AutoRemove,
         };
         RefuseSecurityOptions(host.SecurityOpt);
-        return (spec, warnings);
+        return (ContainerNetworkTranslation.Add(spec, body, host, warnings), warnings);
     }
 
     /// <summary>A bind in the short form, <c>source:target[:options]</c>, or a volume when the source is no path.</summary>
@@ -174,34 +168,6 @@ internal static class ContainerCreateTranslation
         }
 
         return parts.Count == 0 ? null : string.Join(',', parts);
-    }
-
-    private static NetworkMode Network(string? mode, NetworkingConfigBody? networking, List<string> warnings)
-    {
-        foreach (var (name, endpoint) in networking?.EndpointsConfig ?? [])
-        {
-            if (name is not ("default" or "none" or "host") || !AsksForNothing($"NetworkingConfig.EndpointsConfig.{name}", endpoint))
-            {
-                throw new EdgeHostException(
-                    ErrorKind.Unsupported,
-                    $"NetworkingConfig.EndpointsConfig.{name}: networks come with a later version; use none or host");
-            }
-        }
-
-        switch (mode)
-        {
-            case "none":
-                return NetworkMode.None;
-            case "host":
-                return NetworkMode.Host;
-            case null or "" or "default":
-                warnings.Add("no network: bridges come with a later version, and the default is none until then; ask for --network host for the host's");
-                return NetworkMode.None;
-            default:
-                throw new EdgeHostException(
-                    ErrorKind.Unsupported,
-                    $"HostConfig.NetworkMode={mode}: networks come with a later version; use none or host");
-        }
     }
 
     private static ResourceLimits Limits(HostConfigBody host, List<string> warnings)
@@ -329,6 +295,8 @@ internal static class ContainerCreateTranslation
             ("Env", body.Env), ("Labels", body.Labels?.Values), ("HostConfig.Binds", host.Binds), ("HostConfig.Mounts", host.Mounts),
             ("HostConfig.Tmpfs", host.Tmpfs?.Values), ("HostConfig.CapAdd", host.CapAdd), ("HostConfig.CapDrop", host.CapDrop),
             ("HostConfig.SecurityOpt", host.SecurityOpt),
+            ("HostConfig.Dns", host.Dns), ("HostConfig.DnsSearch", host.DnsSearch), ("HostConfig.DnsOptions", host.DnsOptions),
+            ("HostConfig.ExtraHosts", host.ExtraHosts),
         ];
         foreach (var (field, items) in lists)
         {

@@ -104,6 +104,8 @@ public sealed partial class ContainerEngine
             throw;
         }
 
+        _networks.Restore();
+
         // Only now: who called this tries again by itself when it failed, and two must not.
         _ = WatchShepherdAsync(shepherd);
         LogFound(_log, _containers.Count, found, shepherd.Pid);
@@ -149,6 +151,11 @@ public sealed partial class ContainerEngine
         {
             _reports.Writer.TryWrite(status);
             return false;
+        }
+
+        if (container.Record.Sandbox is { } sandbox)
+        {
+            _networks.Adopt(status.Id, sandbox);
         }
 
         return true;

@@ -1,3 +1,5 @@
+using EdgeHost.Networks;
+
 namespace EdgeHost.Engine;
 
 /// <summary>Where a container is in its life, in Docker's words.</summary>
@@ -66,6 +68,9 @@ public sealed record ContainerStatus
 
     /// <summary>How often its policy has started it again.</summary>
     public int RestartCount { get; init; }
+
+    /// <summary>What it has of networks while it runs; empty otherwise.</summary>
+    public SandboxStatus Sandbox { get; init; } = SandboxStatus.Empty;
 
     /// <summary>The program and its arguments after the image's defaults were applied.</summary>
     public IReadOnlyList<string> Arguments { get; init; } = [];
