@@ -109,6 +109,7 @@ internal static class DaemonComposition
             },
             provider.GetRequiredService<IContainerEngine>(),
             provider.GetRequiredService<IImageStore>(),
+            provider.GetRequiredService<NetworkHost>(),
             provider.GetRequiredService<ILoggerFactory>()));
 }
 

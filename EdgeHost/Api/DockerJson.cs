@@ -34,6 +34,7 @@ internal static class DockerJson
 
 /// <summary>What clients send.</summary>
 [JsonSerializable(typeof(ContainerCreateBody))]
+[JsonSerializable(typeof(NetworkCreateBody))]
 [JsonSerializable(typeof(Dictionary<string, JsonElement>))]
 internal sealed partial class DockerRequests : JsonSerializerContext;
 
@@ -53,6 +54,10 @@ internal sealed partial class DockerRequests : JsonSerializerContext;
 [JsonSerializable(typeof(List<ImageHistoryView>))]
 [JsonSerializable(typeof(List<Dictionary<string, string>>))]
 [JsonSerializable(typeof(ProgressView))]
+[JsonSerializable(typeof(NetworkView))]
+[JsonSerializable(typeof(List<NetworkView>))]
+[JsonSerializable(typeof(NetworkCreatedView))]
+[JsonSerializable(typeof(NetworksPrunedView))]
 internal sealed partial class DockerResponses : JsonSerializerContext;
 
 /// <summary>A failure.</summary>

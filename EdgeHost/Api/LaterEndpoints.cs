@@ -31,10 +31,6 @@ internal static class LaterEndpoints
         Later(router, "POST", "/volumes/prune", "pruning");
         Later(router, "GET", "/volumes/*", "inspecting a volume");
         Later(router, "DELETE", "/volumes/*", "removing a volume");
-        Later(router, "POST", "/networks/create", "networks");
-        Later(router, "POST", "/networks/prune", "pruning");
-        Later(router, "DELETE", "/networks/*", "networks");
-        Later(router, "GET", "/networks/*", "networks");
         Later(router, "POST", "/images/**/push", "pushing images");
         Later(router, "POST", "/images/**/tag", "tagging images");
         Later(router, "GET", "/images/search", "searching a registry");
@@ -42,7 +38,8 @@ internal static class LaterEndpoints
         Later(router, "GET", "/images/**/get", "saving images");
         Later(router, "GET", "/distribution/**/json", "asking a registry about an image");
         Later(router, "POST", "/auth", "checking a registry's password (put it into the configuration, as registries.NAME.user and passwordFile)");
-        router.Map("GET", "/networks", static exchange => exchange.BytesAsync(200, "application/json", "[]"u8.ToArray()));
+        Later(router, "POST", "/networks/*/connect", "joining a network while running");
+        Later(router, "POST", "/networks/*/disconnect", "leaving a network while running");
     }
 
     private static void Later(ApiRouter router, string method, string pattern, string what) => router.Map(method, pattern, _ =>

@@ -35,6 +35,11 @@ public sealed partial class ContainerEngine
             BootId = SystemIdentity.BootId,
         };
 
+        foreach (var endpoint in spec.Endpoints)
+        {
+            _networks.Find(endpoint.Network);
+        }
+
         Container container;
         lock (_naming)
         {

@@ -6,8 +6,6 @@ namespace EdgeHost.Engine;
 /// <summary>A container's place in networks.</summary>
 public sealed partial class ContainerEngine
 {
-    /// <inheritdoc/>
-    public NetworkHost Networks => _networks;
 
     /// <summary>
     /// Gives a container that is about to start its place in networks. What it has is written down first, so that a

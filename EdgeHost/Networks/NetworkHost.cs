@@ -110,9 +110,41 @@ public sealed partial class NetworkHost : IDisposable
         }
     }
 
-    /// <inheritdoc/>
+    /// <summary>Takes bridges and table out of the kernel; what networks there are stays on disk.</summary>
+    /// <exception cref="EdgeHostException">The kernel refuses.</exception>
+    public void RemoveFromKernel()
+    {
+        lock (_lock)
+        {
+            foreach (var network in _networks.Values.Where(each => each.Record.Driver == NetworkDrivers.Bridge))
+            {
+                network.IsUp = false;
+                if (_links.FindLink(network.Record.Interface) is { Kind: "bridge" })
+                {
+                    _links.Delete(network.Record.Interface);
+                }
+            }
+
+            _firewall ??= new Firewall(NetlinkSocket.Open(NetlinkProtocol.Netfilter), _options.Table);
+            _firewall.Remove();
+        }
+    }
+
+    /// <summary>Lets go; where no container has anything of networks any more, nothing of them stays in the kernel.</summary>
     public void Dispose()
     {
+        if (_held.Count == 0 && _firewall is not null)
+        {
+            try
+            {
+                RemoveFromKernel();
+            }
+            catch (EdgeHostException e)
+            {
+                LogNotRemoved(_log, e.Message);
+            }
+        }
+
         _claims.Dispose();
         _firewall?.Dispose();
         _links.Dispose();
@@ -244,6 +276,9 @@ public sealed partial class NetworkHost : IDisposable
 
         return new NetworkSubnet(subnet, given.Gateway ?? Subnet.At(subnet, 1), given.Range);
     }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "bridges and rules stay in the kernel: {Reason}")]
+    private static partial void LogNotRemoved(ILogger log, string reason);
 
     /// <summary>A network and what is known of it while it runs.</summary>
     private sealed class Network(NetworkRecord record)
