@@ -32,7 +32,8 @@ internal static class DockerJson
     }
 }
 
-/// <summary>What clients send.</summary>
+/// <summary>What clients send. Only read.</summary>
+[JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata)]
 [JsonSerializable(typeof(ContainerCreateBody))]
 [JsonSerializable(typeof(NetworkCreateBody))]
 [JsonSerializable(typeof(Dictionary<string, JsonElement>))]

@@ -35,10 +35,7 @@ public sealed partial class ContainerEngine
             BootId = SystemIdentity.BootId,
         };
 
-        foreach (var endpoint in spec.Endpoints)
-        {
-            _networks.Find(endpoint.Network);
-        }
+        CheckNetworks(spec);
 
         Container container;
         lock (_naming)

@@ -7,6 +7,27 @@ namespace EdgeHost.Engine;
 public sealed partial class ContainerEngine
 {
 
+    /// <summary>Refuses what no start could do; that it is the container that is bad and not its image is the kind's to say.</summary>
+    private void CheckNetworks(ContainerSpec spec)
+    {
+        try
+        {
+            foreach (var endpoint in spec.Endpoints)
+            {
+                _networks.Find(endpoint.Network);
+            }
+
+            if (spec.NetworkOf is { } other)
+            {
+                Find(other);
+            }
+        }
+        catch (EdgeHostException e) when (e.Kind == ErrorKind.NotFound)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, e.Message, e);
+        }
+    }
+
     /// <summary>
     /// Gives a container that is about to start its place in networks. What it has is written down first, so that a
     /// daemon which takes over in the middle knows of it.

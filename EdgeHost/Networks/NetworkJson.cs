@@ -28,6 +28,7 @@ public sealed class IPAddressConverter : JsonConverter<IPAddress>
 
 /// <summary>JSON of what is kept of networks, without reflection.</summary>
 [JsonSourceGenerationOptions(
+    GenerationMode = JsonSourceGenerationMode.Metadata,
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     Converters = [typeof(IPNetworkConverter), typeof(IPAddressConverter)])]

@@ -31,6 +31,8 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
 
     private static readonly IPNetwork Loopback = new(IPAddress.Parse("127.0.0.0"), 8);
 
+    private static readonly IPNetwork Loopback6 = new(IPAddress.IPv6Loopback, 128);
+
     private static readonly (string Map, bool IsV6, bool WithAddress)[] Maps =
     [
         ("published_at4", false, true),
@@ -148,6 +150,9 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
         change
             .AddRule("prerouting", rule => rule.ToThisMachine().Jump(Published))
             .AddChain("output", "nat", Hook.Output, DestinationTranslation)
+
+            // The kernel never forwards what comes from ::1: that goes to the socket that holds the port, and is relayed.
+            .AddRule("output", rule => rule.Destination(Loopback6).Accept())
             .AddRule("output", rule => rule.ToThisMachine().Jump(Published));
     }
 
