@@ -148,6 +148,13 @@ find_image() {
 # --- the three ways to call it ---
 
 stop() {
+  # With its containers goes what they had of networks: bridge and rules.
+  if [[ -S $run/edgehost.sock ]] && pid_of "$data/lock" >/dev/null; then
+    curl -fsS --unix-socket "$run/edgehost.sock" 'http://edgehost/v1.43/containers/json?all=1' 2>/dev/null | grep -o '"Id":"[0-9a-f]\{64\}"' | cut -d'"' -f4 |
+      while read -r container; do
+        curl -fsS --unix-socket "$run/edgehost.sock" -X DELETE "http://edgehost/v1.43/containers/$container?force=1&v=1" >/dev/null || true
+      done
+  fi
   # The daemon first: what ends now is not to be started again.
   end_process "$data/lock" "the daemon" 20
   # It asks every container to end and waits for the longest grace among them.

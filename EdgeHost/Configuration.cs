@@ -27,6 +27,9 @@ public sealed record Configuration
     /// <summary>What all containers together leave to the host.</summary>
     public HostReserve Reserve { get; init; } = new();
 
+    /// <summary>What containers' networks are made of.</summary>
+    public NetworkConfiguration Network { get; init; } = new();
+
     /// <summary>The least that the daemon's own log says.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
@@ -112,6 +115,19 @@ public sealed record HostReserve
 
     /// <summary>Processes and threads.</summary>
     public long Pids { get; init; } = 512;
+}
+
+/// <summary>What containers' networks are made of.</summary>
+public sealed record NetworkConfiguration
+{
+    /// <summary>The interface of the default network's bridge, 1 to 15 bytes.</summary>
+    public string Bridge { get; init; } = "edgehost0";
+
+    /// <summary>Where subnets are taken from, as in <c>10.210.0.0/16, 172.29.0.0/16</c>; null for EdgeHost's own choice.</summary>
+    public string? Pools { get; init; }
+
+    /// <summary>Whether the default network has IPv6.</summary>
+    public bool IPv6 { get; init; } = true;
 }
 
 /// <summary>How much output is kept of each container.</summary>

@@ -123,6 +123,9 @@ internal static class ConfigurationKeys
         new("defaults.pids", ConfigurationType.Number, (d, v) => d.Value = d.Value with { Defaults = d.Value.Defaults with { Pids = Within(v.Number, 1, 4_194_304) } }),
         new("reserve.memory", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Reserve = d.Value.Reserve with { Memory = Within(v.Number, 0, long.MaxValue) } }),
         new("reserve.pids", ConfigurationType.Number, (d, v) => d.Value = d.Value with { Reserve = d.Value.Reserve with { Pids = Within(v.Number, 0, 4_194_304) } }),
+        new("network.bridge", ConfigurationType.Text, (d, v) => d.Value = d.Value with { Network = d.Value.Network with { Bridge = Interface(v.Text) } }),
+        new("network.pools", ConfigurationType.Text, (d, v) => d.Value = d.Value with { Network = d.Value.Network with { Pools = Pools(v.Text) } }),
+        new("network.ipv6", ConfigurationType.Flag, (d, v) => d.Value = d.Value with { Network = d.Value.Network with { IPv6 = v.Flag } }),
         new("log.maxSize", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxSize = Within(v.Number, 64 * Kibi, 1024 * 1024 * Kibi) } }),
         new("log.maxFiles", ConfigurationType.Number, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxFiles = (int)Within(v.Number, 2, 100) } }),
         new("logLevel", ConfigurationType.Text, (d, v) => d.Value = d.Value with { LogLevel = Level(v.Text) }),
@@ -164,6 +167,15 @@ internal static class ConfigurationKeys
     private static string Listen(string text) => IPEndPoint.TryParse(text, out var point) && point.Port is > 0 and <= 65535
         ? text
         : throw Bad($"\"{text}\" is not ADDRESS:PORT, as in 127.0.0.1:1883 or [::]:1883");
+
+    private static string Interface(string text) =>
+        text.Length is >= 1 and <= 15 && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-' or '.')
+            ? text
+            : throw Bad($"\"{text}\" is not the name of an interface: 1 to 15 letters, digits, _, . or -");
+
+    private static string Pools(string text) => text.Split(',').All(each => IPNetwork.TryParse(each.Trim(), out var pool) && pool.PrefixLength is >= 8 and <= 24)
+        ? text
+        : throw Bad($"\"{text}\" is not a list of IPv4 networks of 8 to 24 bits, as in 10.210.0.0/16, 172.29.0.0/16");
 
     private static LogLevel Level(string text) => text switch
     {

@@ -72,6 +72,7 @@ public static class ConfigurationReader
         Compare("broker", before.Broker, after.Broker);
         Compare("defaults", before.Defaults, after.Defaults);
         Compare("reserve", before.Reserve, after.Reserve);
+        Compare("network", before.Network, after.Network);
         Compare("log", before.Log, after.Log);
         Compare("logLevel", before.LogLevel, after.LogLevel);
         Compare("cgroupRoot", before.CgroupRoot, after.CgroupRoot);

@@ -1,7 +1,9 @@
+using System.Net;
 using EdgeHost.Api;
 using EdgeHost.Engine;
 using EdgeHost.Images;
 using EdgeHost.Mqtt;
+using EdgeHost.Networks;
 using EdgeHost.State;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -30,9 +32,11 @@ internal static class DaemonComposition
             });
             return store;
         });
+        services.AddSingleton(provider => new NetworkHost(Networks(context), provider.GetRequiredService<ILoggerFactory>().CreateLogger<NetworkHost>()));
         services.AddSingleton(provider => new ContainerEngine(
             Engine(context),
             provider.GetRequiredService<IImageStore>(),
+            provider.GetRequiredService<NetworkHost>(),
             provider.GetRequiredService<StateDatabase>(),
             provider.GetRequiredService<ILogger<ContainerEngine>>()));
         services.AddSingleton<IContainerEngine>(provider => provider.GetRequiredService<ContainerEngine>());
@@ -65,6 +69,22 @@ internal static class DaemonComposition
         return configuration.CgroupRoot is { } root ? options with { CgroupRoot = "/" + root.Trim('/') } : options;
     }
 
+    private static NetworkOptions Networks(DaemonContext context)
+    {
+        var network = context.Configuration.Current.Network;
+        var options = new NetworkOptions
+        {
+            DataDirectory = context.Paths.DataDirectory,
+            DefaultBridge = network.Bridge,
+            EnableIPv6 = network.IPv6,
+
+            // Two daemons on a machine have a bridge and a table each.
+            Table = network.Bridge == new NetworkConfiguration().Bridge ? "edgehost" : "edgehost-" + network.Bridge,
+            Machine = File.Exists("/etc/machine-id") ? File.ReadAllText("/etc/machine-id").Trim() : Environment.MachineName,
+        };
+        return network.Pools is { } pools ? options with { Pools = [.. pools.Split(',').Select(each => IPNetwork.Parse(each.Trim()))] } : options;
+    }
+
     /// <summary>What the configuration says of registries, with passwords read from their files.</summary>
     internal static Dictionary<string, RegistryOptions> Registries(Configuration configuration) =>
         configuration.Registries.ToDictionary(
@@ -90,6 +110,7 @@ internal static class DaemonComposition
             },
             provider.GetRequiredService<IContainerEngine>(),
             provider.GetRequiredService<IImageStore>(),
+            provider.GetRequiredService<NetworkHost>(),
             provider.GetRequiredService<ILoggerFactory>()));
 }
 

@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using Edge.Tests.Fixtures;
 using EdgeHost.Api;
+using EdgeHost.Networks;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
@@ -16,6 +17,9 @@ public sealed class ApiFixture : IAsyncLifetime
 
     internal MemoryEngine Engine { get; private set; } = null!;
 
+    /// <summary>Records only: no container has anything of them.</summary>
+    internal NetworkHost Networks { get; private set; } = null!;
+
     internal string Socket => Path.Combine(_directory, "edgehost.sock");
 
     internal HttpClient Http { get; private set; } = null!;
@@ -23,7 +27,8 @@ public sealed class ApiFixture : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         Engine = new MemoryEngine(Images, _directory);
-        _server = new ApiServer(new ApiOptions(Socket, null, _directory), Engine, Images, NullLoggerFactory.Instance);
+        Networks = new NetworkHost(new NetworkOptions { DataDirectory = _directory }, NullLogger.Instance);
+        _server = new ApiServer(new ApiOptions(Socket, null, _directory), Engine, Images, Networks, NullLoggerFactory.Instance);
         await _server.StartAsync(TestContext.Current.CancellationToken);
         Http = new HttpClient(new SocketsHttpHandler
         {

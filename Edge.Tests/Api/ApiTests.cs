@@ -225,7 +225,7 @@ public sealed class ApiTests(ApiFixture api) : IClassFixture<ApiFixture>
     [Fact]
     public async Task A_second_server_on_a_live_socket_is_refused_and_the_first_goes_on()
     {
-        await using var second = new ApiServer(new ApiOptions(api.Socket, null, "/x"), api.Engine, api.Images, NullLoggerFactory.Instance);
+        await using var second = new ApiServer(new ApiOptions(api.Socket, null, "/x"), api.Engine, api.Images, api.Networks, NullLoggerFactory.Instance);
         var failure = await Assert.ThrowsAsync<EdgeHostException>(() => second.StartAsync(Cancel));
         Assert.Equal(ErrorKind.Conflict, failure.Kind);
         Assert.Contains("another daemon listens on " + api.Socket, failure.Message);

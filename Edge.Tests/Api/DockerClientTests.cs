@@ -119,7 +119,6 @@ public sealed class DockerClientTests(ApiFixture api) : IClassFixture<ApiFixture
 
     [Theory]
     [InlineData("--privileged", "HostConfig.Privileged")]
-    [InlineData("--network=mynet", "networks come with a later version")]
     [InlineData("--device=/dev/null", "HostConfig.Devices")]
     [InlineData("--publish=80:80", "HostConfig.PortBindings")]
     [InlineData("--tty", "-t")]

@@ -4,6 +4,8 @@ using System.Text;
 using System.Text.Json;
 using Edge.Tests.Fixtures;
 using Edge.Tests.Mqtt;
+using EdgeHost.Networks;
+using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
 namespace Edge.Tests.EndToEnd;
@@ -32,11 +34,15 @@ public sealed class DaemonUnderTest : IAsyncDisposable
         Data = Path.Combine(directory.FullName, "data");
         CgroupRoot = "edgehost-" + directory.Name;
         Settings["cgroupRoot"] = CgroupRoot;
+        Settings["network"] = new { bridge = Bridge };
         Settings["broker"] = new { listen = string.Create(CultureInfo.InvariantCulture, $"127.0.0.1:{BrokerPort}") };
         Settings["device"] = new { id = Device };
     }
 
     internal const string Device = BrokerUnderTest.Device;
+
+    /// <summary>The bridge of its default network, of at most 15 bytes.</summary>
+    internal string Bridge { get; } = "ehb" + Guid.NewGuid().ToString("N")[..8];
 
     /// <summary>What survives a boot.</summary>
     internal string Data { get; set; }
@@ -318,6 +324,15 @@ public sealed class DaemonUnderTest : IAsyncDisposable
         File.Exists($"/proc/{pid}/stat") && !File.ReadAllText($"/proc/{pid}/stat").Split(") ")[^1].StartsWith('Z');
 
     /// <inheritdoc/>
+    private void RemoveNetworks()
+    {
+        if (Directory.Exists(Path.Combine(Data, "networks")) && Directory.EnumerateFiles(Path.Combine(Data, "networks")).Any())
+        {
+            using var networks = new NetworkHost(new NetworkOptions { DataDirectory = Data, DefaultBridge = Bridge, Table = "edgehost-" + Bridge }, NullLogger.Instance);
+            networks.RemoveFromKernel();
+        }
+    }
+
     public async ValueTask DisposeAsync()
     {
         var ended = 0;
@@ -347,6 +362,7 @@ public sealed class DaemonUnderTest : IAsyncDisposable
         }
 
         DeleteCgroups();
+        RemoveNetworks();
         var mounts = File.ReadLines("/proc/self/mounts").Where(line => line.Contains(_directory.FullName + "/", StringComparison.Ordinal) && !line.Contains(_directory.FullName + "/small", StringComparison.Ordinal)).ToList();
         var processes = Directory.EnumerateDirectories("/proc").Select(Path.GetFileName).Where(name => int.TryParse(name, out _))
             .Select(name => CommandLineOf(int.Parse(name!, CultureInfo.InvariantCulture))).Where(line => line.Contains(_directory.FullName, StringComparison.Ordinal)).ToList();

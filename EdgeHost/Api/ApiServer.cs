@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
 using EdgeHost.Images;
+using EdgeHost.Networks;
 using EdgeHost.Linux;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
@@ -37,7 +38,7 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
     private Socket? _socket;
 
     /// <summary>Makes the server; it listens after <see cref="StartAsync"/>.</summary>
-    public ApiServer(ApiOptions options, IContainerEngine engine, IImageStore images, ILoggerFactory loggers)
+    public ApiServer(ApiOptions options, IContainerEngine engine, IImageStore images, NetworkHost networks, ILoggerFactory loggers)
     {
         _options = options;
         _loggers = loggers;
@@ -56,6 +57,7 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         new ImageEndpoints(images, engine).Map(router);
         new ImageTransferEndpoints(images).Map(router);
         new VolumeEndpoints(engine).Map(router);
+        new NetworkEndpoints(engine, networks).Map(router);
         LaterEndpoints.Map(router);
         _application = new ApiApplication(router, log);
     }

@@ -51,6 +51,8 @@ internal sealed class ContainerCreateBody
 
     public NetworkingConfigBody? NetworkingConfig { get; set; }
 
+    public string? MacAddress { get; set; }
+
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Rest { get; set; }
 }
@@ -65,6 +67,16 @@ internal sealed class HostConfigBody
     public Dictionary<string, string>? Tmpfs { get; set; }
 
     public string? NetworkMode { get; set; }
+
+    public Dictionary<string, List<PortBindingBody>?>? PortBindings { get; set; }
+
+    public List<string>? Dns { get; set; }
+
+    public List<string>? DnsSearch { get; set; }
+
+    public List<string>? DnsOptions { get; set; }
+
+    public List<string>? ExtraHosts { get; set; }
 
     public long Memory { get; set; }
 
@@ -148,7 +160,36 @@ internal sealed class RestartPolicyBody
 /// <summary>Networks to join.</summary>
 internal sealed class NetworkingConfigBody
 {
-    public Dictionary<string, JsonElement>? EndpointsConfig { get; set; }
+    public Dictionary<string, EndpointBody?>? EndpointsConfig { get; set; }
+}
+
+/// <summary>A place in a network.</summary>
+internal sealed class EndpointBody
+{
+    public EndpointAddressesBody? IPAMConfig { get; set; }
+
+    public List<string>? Aliases { get; set; }
+
+    public string? MacAddress { get; set; }
+
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Rest { get; set; }
+}
+
+/// <summary>Addresses that it must have.</summary>
+internal sealed class EndpointAddressesBody
+{
+    public string? IPv4Address { get; set; }
+
+    public string? IPv6Address { get; set; }
+}
+
+/// <summary>A port of the host.</summary>
+internal sealed class PortBindingBody
+{
+    public string? HostIp { get; set; }
+
+    public string? HostPort { get; set; }
 }
 
 /// <summary>A list of strings, or a string that stands for a list of one, as Docker reads <c>Cmd</c> and <c>Entrypoint</c>.</summary>

@@ -47,11 +47,6 @@ internal static class ContainerCreateTranslation
         RefuseRest(string.Empty, body.Rest);
         RefuseRest("HostConfig.", host.Rest);
         RefuseOtherPlatform(platform);
-        if (body.ExposedPorts is { Count: > 0 })
-        {
-            warnings.Add("exposed ports are not kept: ports are published in a later version");
-        }
-
         var spec = new ContainerSpec
         {
             Name = string.IsNullOrEmpty(name) ? null : name.TrimStart('/'),
@@ -67,7 +62,6 @@ internal static class ContainerCreateTranslation
             Hostname = NullIfEmpty(body.Hostname),
             Labels = body.Labels ?? [],
             Mounts = Mounts(body, host),
-            Network = Network(host.NetworkMode, body.NetworkingConfig, warnings),
             Limits = Limits(host, warnings),
             Restart = Restart(host),
             StopSignal = NullIfEmpty(body.StopSignal),
@@ -78,7 +72,7 @@ internal static class ContainerCreateTranslation
             AutoRemove = host.AutoRemove,
         };
         RefuseSecurityOptions(host.SecurityOpt);
-        return (spec, warnings);
+        return (ContainerNetworkTranslation.Add(spec, body, host, warnings), warnings);
     }
 
     /// <summary>What <c>POST /containers/ID/update</c> asks for, in the words of a container's HostConfig; null is to stay as it is.</summary>
@@ -200,34 +194,6 @@ internal static class ContainerCreateTranslation
         }
 
         return parts.Count == 0 ? null : string.Join(',', parts);
-    }
-
-    private static NetworkMode Network(string? mode, NetworkingConfigBody? networking, List<string> warnings)
-    {
-        foreach (var (name, endpoint) in networking?.EndpointsConfig ?? [])
-        {
-            if (name is not ("default" or "none" or "host") || !AsksForNothing($"NetworkingConfig.EndpointsConfig.{name}", endpoint))
-            {
-                throw new EdgeHostException(
-                    ErrorKind.Unsupported,
-                    $"NetworkingConfig.EndpointsConfig.{name}: networks come with a later version; use none or host");
-            }
-        }
-
-        switch (mode)
-        {
-            case "none":
-                return NetworkMode.None;
-            case "host":
-                return NetworkMode.Host;
-            case null or "" or "default":
-                warnings.Add("no network: bridges come with a later version, and the default is none until then; ask for --network host for the host's");
-                return NetworkMode.None;
-            default:
-                throw new EdgeHostException(
-                    ErrorKind.Unsupported,
-                    $"HostConfig.NetworkMode={mode}: networks come with a later version; use none or host");
-        }
     }
 
     private static ResourceLimits Limits(HostConfigBody host, List<string> warnings)
@@ -355,6 +321,8 @@ internal static class ContainerCreateTranslation
             ("Env", body.Env), ("Labels", body.Labels?.Values), ("HostConfig.Binds", host.Binds), ("HostConfig.Mounts", host.Mounts),
             ("HostConfig.Tmpfs", host.Tmpfs?.Values), ("HostConfig.CapAdd", host.CapAdd), ("HostConfig.CapDrop", host.CapDrop),
             ("HostConfig.SecurityOpt", host.SecurityOpt),
+            ("HostConfig.Dns", host.Dns), ("HostConfig.DnsSearch", host.DnsSearch), ("HostConfig.DnsOptions", host.DnsOptions),
+            ("HostConfig.ExtraHosts", host.ExtraHosts),
         ];
         foreach (var (field, items) in lists)
         {

@@ -24,7 +24,6 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
     internal static ContainerView View(ContainerStatus container, string dataDirectory)
     {
         var spec = container.Effective;
-        var network = spec.Network == NetworkMode.Host ? "host" : "none";
         return new ContainerView
         {
             Id = container.Id,
@@ -48,7 +47,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             Image = container.ImageId,
             Name = "/" + container.Name,
             RestartCount = container.RestartCount,
-            HostConfig = HostConfig(container, spec, network),
+            HostConfig = HostConfig(container, spec),
             Mounts = MountPoints(spec, dataDirectory),
             Config = new ContainerConfigView
             {
@@ -66,11 +65,11 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
                 StopSignal = spec.StopSignal,
                 StopTimeout = spec.StopGrace is { } grace ? (int)grace.TotalSeconds : null,
             },
-            NetworkSettings = new NetworkSettingsView(new Dictionary<string, EndpointView> { [network] = new() }),
+            NetworkSettings = NetworkViews.SettingsOf(container),
         };
     }
 
-    private static HostConfigView HostConfig(ContainerStatus container, ContainerSpec spec, string network) => new()
+    private static HostConfigView HostConfig(ContainerStatus container, ContainerSpec spec) => new()
     {
         Binds = spec.Mounts
             .Where(m => m.Kind is ContainerMountKind.Bind || (m.Kind == ContainerMountKind.Volume && !container.AnonymousVolumes.Contains(m.Source)))
@@ -79,7 +78,12 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
         Tmpfs = spec.Mounts
             .Where(m => m.Kind == ContainerMountKind.Tmpfs)
             .ToDictionary(m => m.Target, m => m.Options ?? string.Empty, StringComparer.Ordinal),
-        NetworkMode = network,
+        NetworkMode = NetworkViews.ModeOf(spec),
+        PortBindings = NetworkViews.BindingsOf(spec),
+        Dns = [.. spec.Dns],
+        DnsSearch = [.. spec.DnsSearch],
+        DnsOptions = [.. spec.DnsOptions],
+        ExtraHosts = spec.ExtraHosts.Count > 0 ? [.. spec.ExtraHosts] : null,
         Memory = spec.Limits.MemoryBytes ?? 0,
         // Memory and swap together: swap is closed behind the limit.
         MemorySwap = spec.Limits.MemoryBytes ?? 0,
@@ -190,7 +194,7 @@ internal sealed record HostConfigView
 
     public required string NetworkMode { get; init; }
 
-    public Dictionary<string, string> PortBindings { get; init; } = [];
+    public Dictionary<string, List<PortBindingView>?> PortBindings { get; init; } = [];
 
     public required RestartPolicyView RestartPolicy { get; init; }
 

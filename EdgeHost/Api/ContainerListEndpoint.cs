@@ -48,7 +48,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
         && filters.Any("before", v => container.Created < engine.Inspect(v).Created)
         && filters.Any("since", v => container.Created > engine.Inspect(v).Created)
         && filters.Any("volume", v => container.Spec.Mounts.Any(m => m.Source == v || m.Target == v))
-        && filters.Any("network", v => v == (container.Spec.Network == NetworkMode.Host ? "host" : "none"))
+        && filters.Any("network", v => NetworkViews.NamesOf(container).Contains(v) || container.Sandbox.Endpoints.Any(each => each.NetworkId == v))
         && filters.Any("health", v => v == "none")
         && filters.Any("is-task", v => v is "false" or "0")
         && !filters.Has("expose") && !filters.Has("publish");
@@ -88,7 +88,6 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
 
     private ContainerListView View(ContainerStatus container)
     {
-        var network = container.Spec.Network == NetworkMode.Host ? "host" : "none";
         return new ContainerListView(
             container.Id,
             ["/" + container.Name],
@@ -96,12 +95,12 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
             container.ImageId,
             ContainerWords.Quoted(container.Arguments),
             container.Created.ToUnixTimeSeconds(),
-            [],
+            NetworkViews.ListOf(container),
             new Dictionary<string, string>(container.Effective.Labels),
             StateWord(container),
             ContainerWords.Status(container, DateTimeOffset.UtcNow),
-            new HostConfigListView(network),
-            new NetworkSettingsView(new Dictionary<string, EndpointView> { [network] = new() }),
+            new HostConfigListView(NetworkViews.ModeOf(container.Spec)),
+            NetworkViews.SettingsOf(container),
             ContainerInspectEndpoint.MountPoints(container.Spec, options.DataDirectory));
     }
 }
@@ -114,7 +113,7 @@ internal sealed record ContainerListView(
     string ImageID,
     string Command,
     long Created,
-    List<string> Ports,
+    List<PortView> Ports,
     Dictionary<string, string> Labels,
     string State,
     string Status,
@@ -128,7 +127,7 @@ internal sealed record HostConfigListView(string NetworkMode);
 /// <summary>Networks by name.</summary>
 internal sealed record NetworkSettingsView(Dictionary<string, EndpointView> Networks)
 {
-    public Dictionary<string, string> Ports { get; init; } = [];
+    public Dictionary<string, List<PortBindingView>?> Ports { get; init; } = [];
 
     public string IPAddress { get; init; } = string.Empty;
 
@@ -137,6 +136,12 @@ internal sealed record NetworkSettingsView(Dictionary<string, EndpointView> Netw
     public string MacAddress { get; init; } = string.Empty;
 
     public int IPPrefixLen { get; init; }
+
+    public string GlobalIPv6Address { get; init; } = string.Empty;
+
+    public int GlobalIPv6PrefixLen { get; init; }
+
+    public string IPv6Gateway { get; init; } = string.Empty;
 
     public string SandboxID { get; init; } = string.Empty;
 

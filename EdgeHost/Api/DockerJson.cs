@@ -32,10 +32,12 @@ internal static class DockerJson
     }
 }
 
-/// <summary>What clients send.</summary>
+/// <summary>What clients send. Only read.</summary>
+[JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata)]
 [JsonSerializable(typeof(ContainerCreateBody))]
 [JsonSerializable(typeof(HostConfigBody))]
 [JsonSerializable(typeof(VolumeCreateBody))]
+[JsonSerializable(typeof(NetworkCreateBody))]
 [JsonSerializable(typeof(Dictionary<string, JsonElement>))]
 internal sealed partial class DockerRequests : JsonSerializerContext;
 
@@ -60,6 +62,10 @@ internal sealed partial class DockerRequests : JsonSerializerContext;
 [JsonSerializable(typeof(VolumeView))]
 [JsonSerializable(typeof(VolumeListView))]
 [JsonSerializable(typeof(VolumePruningView))]
+[JsonSerializable(typeof(NetworkView))]
+[JsonSerializable(typeof(List<NetworkView>))]
+[JsonSerializable(typeof(NetworkCreatedView))]
+[JsonSerializable(typeof(NetworksPrunedView))]
 internal sealed partial class DockerResponses : JsonSerializerContext;
 
 /// <summary>A failure.</summary>

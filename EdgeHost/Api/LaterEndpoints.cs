@@ -22,10 +22,6 @@ internal static class LaterEndpoints
         Later(router, "POST", "/containers/prune", "pruning");
         Later(router, "POST", "/images/prune", "pruning");
         Later(router, "GET", "/system/df", "the use of the disk");
-        Later(router, "POST", "/networks/create", "networks");
-        Later(router, "POST", "/networks/prune", "pruning");
-        Later(router, "DELETE", "/networks/*", "networks");
-        Later(router, "GET", "/networks/*", "networks");
         Later(router, "POST", "/images/**/push", "pushing images");
         Later(router, "POST", "/images/**/tag", "tagging images");
         Later(router, "GET", "/images/search", "searching a registry");
@@ -33,7 +29,8 @@ internal static class LaterEndpoints
         Later(router, "GET", "/images/**/get", "saving images");
         Later(router, "GET", "/distribution/**/json", "asking a registry about an image");
         Later(router, "POST", "/auth", "checking a registry's password (put it into the configuration, as registries.NAME.user and passwordFile)");
-        router.Map("GET", "/networks", static exchange => exchange.BytesAsync(200, "application/json", "[]"u8.ToArray()));
+        Later(router, "POST", "/networks/*/connect", "joining a network while running");
+        Later(router, "POST", "/networks/*/disconnect", "leaving a network while running");
     }
 
     private static void Later(ApiRouter router, string method, string pattern, string what) => router.Map(method, pattern, _ =>

@@ -27,7 +27,7 @@ public enum BoardVerdict
 public sealed record BoardReport(BoardVerdict Verdict, BoardFacts Board, string Cgroups, IReadOnlyList<FeatureStatus> Features);
 
 /// <summary>The JSON of this room.</summary>
-[JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+[JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Serialization, WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(BoardReport))]
 public sealed partial class BoardJson : JsonSerializerContext;

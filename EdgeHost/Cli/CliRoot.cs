@@ -86,6 +86,7 @@ public static class CliRoot
         EventsCommand.Create(),
         ExecCommand.Create(),
         ImageCommand.Create(),
+        NetworkCommand.Create(),
         .. ImageCommand.ShortForms(),
         InfoCommand.Create(),
         InspectCommand.Create(),

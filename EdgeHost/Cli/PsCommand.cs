@@ -94,7 +94,7 @@ internal static class PsCommand
 
     private static void Print(JsonElement containers, bool whole, TextWriter output)
     {
-        var table = new Table("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES");
+        var table = new Table("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES");
         foreach (var container in containers.EnumerateArray())
         {
             var line = container.Text("Command");
@@ -104,11 +104,16 @@ internal static class PsCommand
                 $"\"{(whole || line.Length <= ShortCommand ? line : line[..(ShortCommand - 1)] + "…")}\"",
                 Humanly.Ago(DateTimeOffset.FromUnixTimeSeconds(container.Number("Created")), DateTimeOffset.UtcNow),
                 container.Text("Status"),
+                Ports(container),
                 string.Join(',', container.Texts("Names").Select(n => n.TrimStart('/'))));
         }
 
         table.Write(output);
     }
+
+    /// <summary>As docker: <c>0.0.0.0:8080->80/tcp, [::]:8080->80/tcp</c>.</summary>
+    private static string Ports(JsonElement container) => string.Join(", ", container.GetProperty("Ports").EnumerateArray().Select(port =>
+        $"{(port.Text("IP").Contains(':', StringComparison.Ordinal) ? $"[{port.Text("IP")}]" : port.Text("IP"))}:{port.Number("PublicPort")}->{port.Number("PrivatePort")}/{port.Text("Type")}"));
 
     private static string Id(string id, bool whole) => whole || id.Length <= ShortId ? id : id[..ShortId];
 }

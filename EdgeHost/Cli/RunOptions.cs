@@ -30,7 +30,7 @@ internal sealed class RunOptions
 
     private Option<string[]> Tmpfs { get; } = new("--tmpfs") { Description = "Mount memory", HelpName = "target[:options]" };
 
-    private Option<string?> Network { get; } = new("--network", "--net") { Description = "none or host", HelpName = "network" };
+    private NetworkRunOptions Networks { get; } = new();
 
     private Option<string?> Memory { get; } = new("--memory", "-m") { Description = "Memory at most, as in 64m", HelpName = "bytes" };
 
@@ -72,16 +72,14 @@ internal sealed class RunOptions
 
     private Option<bool> Privileged { get; } = new("--privileged") { Description = "Not in this version", Hidden = true };
 
-    private Option<string[]> Publish { get; } = new("--publish", "-p") { Description = "Not in this version", Hidden = true };
-
     internal void AddTo(Command command)
     {
         Interactive.Hidden = Tty.Hidden = true;
         Option[] options =
         [
-            Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, Network, Memory, MemorySwap, Cpus, Pids, Cpuset, RestartPolicy,
+            Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, Cpus, Pids, Cpuset, RestartPolicy,
             User, WorkDir, Entrypoint, Hostname, ReadOnly, CapAdd, CapDrop, SecurityOpt, StopSignal, StopTimeout, Label, Interactive, Tty,
-            Privileged, Publish,
+            Privileged,
         ];
         foreach (var option in options)
         {
@@ -132,6 +130,7 @@ internal sealed class RunOptions
             json.WriteStartObject("HostConfig");
             HostConfig(json, parsed);
             json.WriteEndObject();
+            Networks.WriteNetworks(json, parsed);
             json.WriteEndObject();
         }
 
@@ -164,7 +163,7 @@ internal sealed class RunOptions
         }
 
         json.WriteEndObject();
-        json.WriteString("NetworkMode", parsed.GetValue(Network) ?? "default");
+        Networks.WriteHost(json, parsed);
         if (parsed.GetValue(Memory) is { } memory)
         {
             json.WriteNumber("Memory", Humanly.ParseSize("--memory", memory));
@@ -211,11 +210,6 @@ internal sealed class RunOptions
         if (parsed.GetValue(Privileged))
         {
             throw new EdgeHostException(ErrorKind.Unsupported, "--privileged is not in this version of EdgeHost; --cap-add adds single capabilities");
-        }
-
-        if (parsed.GetValue(Publish) is { Length: > 0 })
-        {
-            throw new EdgeHostException(ErrorKind.Unsupported, "--publish is not in this version of EdgeHost; --network host opens ports on the host itself");
         }
 
         if (parsed.GetValue(Pull) is not ("always" or "missing" or "never"))

@@ -149,6 +149,7 @@ public sealed record ReportedError(string Kind, string? Path, string Message);
 
 /// <summary>How the reported state is written.</summary>
 [JsonSourceGenerationOptions(
+    GenerationMode = JsonSourceGenerationMode.Metadata,
     PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(ReportedState))]

@@ -37,6 +37,8 @@ public sealed partial class ContainerEngine
             BootId = SystemIdentity.BootId,
         };
 
+        CheckNetworks(spec);
+
         // Known from here on, and nobody's to start until it is whole.
         var container = new Container(record);
         using var turn = await container.TakeTurnAsync(cancel).ConfigureAwait(false);

@@ -110,6 +110,8 @@ public sealed partial class ContainerEngine
             throw;
         }
 
+        _networks.Restore();
+
         // Only now: who called this tries again by itself when it failed, and two must not.
         _ = WatchShepherdAsync(shepherd);
         LogFound(_log, _containers.Count, found, shepherd.Pid);
@@ -162,6 +164,11 @@ public sealed partial class ContainerEngine
         if (container.Record.Paused != frozen)
         {
             Change(container, record => record with { Paused = frozen });
+        }
+
+        if (container.Record.Sandbox is { } sandbox)
+        {
+            _networks.Adopt(status.Id, sandbox);
         }
 
         return true;

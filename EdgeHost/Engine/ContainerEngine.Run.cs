@@ -130,7 +130,9 @@ public sealed partial class ContainerEngine
             var directory = _files.RunDirectory(record.Id);
             var root = directory + "/rootfs";
             Directory.CreateDirectory(root);
-            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, [.. NetworkFiles.Write(record, directory), .. record.Spec.Mounts.Select(MountOf)]);
+            using var place = PlaceInNetworks(container);
+            record = container.Record;
+            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, [.. place.FilesOf is { } other ? NetworkFiles.Share(_files.RunDirectory(other)) : NetworkFiles.Write(record, directory), .. record.Spec.Mounts.Select(MountOf)], place.Path);
             cgroup = CgroupOf(record.Id);
             cgroup.Create();
             cgroup.Apply(RuntimeSpecBuilder.LimitsOf(record.Spec.Limits));
@@ -173,6 +175,7 @@ public sealed partial class ContainerEngine
         catch (Exception e)
         {
             // Whatever it was, a defect included: what is half made is taken back.
+            _networks.Disconnect(record.Id);
             if (cgroup is not null)
             {
                 await DeleteCgroupAsync(cgroup).ConfigureAwait(false);
@@ -183,7 +186,7 @@ public sealed partial class ContainerEngine
                 : 128;
             Change(
                 container,
-                was => change(was) with { State = was.State is ContainerState.Created ? ContainerState.Created : ContainerState.Exited, ExitCode = exitCode, Error = e.Message, Pid = 0 },
+                was => change(was) with { State = was.State is ContainerState.Created ? ContainerState.Created : ContainerState.Exited, ExitCode = exitCode, Error = e.Message, Pid = 0, Sandbox = null },
                 ended: true);
             if (record.Spec.AutoRemove)
             {
@@ -299,12 +302,13 @@ public sealed partial class ContainerEngine
         var cgroup = CgroupOf(container.Record.Id);
         var oom = cgroup.ReadOomKills() > 0;
         await DeleteCgroupAsync(cgroup).ConfigureAwait(false);
+        _networks.Disconnect(container.Record.Id);
         var ran = at - (container.Record.StartedAt ?? at);
         container.RestartDelay = RestartBackOff.After(ran, container.RestartDelay);
         var again = RestartDecision.AfterExit(container.Record with { ExitCode = exitCode }) && !container.Record.Spec.AutoRemove;
         Change(
             container,
-            record => record with { State = again ? ContainerState.Restarting : ContainerState.Exited, Paused = false, Pid = 0, ExitCode = exitCode, FinishedAt = at, OomKilled = oom },
+            record => record with { State = again ? ContainerState.Restarting : ContainerState.Exited, Paused = false, Pid = 0, ExitCode = exitCode, FinishedAt = at, OomKilled = oom, Sandbox = null },
             ended: true);
         if (oom)
         {

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using EdgeHost.Errors;
 using EdgeHost.Images;
+using EdgeHost.Networks;
 using EdgeHost.Runtime.Cgroups;
 using EdgeHost.Runtime.Shepherd;
 using EdgeHost.State;
@@ -18,6 +19,7 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
     private readonly IImageStore _images;
     private readonly ContainerFiles _files;
     private readonly VolumeStore _volumes;
+    private readonly NetworkHost _networks;
     private readonly EventHub _events = new();
     private readonly ILogger _log;
     private readonly CgroupMounts _cgroups;
@@ -30,10 +32,11 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
 
     /// <summary>Makes an engine; <see cref="StartAsync(CancellationToken)"/> brings it up.</summary>
     /// <exception cref="EdgeHostException">A directory cannot be made, or the kernel has no cgroups.</exception>
-    public ContainerEngine(EngineOptions options, IImageStore images, StateDatabase state, ILogger<ContainerEngine> log)
+    public ContainerEngine(EngineOptions options, IImageStore images, NetworkHost networks, StateDatabase state, ILogger<ContainerEngine> log)
     {
         _options = options;
         _images = images;
+        _networks = networks;
         _log = log;
         _files = new ContainerFiles(options, state, log);
         _volumes = new VolumeStore(options.DataDirectory, options.RunDirectory, ContainersWithVolume, TellOfVolume, log);

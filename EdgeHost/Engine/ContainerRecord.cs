@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using EdgeHost.Networks;
 
 namespace EdgeHost.Engine;
 
@@ -56,6 +57,9 @@ internal sealed record ContainerRecord
 
     public int RestartCount { get; init; }
 
+    /// <summary>What it has of networks while it runs.</summary>
+    public SandboxStatus? Sandbox { get; init; }
+
     /// <summary>What a person would miss after a power cut: everything but how far it is.</summary>
     internal bool SameFacts(ContainerRecord other) =>
         Name == other.Name && Started == other.Started && StoppedByHand == other.StoppedByHand && ReferenceEquals(Spec, other.Spec);
@@ -76,6 +80,7 @@ internal sealed record ContainerRecord
         OomKilled = OomKilled,
         Error = Error,
         RestartCount = RestartCount,
+        Sandbox = Sandbox ?? SandboxStatus.Empty,
         Arguments = Arguments,
         AnonymousVolumes = AnonymousVolumes,
         Paused = Paused,
@@ -84,9 +89,11 @@ internal sealed record ContainerRecord
 
 /// <summary>JSON of what the engine keeps, without reflection.</summary>
 [JsonSourceGenerationOptions(
+    GenerationMode = JsonSourceGenerationMode.Metadata,
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-    UseStringEnumConverter = true)]
+    UseStringEnumConverter = true,
+    Converters = [typeof(IPAddressConverter)])]
 [JsonSerializable(typeof(ContainerRecord))]
 [JsonSerializable(typeof(VolumeFacts))]
 internal sealed partial class EngineJson : JsonSerializerContext

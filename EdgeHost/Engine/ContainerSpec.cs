@@ -1,3 +1,5 @@
+using EdgeHost.Networks;
+
 namespace EdgeHost.Engine;
 
 /// <summary>What somebody asked for: a container, in Docker's words. Immutable; nothing in it was decided by us.</summary>
@@ -33,8 +35,29 @@ public sealed record ContainerSpec
     /// <summary>Volumes, binds and tmpfs.</summary>
     public IReadOnlyList<ContainerMount> Mounts { get; init; } = [];
 
-    /// <summary>The network that it lives in.</summary>
+    /// <summary>Whose network it lives in.</summary>
     public NetworkMode Network { get; init; } = NetworkMode.None;
+
+    /// <summary>The networks that it is in, for <see cref="NetworkMode.Bridge"/>; the first gives the default route.</summary>
+    public IReadOnlyList<EndpointSpec> Endpoints { get; init; } = [];
+
+    /// <summary>Name or id of the container whose network it shares, for <see cref="NetworkMode.Container"/>.</summary>
+    public string? NetworkOf { get; init; }
+
+    /// <summary>Ports that are published.</summary>
+    public IReadOnlyList<PortBinding> Ports { get; init; } = [];
+
+    /// <summary>More lines of /etc/hosts, as <c>name:address</c>; the address <c>host-gateway</c> is the host's in its network.</summary>
+    public IReadOnlyList<string> ExtraHosts { get; init; } = [];
+
+    /// <summary>Name servers in the place of the host's.</summary>
+    public IReadOnlyList<string> Dns { get; init; } = [];
+
+    /// <summary>Search domains in the place of the host's.</summary>
+    public IReadOnlyList<string> DnsSearch { get; init; } = [];
+
+    /// <summary>Options of the resolver in the place of the host's.</summary>
+    public IReadOnlyList<string> DnsOptions { get; init; } = [];
 
     /// <summary>What it may use at most.</summary>
     public ResourceLimits Limits { get; init; } = new();
@@ -61,7 +84,7 @@ public sealed record ContainerSpec
     public bool AutoRemove { get; init; }
 }
 
-/// <summary>The network of a container. Bridges come with a later version.</summary>
+/// <summary>Whose network a container lives in.</summary>
 public enum NetworkMode
 {
     /// <summary>A network namespace of its own with a loopback only.</summary>
@@ -69,6 +92,12 @@ public enum NetworkMode
 
     /// <summary>The host's network namespace.</summary>
     Host,
+
+    /// <summary>A network namespace of its own that is in networks.</summary>
+    Bridge,
+
+    /// <summary>The network namespace of another container.</summary>
+    Container,
 }
 
 /// <summary>The kind of a mount.</summary>

@@ -1,3 +1,5 @@
+using EdgeHost.Networks;
+
 namespace EdgeHost.Engine;
 
 /// <summary>Where a container is in its life, in Docker's words.</summary>
@@ -72,6 +74,9 @@ public sealed record ContainerStatus
 
     /// <summary>Names of the volumes among its mounts that nobody gave a name: they go with it when that is asked for.</summary>
     public IReadOnlyList<string> AnonymousVolumes { get; init; } = [];
+
+    /// <summary>What it has of networks while it runs; empty otherwise.</summary>
+    public SandboxStatus Sandbox { get; init; } = SandboxStatus.Empty;
 
     /// <summary>The program and its arguments after the image's defaults were applied.</summary>
     public IReadOnlyList<string> Arguments { get; init; } = [];

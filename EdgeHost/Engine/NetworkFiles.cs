@@ -1,5 +1,7 @@
+using System.Net;
 using System.Text;
 using EdgeHost.Linux;
+using EdgeHost.Networks;
 using EdgeHost.Oci;
 
 namespace EdgeHost.Engine;
@@ -7,26 +9,82 @@ namespace EdgeHost.Engine;
 /// <summary>The three files by which a container finds itself and others: hostname, hosts, resolv.conf.</summary>
 internal static class NetworkFiles
 {
+    private const string Localhost = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+
+    /// <summary>The name by which containers reach the machine that they run on.</summary>
+    private const string HostName = "host.docker.internal";
+
     /// <summary>Writes them into the container's run directory and gives the mounts that put them in place.</summary>
     internal static IReadOnlyList<RuntimeMount> Write(ContainerRecord record, string directory)
     {
         var hostname = RuntimeSpecBuilder.HostnameOf(record);
-        var hosts = record.Spec.Network == NetworkMode.Host && File.Exists("/etc/hosts")
-            ? File.ReadAllText("/etc/hosts")
-            : $"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n";
-        var resolv = record.Spec.Network == NetworkMode.Host && File.Exists("/etc/resolv.conf") ? File.ReadAllText("/etc/resolv.conf") : string.Empty;
-        return
-        [
-            Put("hostname", hostname + "\n"),
-            Put("hosts", hosts),
-            Put("resolv.conf", resolv),
-        ];
+        Put("hostname", hostname + "\n");
+        Put("hosts", HostsOf(record, hostname));
+        Put("resolv.conf", ResolverOf(record));
+        return Share(directory);
 
-        RuntimeMount Put(string name, string content)
+        void Put(string name, string content) => DurableFile.WriteVolatile($"{directory}/{name}", Encoding.UTF8.GetBytes(content), 0x1A4);
+    }
+
+    /// <summary>The mounts of the files in the run directory of this container, or of the one whose network it shares.</summary>
+    internal static IReadOnlyList<RuntimeMount> Share(string directory) =>
+    [
+        .. ((string[])["hostname", "hosts", "resolv.conf"]).Select(name => new RuntimeMount
         {
-            var path = $"{directory}/{name}";
-            DurableFile.WriteVolatile(path, Encoding.UTF8.GetBytes(content), 0x1A4);
-            return new RuntimeMount { Destination = "/etc/" + name, Type = "bind", Source = path, Options = ["bind"] };
+            Destination = "/etc/" + name,
+            Type = "bind",
+            Source = $"{directory}/{name}",
+            Options = ["bind"],
+        }),
+    ];
+
+    private static string HostsOf(ContainerRecord record, string hostname)
+    {
+        var hosts = new StringBuilder(record.Spec.Network == NetworkMode.Host && File.Exists("/etc/hosts") ? File.ReadAllText("/etc/hosts") : Localhost);
+        var addresses = record.Sandbox?.Endpoints.SelectMany(each => each.Addresses).ToList() ?? [];
+        if (addresses.Count == 0 && record.Spec.Network == NetworkMode.None)
+        {
+            hosts.Append($"127.0.0.1\t{hostname}\n");
         }
+
+        foreach (var address in addresses)
+        {
+            hosts.Append($"{address.Address}\t{hostname}\n");
+        }
+
+        var gateway = addresses.FirstOrDefault()?.Gateway;
+        if (gateway is not null)
+        {
+            hosts.Append($"{gateway}\t{HostName}\n");
+        }
+
+        foreach (var extra in record.Spec.ExtraHosts)
+        {
+            // name:address, and of IPv6 the address has colons of its own.
+            var (name, address) = (extra[..extra.IndexOf(':', StringComparison.Ordinal)], extra[(extra.IndexOf(':', StringComparison.Ordinal) + 1)..].Trim('[', ']'));
+            hosts.Append($"{(address == "host-gateway" ? (gateway ?? IPAddress.Loopback).ToString() : address)}\t{name}\n");
+        }
+
+        return hosts.ToString();
+    }
+
+    private static string ResolverOf(ContainerRecord record)
+    {
+        var spec = record.Spec;
+        if (spec.Network == NetworkMode.Host && spec.Dns.Count + spec.DnsSearch.Count + spec.DnsOptions.Count == 0)
+        {
+            return File.Exists("/etc/resolv.conf") ? File.ReadAllText("/etc/resolv.conf") : string.Empty;
+        }
+
+        if (spec.Network == NetworkMode.None)
+        {
+            return HostResolver.Write(spec.Dns, spec.DnsSearch, spec.DnsOptions);
+        }
+
+        var host = HostResolver.Read();
+        return HostResolver.Write(
+            spec.Dns.Count > 0 ? spec.Dns : host.Servers.Select(each => each.ToString()),
+            spec.DnsSearch.Count > 0 ? spec.DnsSearch : host.Search,
+            spec.DnsOptions.Count > 0 ? spec.DnsOptions : host.Options);
     }
 }

@@ -17,7 +17,7 @@ internal static class RuntimeSpecBuilder
 
     private static readonly string[] ReadOnly = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, IReadOnlyList<RuntimeMount> mounts)
+    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace)
     {
         var spec = record.Spec;
         var hostname = HostnameOf(record);
@@ -49,7 +49,7 @@ internal static class RuntimeSpecBuilder
             },
             Linux = new RuntimeLinux
             {
-                Namespaces = [.. NamespacesOf(spec)],
+                Namespaces = [.. NamespacesOf(spec, networkNamespace)],
                 MaskedPaths = Masked,
                 ReadonlyPaths = ReadOnly,
                 Seccomp = DefaultSeccomp.For(capabilities),
@@ -126,7 +126,7 @@ internal static class RuntimeSpecBuilder
         return variables;
     }
 
-    private static IEnumerable<RuntimeNamespace> NamespacesOf(ContainerSpec spec)
+    private static IEnumerable<RuntimeNamespace> NamespacesOf(ContainerSpec spec, string? networkNamespace)
     {
         foreach (var kind in (string[])["mount", "pid", "ipc", "uts", "cgroup"])
         {
@@ -135,7 +135,7 @@ internal static class RuntimeSpecBuilder
 
         if (spec.Network != NetworkMode.Host)
         {
-            yield return new RuntimeNamespace { Type = "network" };
+            yield return new RuntimeNamespace { Type = "network", Path = networkNamespace };
         }
     }
 

@@ -30,6 +30,6 @@ internal sealed record ImageFacts
     public bool RemoveWhenFree { get; init; }
 }
 
-[JsonSourceGenerationOptions(DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(ImageFacts))]
 internal sealed partial class ImageFactsJson : JsonSerializerContext;

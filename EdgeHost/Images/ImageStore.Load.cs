@@ -226,7 +226,7 @@ internal sealed record DockerArchiveEntry
     public IReadOnlyList<string> Layers { get; init => field = value ?? []; } = [];
 }
 
-[JsonSourceGenerationOptions(MaxDepth = 16)]
+[JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata, MaxDepth = 16)]
 [JsonSerializable(typeof(List<DockerArchiveEntry>))]
 internal sealed partial class DockerArchiveJson : JsonSerializerContext;
 

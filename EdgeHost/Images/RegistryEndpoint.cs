@@ -418,5 +418,6 @@ internal sealed record TokenAnswer
     public int? ExpiresIn { get; init; }
 }
 
+[JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata)]
 [JsonSerializable(typeof(TokenAnswer))]
 internal sealed partial class RegistryJson : JsonSerializerContext;

@@ -287,6 +287,6 @@ internal sealed partial class SnapshotStore
     private static partial void LogUnknown(ILogger logger, string path, string problem);
 }
 
-[JsonSourceGenerationOptions(DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(SnapshotFacts))]
 internal sealed partial class SnapshotJson : JsonSerializerContext;

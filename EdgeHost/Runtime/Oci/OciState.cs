@@ -133,7 +133,7 @@ public sealed class OciStateDirectory
 }
 
 /// <summary>JSON of what the <c>oci</c> verbs keep.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(OciContainer))]
 internal sealed partial class OciStateJson : JsonSerializerContext
 {

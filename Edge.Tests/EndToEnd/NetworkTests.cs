@@ -1,0 +1,147 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using Edge.Tests.Fixtures;
+using EdgeHost.Networks;
+using Xunit;
+
+namespace Edge.Tests.EndToEnd;
+
+/// <summary>What a user of Docker's client has of networks, with packets of the host's own kernel.</summary>
+public sealed class NetworkTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
+{
+    private const string Serve = "mkdir -p /w && echo hello > /w/index.html && exec httpd -f -p 8080 -h /w";
+
+    private DaemonUnderTest Daemon => shared.Daemon;
+
+    [Fact]
+    public async Task A_published_port_is_reached_over_both_loopbacks_and_from_other_containers_also_after_the_daemon_was_killed()
+    {
+        var id = await Daemon.RunDetachedAsync("-p", "8080", "busybox", "sh", "-c", Serve);
+        var port = int.Parse((await Daemon.InspectAsync(id, "{{(index .NetworkSettings.Ports \"8080/tcp\" 0).HostPort}}")), System.Globalization.CultureInfo.InvariantCulture);
+        await ListensAsync(id);
+
+        Assert.Equal("hello", await GetAsync(IPAddress.Loopback, port));
+        Assert.Equal("hello", await GetAsync(IPAddress.IPv6Loopback, port));
+        Assert.Equal("hello\n", (await Daemon.RunAsync("--rm", "busybox", "wget", "-q", "-O-", $"http://host.docker.internal:{port}/")).Succeeds().Output);
+
+        await Daemon.KillAsync();
+        Assert.Equal("hello", await GetAsync(IPAddress.Loopback, port));
+        await Daemon.StartAsync();
+        Assert.Equal("hello", await GetAsync(IPAddress.Loopback, port));
+        Assert.Contains($"0.0.0.0:{port}->8080/tcp", (await Daemon.DockerAsync("ps", "--format", "{{.Ports}}", "--filter", $"id={id}")).Succeeds().Output, StringComparison.Ordinal);
+
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+        Assert.Null(await GetAsync(IPAddress.Loopback, port));
+    }
+
+    [Fact]
+    public async Task Containers_of_a_network_reach_each_other_and_those_of_another_do_not()
+    {
+        (await Daemon.DockerAsync("network", "create", "--subnet", "10.211.7.0/24", "seven")).Succeeds();
+        var id = await Daemon.RunDetachedAsync("--network", "seven", "--ip", "10.211.7.9", "busybox", "sh", "-c", Serve);
+        await ListensAsync(id);
+
+        Assert.Equal("10.211.7.9 10.211.7.1", await Daemon.InspectAsync(id, "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}"));
+        Assert.Equal("hello\n", (await Daemon.RunAsync("--rm", "--network", "seven", "busybox", "wget", "-q", "-O-", "http://10.211.7.9:8080/")).Succeeds().Output);
+        Assert.Equal("hello\n", (await Daemon.RunAsync("--rm", "--network", "container:" + id, "busybox", "wget", "-q", "-O-", "http://127.0.0.1:8080/")).Succeeds().Output);
+        Assert.NotEqual(0, (await Daemon.RunAsync("--rm", "busybox", "wget", "-q", "-T", "1", "-O-", "http://10.211.7.9:8080/")).ExitCode);
+
+        var refused = await Daemon.DockerAsync("network", "rm", "seven");
+        Assert.Contains("has active endpoints", refused.Exits(1).Error, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+        (await Daemon.DockerAsync("network", "rm", "seven")).Succeeds();
+    }
+
+    [Theory]
+    [InlineData("network nope not found", "run", "--rm", "--network", "nope", "busybox", "true")]
+    [InlineData("address 10.9.9.9 is not in the subnet", "run", "--rm", "--ip", "10.9.9.9", "busybox", "true")]
+    public async Task What_cannot_be_is_refused_with_its_reason(string reason, params string[] arguments) =>
+        Assert.Contains(reason, (await Daemon.DockerAsync(arguments)).Exits(125).Error, StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("is not a network", "--subnet", "10.300.0.0/24")]
+    [InlineData("driver overlay is not known", "--driver", "overlay")]
+    [InlineData("must be 1 to 15 bytes", "--opt", "com.docker.network.bridge.name=much-too-long-a-name")]
+    public async Task A_network_that_cannot_be_is_refused_with_its_reason(string reason, params string[] arguments) =>
+        Assert.Contains(reason, (await Daemon.DockerAsync(["network", "create", .. arguments, "refused"])).Exits(1).Error, StringComparison.Ordinal);
+
+    [Fact]
+    public async Task A_port_that_is_taken_names_who_has_it_and_nothing_is_left_of_the_start()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var port = ((IPEndPoint)listener.LocalEndpoint).Port;
+
+        var run = await Daemon.RunAsync("--rm", "-p", $"127.0.0.1:{port}:80", "busybox", "true");
+
+        Assert.Contains($"port 127.0.0.1:{port}/tcp is taken by ", run.Exits(125).Error, StringComparison.Ordinal);
+        Assert.Contains($"(pid {Environment.ProcessId})", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_table_that_somebody_flushed_is_there_again_with_the_next_container()
+    {
+        await Packages.NeedAsync("nftables");
+        var id = await Daemon.RunDetachedAsync("-p", "8080", "busybox", "sh", "-c", Serve);
+        var port = int.Parse((await Daemon.InspectAsync(id, "{{(index .NetworkSettings.Ports \"8080/tcp\" 0).HostPort}}")), System.Globalization.CultureInfo.InvariantCulture);
+        await ListensAsync(id);
+        (await CommandRun.RunAsync("nft", ["flush", "table", "inet", "edgehost-" + Daemon.Bridge])).Succeeds();
+        (await CommandRun.RunAsync("nft", ["delete", "table", "inet", "edgehost-" + Daemon.Bridge])).Succeeds();
+
+        (await Daemon.RunAsync("--rm", "busybox", "true")).Succeeds();
+
+        Assert.Equal("hello", await GetAsync(IPAddress.Loopback, port));
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+    }
+
+    [Fact]
+    public async Task Twenty_containers_leave_no_interface_behind()
+    {
+        for (var i = 0; i < 20; i++)
+        {
+            (await Daemon.RunAsync("--rm", "busybox", "true")).Succeeds();
+        }
+
+        // The kernel takes interfaces away some time after the last process of their namespace has ended.
+        using var links = RouteNetlink.Open();
+        var bridge = links.FindLink(Daemon.Bridge)!.Index;
+        var running = (await Daemon.DockerAsync("ps", "-q", "--filter", "network=bridge")).Succeeds().Output.Count(each => each == '\n');
+        using var patience = new CancellationTokenSource(DaemonUnderTest.Patience);
+        while (links.ReadLinks().Count(each => each.Master == bridge) > running)
+        {
+            await Task.Delay(50, patience.Token);
+        }
+    }
+
+    /// <summary>Waits until the server of a container listens: its own kernel table says so.</summary>
+    private async Task ListensAsync(string id)
+    {
+        var pid = await Daemon.PidOfAsync(id);
+        using var patience = new CancellationTokenSource(DaemonUnderTest.Patience);
+        while (!File.ReadLines($"/proc/{pid}/net/tcp").Concat(File.ReadLines($"/proc/{pid}/net/tcp6")).Any(line => line.Contains(":1F90 ", StringComparison.Ordinal) && line.Contains(" 0A ", StringComparison.Ordinal)))
+        {
+            await Task.Delay(20, patience.Token);
+        }
+    }
+
+    /// <summary>Asks over HTTP; null when nobody answers.</summary>
+    private static async Task<string?> GetAsync(IPAddress address, int port)
+    {
+        using var client = new TcpClient(address.AddressFamily);
+        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        try
+        {
+            await client.ConnectAsync(address, port, patience.Token);
+            var stream = client.GetStream();
+            await stream.WriteAsync("GET / HTTP/1.0\r\n\r\n"u8.ToArray(), patience.Token);
+            using var answer = new StreamReader(stream, Encoding.ASCII);
+            var text = await answer.ReadToEndAsync(patience.Token);
+            return text[(text.IndexOf("\r\n\r\n", StringComparison.Ordinal) + 4)..].TrimEnd();
+        }
+        catch (Exception e) when (e is SocketException or OperationCanceledException or IOException)
+        {
+            return null;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+using System.Globalization;
+using EdgeHost.Engine;
+using EdgeHost.Networks;
+
+namespace EdgeHost.Api;
+
+/// <summary>How Docker shows what a container has of networks.</summary>
+internal static class NetworkViews
+{
+    /// <summary>The word of <c>HostConfig.NetworkMode</c>.</summary>
+    internal static string ModeOf(ContainerSpec spec) => spec.Network switch
+    {
+        NetworkMode.Host => "host",
+        NetworkMode.Bridge => spec.Endpoints.Count > 0 ? spec.Endpoints[0].Network : NetworkDrivers.Bridge,
+        NetworkMode.Container => "container:" + spec.NetworkOf,
+        _ => "none",
+    };
+
+    /// <summary>The names of the networks that a container is in, or would be if it ran.</summary>
+    internal static IEnumerable<string> NamesOf(ContainerStatus container) => container.Spec.Network switch
+    {
+        NetworkMode.Bridge when container.Sandbox.Endpoints.Count > 0 => container.Sandbox.Endpoints.Select(each => each.NetworkName),
+        NetworkMode.Bridge when container.Spec.Endpoints.Count > 0 => container.Spec.Endpoints.Select(each => each.Network),
+        NetworkMode.Container => [],
+        _ => [ModeOf(container.Spec)],
+    };
+
+    /// <summary><c>NetworkSettings</c>.</summary>
+    internal static NetworkSettingsView SettingsOf(ContainerStatus container)
+    {
+        var networks = NamesOf(container).ToDictionary(each => each, _ => new EndpointView(), StringComparer.Ordinal);
+        foreach (var endpoint in container.Sandbox.Endpoints)
+        {
+            networks[endpoint.NetworkName] = ViewOf(container.Id, endpoint);
+        }
+
+        var first = container.Sandbox.Endpoints.Count > 0 ? networks[container.Sandbox.Endpoints[0].NetworkName] : new EndpointView();
+        return new NetworkSettingsView(networks)
+        {
+            Ports = PortsOf(container),
+            IPAddress = first.IPAddress,
+            IPPrefixLen = first.IPPrefixLen,
+            Gateway = first.Gateway,
+            MacAddress = first.MacAddress,
+            GlobalIPv6Address = first.GlobalIPv6Address,
+            GlobalIPv6PrefixLen = first.GlobalIPv6PrefixLen,
+            IPv6Gateway = first.IPv6Gateway,
+        };
+    }
+
+    /// <summary>What was asked to be published: <c>HostConfig.PortBindings</c>.</summary>
+    internal static Dictionary<string, List<PortBindingView>?> BindingsOf(ContainerSpec spec) => Group(spec.Ports, isAsked: true);
+
+    /// <summary>The ports of a line of the list.</summary>
+    internal static List<PortView> ListOf(ContainerStatus container) =>
+    [
+        .. container.Sandbox.Ports.SelectMany(port => HostAddressesOf(container, port).Select(address =>
+            new PortView(address, port.ContainerPort, port.HostPort, WordOf(port.Protocol)))),
+    ];
+
+    internal static string EndpointIdOf(string container, string network) => Digest($"{container} {network}");
+
+    internal static string Digest(string text) => Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(text)));
+
+    private static Dictionary<string, List<PortBindingView>?> PortsOf(ContainerStatus container) =>
+        container.Sandbox.Ports.Count == 0 ? [] : Group(container.Sandbox.Ports, isAsked: false, container);
+
+    private static Dictionary<string, List<PortBindingView>?> Group(IReadOnlyList<PortBinding> ports, bool isAsked, ContainerStatus? container = null) => ports
+        .GroupBy(port => string.Create(CultureInfo.InvariantCulture, $"{port.ContainerPort}/{WordOf(port.Protocol)}"))
+        .ToDictionary(
+            group => group.Key,
+            group => (List<PortBindingView>?)[.. group.SelectMany(port => isAsked
+                ? [new PortBindingView(port.HostAddress?.ToString() ?? string.Empty, port.HostPort == 0 ? string.Empty : port.HostPort.ToString(CultureInfo.InvariantCulture))]
+                : HostAddressesOf(container!, port).Select(address => new PortBindingView(address, port.HostPort.ToString(CultureInfo.InvariantCulture))))],
+            StringComparer.Ordinal);
+
+    /// <summary>Docker shows a port of all addresses as one of 0.0.0.0 and one of ::.</summary>
+    private static IEnumerable<string> HostAddressesOf(ContainerStatus container, PortBinding port) => port.HostAddress is { } address ? [address.ToString()]
+        : container.Sandbox.Endpoints.SelectMany(each => each.Addresses).Any(each => each.Address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6) ? ["0.0.0.0", "::"] : ["0.0.0.0"];
+
+    private static string WordOf(PortProtocol protocol) => protocol == PortProtocol.Udp ? "udp" : "tcp";
+
+    private static EndpointView ViewOf(string container, Endpoint endpoint)
+    {
+        var view = new EndpointView
+        {
+            NetworkID = endpoint.NetworkId,
+            EndpointID = EndpointIdOf(container, endpoint.NetworkId),
+            MacAddress = endpoint.HardwareAddress,
+            Aliases = [.. endpoint.Names.Skip(1)],
+        };
+        foreach (var address in endpoint.Addresses)
+        {
+            view = address.Address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6
+                ? view with { GlobalIPv6Address = address.Address.ToString(), GlobalIPv6PrefixLen = address.Prefix, IPv6Gateway = address.Gateway.ToString() }
+                : view with { IPAddress = address.Address.ToString(), IPPrefixLen = address.Prefix, Gateway = address.Gateway.ToString() };
+        }
+
+        return view;
+    }
+}
+
+/// <summary>A published port in the list.</summary>
+internal sealed record PortView(string IP, int PrivatePort, int PublicPort, string Type);
+
+/// <summary>A port of the host.</summary>
+internal sealed record PortBindingView(string HostIp, string HostPort);

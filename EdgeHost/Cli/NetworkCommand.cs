@@ -1,0 +1,197 @@
+using System.CommandLine;
+using System.Text.Json;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Cli;
+
+/// <summary><c>edgehost network create|ls|inspect|rm|prune</c>.</summary>
+internal static class NetworkCommand
+{
+    /// <summary>Makes the command with its verbs.</summary>
+    internal static Command Create() => new("network", "Work with networks") { Make(), List(), Inspect(), Remove(), Prune() };
+
+    private static Command Make()
+    {
+        var name = new Argument<string>("name");
+        var driver = new Option<string>("--driver", "-d") { Description = "bridge or macvlan", DefaultValueFactory = _ => "bridge", HelpName = "driver" };
+        var subnet = new Option<string[]>("--subnet") { Description = "Its network, as in 10.5.0.0/24; one of each family", HelpName = "network" };
+        var gateway = new Option<string[]>("--gateway") { Description = "The host's address in it, or the router of a macvlan", HelpName = "address" };
+        var range = new Option<string[]>("--ip-range") { Description = "Take addresses from this part of it", HelpName = "network" };
+        var isInternal = new Option<bool>("--internal") { Description = "Reach nothing beyond it" };
+        var ipv6 = new Option<bool>("--ipv6") { Description = "Have an IPv6 network too" };
+        var option = new Option<string[]>("--opt", "-o") { Description = "An option of the driver, as in parent=eth0", HelpName = "name=value" };
+        var label = new Option<string[]>("--label") { Description = "Set a label", HelpName = "name=value" };
+        var command = new Command("create", "Make a network") { driver, subnet, gateway, range, isInternal, ipv6, option, label, name };
+        command.SetAction(async parsed =>
+        {
+            using var buffer = new MemoryStream();
+            using (var json = new Utf8JsonWriter(buffer))
+            {
+                json.WriteStartObject();
+                json.WriteString("Name", parsed.GetValue(name));
+                json.WriteString("Driver", parsed.GetValue(driver));
+                json.WriteBoolean("Internal", parsed.GetValue(isInternal));
+                json.WriteBoolean("EnableIPv6", parsed.GetValue(ipv6));
+                WriteSubnets(json, parsed.GetValue(subnet)!, parsed.GetValue(gateway)!, parsed.GetValue(range)!);
+                WritePairs(json, "Options", parsed.GetValue(option)!);
+                WritePairs(json, "Labels", parsed.GetValue(label)!);
+                json.WriteEndObject();
+            }
+
+            using var client = DaemonClient.For(parsed);
+            using var answer = await client.PostAsync("networks/create", buffer.ToArray());
+            parsed.InvocationConfiguration.Output.WriteLine(answer.RootElement.Text("Id"));
+            return ExitCode.Ok;
+        });
+        return command;
+    }
+
+    private static Command List()
+    {
+        var quiet = new Option<bool>("--quiet", "-q") { Description = "Print ids only" };
+        var filter = new Option<string[]>("--filter", "-f") { Description = "Show those that fit (name=, driver=, label=, id=, type=, dangling=)", HelpName = "key=value" };
+        var json = new Option<bool>("--json") { Description = "Print what the daemon answers, as JSON" };
+        var command = new Command("ls", "List networks") { quiet, filter, json };
+        command.Aliases.Add("list");
+        command.SetAction(async parsed =>
+        {
+            using var client = DaemonClient.For(parsed);
+            using var answer = await client.GetAsync("networks" + EachContainer.Query(("filters", PsCommand.Filters(parsed.GetValue(filter)!))));
+            var output = parsed.InvocationConfiguration.Output;
+            if (parsed.GetValue(json))
+            {
+                output.WriteLine(DaemonJson.Indented(answer.RootElement.EnumerateArray()));
+                return ExitCode.Ok;
+            }
+
+            var table = new Table("NETWORK ID", "NAME", "DRIVER", "SUBNETS");
+            foreach (var network in answer.RootElement.EnumerateArray())
+            {
+                if (parsed.GetValue(quiet))
+                {
+                    output.WriteLine(network.Text("Id")[..12]);
+                    continue;
+                }
+
+                table.Add(
+                    network.Text("Id")[..12],
+                    network.Text("Name"),
+                    network.Text("Driver"),
+                    string.Join(", ", network.GetProperty("IPAM").GetProperty("Config").EnumerateArray().Select(each => each.Text("Subnet"))));
+            }
+
+            if (!parsed.GetValue(quiet))
+            {
+                table.Write(output);
+            }
+
+            return ExitCode.Ok;
+        });
+        return command;
+    }
+
+    private static Command Inspect()
+    {
+        var names = new Argument<string[]>("name") { Arity = ArgumentArity.OneOrMore };
+        var command = new Command("inspect", "Show all of networks, as JSON") { names };
+        command.SetAction(parsed => EachNetwork(parsed, parsed.GetValue(names)!, async (client, name) =>
+        {
+            using var answer = await client.GetAsync("networks/" + Uri.EscapeDataString(name));
+            return DaemonJson.Indented([answer.RootElement]);
+        }));
+        return command;
+    }
+
+    private static Command Remove()
+    {
+        var names = new Argument<string[]>("name") { Arity = ArgumentArity.OneOrMore };
+        var command = new Command("rm", "Remove networks") { names };
+        command.Aliases.Add("remove");
+        command.SetAction(parsed => EachNetwork(parsed, parsed.GetValue(names)!, async (client, name) =>
+        {
+            using var response = await client.SendAsync(HttpMethod.Delete, "networks/" + Uri.EscapeDataString(name));
+            return name;
+        }));
+        return command;
+    }
+
+    private static Command Prune()
+    {
+        var force = new Option<bool>("--force", "-f") { Description = "Do not ask" };
+        var command = new Command("prune", "Remove the networks that no container wants") { force };
+        command.SetAction(async parsed =>
+        {
+            if (!parsed.GetValue(force))
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, "this removes all networks that no container wants to be in; say --force");
+            }
+
+            using var client = DaemonClient.For(parsed);
+            using var answer = await client.PostAsync("networks/prune", "{}"u8.ToArray());
+            foreach (var removed in answer.RootElement.Texts("NetworksDeleted"))
+            {
+                parsed.InvocationConfiguration.Output.WriteLine(removed);
+            }
+
+            return ExitCode.Ok;
+        });
+        return command;
+    }
+
+    /// <summary>Does it for each; one that fails is said, and the others go on, as with docker.</summary>
+    private static async Task<int> EachNetwork(ParseResult parsed, string[] names, Func<DaemonClient, string, Task<string>> act)
+    {
+        using var client = DaemonClient.For(parsed);
+        var code = ExitCode.Ok;
+        foreach (var name in names)
+        {
+            try
+            {
+                parsed.InvocationConfiguration.Output.WriteLine(await act(client, name));
+            }
+            catch (EdgeHostException e)
+            {
+                parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {e.Message}");
+                code = ExitCode.Failed;
+            }
+        }
+
+        return code;
+    }
+
+    private static void WriteSubnets(Utf8JsonWriter json, string[] subnets, string[] gateways, string[] ranges)
+    {
+        json.WriteStartObject("IPAM");
+        json.WriteStartArray("Config");
+        foreach (var subnet in subnets)
+        {
+            var isV6 = subnet.Contains(':', StringComparison.Ordinal);
+            json.WriteStartObject();
+            json.WriteString("Subnet", subnet);
+            json.WriteString("Gateway", OfFamily(gateways, isV6));
+            json.WriteString("IPRange", OfFamily(ranges, isV6));
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+        json.WriteEndObject();
+        if (subnets.Length == 0 && gateways.Length + ranges.Length > 0)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "--gateway and --ip-range need the --subnet that they are in");
+        }
+
+        static string OfFamily(string[] values, bool isV6) => values.FirstOrDefault(each => each.Contains(':', StringComparison.Ordinal) == isV6, string.Empty);
+    }
+
+    private static void WritePairs(Utf8JsonWriter json, string name, string[] pairs)
+    {
+        json.WriteStartObject(name);
+        foreach (var pair in pairs)
+        {
+            var equals = pair.IndexOf('=', StringComparison.Ordinal);
+            json.WriteString(equals < 0 ? pair : pair[..equals], equals < 0 ? string.Empty : pair[(equals + 1)..]);
+        }
+
+        json.WriteEndObject();
+    }
+}

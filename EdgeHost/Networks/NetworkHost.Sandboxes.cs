@@ -1,0 +1,342 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Networks.Nftables;
+using Microsoft.Extensions.Logging;
+
+namespace EdgeHost.Networks;
+
+/// <summary>What containers get and give back.</summary>
+public sealed partial class NetworkHost
+{
+    /// <summary>
+    /// Makes a network namespace with interfaces, addresses and routes in the networks that a container wants to be in,
+    /// and publishes its ports. All of it is undone when any of it fails.
+    /// </summary>
+    /// <exception cref="EdgeHostException">
+    /// <see cref="ErrorKind.NotFound"/>: a network; <see cref="ErrorKind.Conflict"/>: an address or a port is taken;
+    /// <see cref="ErrorKind.Full"/>: no address is left; <see cref="ErrorKind.Unsupported"/>: what the kernel lacks.
+    /// </exception>
+    public Sandbox Connect(SandboxSpec spec)
+    {
+        lock (_lock)
+        {
+            var networks = spec.Endpoints.Select(each => _networks[FindOrMakeDefault(each.Network).Id]).ToList();
+            foreach (var network in networks)
+            {
+                BringUp(network);
+            }
+
+            var endpoints = new List<Endpoint>();
+            var ports = new List<PortBinding>();
+            var published = new List<PublishedPort>();
+            NetworkNamespace? space = null;
+            RouteNetlink? inside = null;
+            try
+            {
+                var withIPv6 = networks.Any(each => each.Record.Subnets.Any(subnet => IsV6(subnet.Gateway)));
+                space = NetworkNamespace.Create(() =>
+                {
+                    HostSettings.PrepareSandbox(withIPv6);
+                    inside = RouteNetlink.Open();
+                });
+                inside!.SetUp(inside.FindLink("lo")!.Index);
+                for (var i = 0; i < networks.Count; i++)
+                {
+                    endpoints.Add(Join(networks[i], spec, spec.Endpoints[i], $"eth{i.ToString(CultureInfo.InvariantCulture)}"));
+                    Configure(endpoints[i], inside, space, networks[i].Record, isFirst: i == 0);
+                }
+
+                foreach (var binding in spec.Ports)
+                {
+                    var targets = TargetsOf(endpoints, binding);
+                    var taken = _claims.Take(binding, targets[0]);
+                    ports.Add(taken);
+                    published.AddRange(targets.Select(each => new PublishedPort(taken.HostAddress, taken.HostPort, each, taken.ContainerPort, taken.Protocol)));
+                }
+
+                var status = new SandboxStatus(endpoints, ports);
+                _held[spec.Container] = new Held(status, published);
+                Change(firewall => firewall.Publish(published));
+                return new Sandbox(space, status);
+            }
+            catch
+            {
+                _held.Remove(spec.Container);
+                Return(endpoints, ports);
+                space?.Dispose();
+                throw;
+            }
+            finally
+            {
+                inside?.Dispose();
+            }
+        }
+    }
+
+    /// <summary>
+    /// Takes back what a container had, once its processes have ended: the interfaces went with their namespace. One
+    /// that has nothing is fine.
+    /// </summary>
+    public void Disconnect(string container)
+    {
+        lock (_lock)
+        {
+            if (_held.Remove(container, out var held))
+            {
+                Change(firewall => firewall.Withdraw(held.Published));
+                Return(held.Status.Endpoints, held.Status.Ports);
+            }
+        }
+    }
+
+    /// <summary>Takes note of what a container has that ran before this process began.</summary>
+    public void Adopt(string container, SandboxStatus status)
+    {
+        lock (_lock)
+        {
+            if (_held.ContainsKey(container))
+            {
+                return;
+            }
+
+            foreach (var endpoint in status.Endpoints)
+            {
+                foreach (var address in endpoint.Addresses)
+                {
+                    BookOf(endpoint, address)?.Adopt(address.Address);
+                }
+            }
+
+            var published = new List<PublishedPort>();
+            foreach (var binding in status.Ports)
+            {
+                var targets = TargetsOf(status.Endpoints, binding);
+                published.AddRange(targets.Select(each => new PublishedPort(binding.HostAddress, binding.HostPort, each, binding.ContainerPort, binding.Protocol)));
+                try
+                {
+                    _claims.Take(binding, targets[0]);
+                }
+                catch (EdgeHostException e)
+                {
+                    // The container goes on being reached; who took its port meanwhile is not.
+                    LogNotHeld(_log, container[..Math.Min(12, container.Length)], e.Message);
+                }
+            }
+
+            _held[container] = new Held(status, published);
+        }
+    }
+
+    /// <summary>Makes sure that bridges and table stand for all that was adopted: a new daemon calls it once.</summary>
+    /// <exception cref="EdgeHostException">The kernel refuses.</exception>
+    public void Restore()
+    {
+        lock (_lock)
+        {
+            var used = _held.Values.SelectMany(each => each.Status.Endpoints).Select(each => each.NetworkId).ToHashSet(StringComparer.Ordinal);
+            foreach (var network in _networks.Values.Where(each => used.Contains(each.Record.Id)))
+            {
+                BringUp(network);
+            }
+        }
+    }
+
+    private static bool IsV6(IPAddress address) => address.AddressFamily == AddressFamily.InterNetworkV6;
+
+    /// <summary>The first address of each family that can be reached by a port of the host.</summary>
+    private static List<IPAddress> TargetsOf(IReadOnlyList<Endpoint> endpoints, PortBinding binding)
+    {
+        var addresses = endpoints.Where(each => each.HostInterface.Length > 0).SelectMany(each => each.Addresses).Select(each => each.Address).ToList();
+        var wanted = addresses
+            .GroupBy(each => each.AddressFamily)
+            .Select(each => each.First())
+            .Where(each => binding.HostAddress is null || binding.HostAddress.AddressFamily == each.AddressFamily)
+            .ToList();
+        return wanted.Count > 0 ? wanted : throw new EdgeHostException(
+            ErrorKind.Invalid,
+            $"port {binding.ContainerPort} cannot be published{(binding.HostAddress is null ? string.Empty : $" at {binding.HostAddress}")}: the container has no address of that kind in a network of driver bridge");
+    }
+
+    private static byte[] HardwareAddressOf(EndpointSpec asked, IPAddress? address)
+    {
+        if (asked.HardwareAddress is { } given)
+        {
+            var parts = given.Split(':');
+            var bytes = new byte[6];
+            if (parts.Length == 6 && parts.Index().All(each => byte.TryParse(each.Item, NumberStyles.HexNumber, CultureInfo.InvariantCulture, out bytes[each.Index])) && (bytes[0] & 1) == 0)
+            {
+                return bytes;
+            }
+
+            throw new EdgeHostException(ErrorKind.Invalid, $"hardware address \"{given}\" is not one of a single interface, as in 02:42:ac:11:00:02");
+        }
+
+        // As with Docker: locally administered, and the same for the same address, so that no ARP table is wrong.
+        return address is not null && !IsV6(address) ? [2, 0x42, .. address.GetAddressBytes()] : [2, 0x42, .. RandomNumberGenerator.GetBytes(4)];
+    }
+
+    private Endpoint Join(Network network, SandboxSpec spec, EndpointSpec asked, string name)
+    {
+        var addresses = new List<EndpointAddress>();
+        try
+        {
+            foreach (var (subnet, book) in network.Books)
+            {
+                var wanted = IsV6(subnet.Gateway) ? asked.Address6 : asked.Address4;
+                addresses.Add(new EndpointAddress(wanted is null ? book.Take() : book.Take(wanted), subnet.Subnet.PrefixLength, subnet.Gateway));
+            }
+
+            if (asked.Address6 is not null && !addresses.Any(each => IsV6(each.Address)))
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"network {network.Record.Name} has no IPv6 subnet for {asked.Address6}");
+            }
+        }
+        catch
+        {
+            foreach (var address in addresses)
+            {
+                network.Books.First(each => each.Subnet.Subnet.Contains(address.Address)).Book.Return(address.Address);
+            }
+
+            throw;
+        }
+
+        return new Endpoint(
+            network.Record.Id,
+            network.Record.Name,
+            name,
+            network.Record.Driver == NetworkDrivers.Bridge ? "ehv" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(5)) : string.Empty,
+            string.Join(':', HardwareAddressOf(asked, addresses.FirstOrDefault()?.Address).Select(each => each.ToString("x2", CultureInfo.InvariantCulture))),
+            addresses,
+            [spec.Name, spec.Container[..Math.Min(12, spec.Container.Length)], .. asked.Aliases]);
+    }
+
+    private void Configure(Endpoint endpoint, RouteNetlink inside, NetworkNamespace space, NetworkRecord network, bool isFirst)
+    {
+        var hardware = endpoint.HardwareAddress.Split(':').Select(each => byte.Parse(each, NumberStyles.HexNumber, CultureInfo.InvariantCulture)).ToArray();
+        if (network.Driver == NetworkDrivers.Macvlan)
+        {
+            var parent = _links.FindLink(network.Interface) ?? throw new EdgeHostException(ErrorKind.NotFound, $"network {network.Name}: interface {network.Interface} is gone");
+            _links.CreateMacvlan(parent, space, endpoint.Interface, hardware);
+        }
+        else
+        {
+            var bridge = _links.FindLink(network.Interface) ?? throw new EdgeHostException(ErrorKind.NotFound, $"network {network.Name}: bridge {network.Interface} is gone");
+            _links.CreateVeth(endpoint.HostInterface, bridge.Index, space, endpoint.Interface, hardware, network.Mtu);
+            _links.SetHairpin(endpoint.HostInterface);
+        }
+
+        var link = inside.FindLink(endpoint.Interface)!.Index;
+        foreach (var address in endpoint.Addresses)
+        {
+            inside.AddAddress(link, address.Address, address.Prefix);
+        }
+
+        inside.SetUp(link);
+        if (isFirst && !network.IsInternal)
+        {
+            foreach (var address in endpoint.Addresses)
+            {
+                inside.AddDefaultRoute(link, address.Gateway);
+            }
+        }
+    }
+
+    private void Return(IReadOnlyList<Endpoint> endpoints, IReadOnlyList<PortBinding> ports)
+    {
+        foreach (var port in ports)
+        {
+            _claims.Return(port);
+        }
+
+        foreach (var endpoint in endpoints)
+        {
+            foreach (var address in endpoint.Addresses)
+            {
+                BookOf(endpoint, address)?.Return(address.Address);
+            }
+        }
+    }
+
+    private AddressBook? BookOf(Endpoint endpoint, EndpointAddress address) =>
+        _networks.GetValueOrDefault(endpoint.NetworkId)?.Books.FirstOrDefault(each => each.Subnet.Subnet.Contains(address.Address)).Book;
+
+    /// <summary>Makes a network's bridge with its addresses, if it is not there, and the rules for it.</summary>
+    private void BringUp(Network network)
+    {
+        var record = network.Record;
+        if (record.Driver != NetworkDrivers.Bridge || (network.IsUp && _links.FindLink(record.Interface) is { IsUp: true }))
+        {
+            return;
+        }
+
+        var withIPv6 = record.Subnets.Any(each => IsV6(each.Gateway));
+        var changed = HostSettings.EnableForwarding(withIPv6);
+        if (changed.Count > 0)
+        {
+            LogSwitched(_log, string.Join(", ", changed));
+        }
+
+        var found = _links.FindLink(record.Interface);
+        if (found is { Kind: not "bridge" })
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"network {record.Name}: {record.Interface} is there and is no bridge; remove it, or make the network with another com.docker.network.bridge.name");
+        }
+
+        var index = found?.Index ?? _links.CreateBridge(record.Interface, [2, 0x42, .. Convert.FromHexString(record.Id[..8])], record.Mtu);
+        HostSettings.PrepareBridge(record.Interface, withIPv6);
+        foreach (var subnet in record.Subnets)
+        {
+            _links.AddAddress(index, subnet.Gateway, subnet.Subnet.PrefixLength);
+        }
+
+        _links.SetUp(index);
+        network.IsUp = true;
+        ApplyFirewall();
+    }
+
+    /// <summary>Changes the table; where somebody has flushed it away, all that is held is written anew.</summary>
+    private void Change(Action<Firewall> change)
+    {
+        if (_firewall is null)
+        {
+            return;
+        }
+
+        try
+        {
+            change(_firewall);
+        }
+        catch (LinuxException e) when (e.Errno is Errno.ENOENT or Errno.EEXIST)
+        {
+            LogTableLost(_log, _options.Table);
+            ApplyFirewall();
+        }
+    }
+
+    private void ApplyFirewall()
+    {
+        _firewall ??= new Firewall(NetlinkSocket.Open(NetlinkProtocol.Netfilter), _options.Table);
+        _firewall.Apply(
+            [
+                .. _networks.Values
+                    .Where(each => each.IsUp && each.Record.Driver == NetworkDrivers.Bridge)
+                    .Select(each => new BridgeRules(each.Record.Interface, [.. each.Record.Subnets.Select(subnet => subnet.Subnet)], each.Record.IsInternal, HasNames: !each.Record.IsDefault)),
+            ],
+            _held.Values.SelectMany(each => each.Published),
+            dnsPort: 0);
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "published ports of container {Container} are not held: {Reason}")]
+    private static partial void LogNotHeld(ILogger log, string container, string reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "switched on for networks, and left on: {Names}")]
+    private static partial void LogSwitched(ILogger log, string names);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "table inet {Table} of nftables was changed by somebody else and is written anew")]
+    private static partial void LogTableLost(ILogger log, string table);
+}

@@ -1,0 +1,153 @@
+using System.Net;
+using System.Net.Sockets;
+using EdgeHost.Errors;
+using Microsoft.Extensions.Logging;
+
+namespace EdgeHost.Networks;
+
+/// <summary>
+/// Sockets that hold published ports, so that a program of the host that wants the same one is told so, and is not just
+/// never asked again. nftables leads all connections past them to the container, except those to <c>::1</c>, which the
+/// kernel never forwards: what a TCP socket is asked nevertheless is relayed.
+/// </summary>
+internal sealed partial class PortClaims(ILogger log) : IDisposable
+{
+    private const int Backlog = 64;
+
+    private readonly Dictionary<PortBinding, Socket> _held = [];
+
+    /// <summary>Holds a port.</summary>
+    /// <param name="binding">The port; 0 takes a free one.</param>
+    /// <param name="target">Where the container's port is.</param>
+    /// <returns>The binding with the port that it has got.</returns>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Conflict"/>: somebody has it; <see cref="ErrorKind.Invalid"/>: the host has no such address.</exception>
+    internal PortBinding Take(PortBinding binding, IPAddress target)
+    {
+        var isTcp = binding.Protocol == PortProtocol.Tcp;
+        var address = binding.HostAddress ?? (Socket.OSSupportsIPv6 && HostSettings.HasIPv6 ? IPAddress.IPv6Any : IPAddress.Any);
+        var socket = new Socket(address.AddressFamily, isTcp ? SocketType.Stream : SocketType.Dgram, isTcp ? ProtocolType.Tcp : ProtocolType.Udp);
+        try
+        {
+            if (address.Equals(IPAddress.IPv6Any))
+            {
+                socket.DualMode = true;
+            }
+
+            socket.Bind(new IPEndPoint(address, binding.HostPort));
+            if (isTcp)
+            {
+                socket.Listen(Backlog);
+            }
+            else
+            {
+                // Nobody reads it.
+                socket.ReceiveBufferSize = 0;
+            }
+        }
+        catch (SocketException e)
+        {
+            socket.Dispose();
+            var where = $"{binding.HostAddress?.ToString() ?? "0.0.0.0"}:{binding.HostPort}/{(isTcp ? "tcp" : "udp")}";
+            throw e.SocketErrorCode switch
+            {
+                SocketError.AddressAlreadyInUse => new EdgeHostException(
+                    ErrorKind.Conflict, $"port {where} is taken{Holder(binding)}; publish another one, or end what has it"),
+                SocketError.AddressNotAvailable => new EdgeHostException(ErrorKind.Invalid, $"port {where} cannot be published: this machine has no such address"),
+                _ => new EdgeHostException(ErrorKind.Internal, $"port {where} cannot be held: {e.Message}", e),
+            };
+        }
+
+        var taken = binding with { HostPort = (ushort)((IPEndPoint)socket.LocalEndPoint!).Port };
+        _held[taken] = socket;
+        if (isTcp)
+        {
+            _ = RelayAsync(socket, new IPEndPoint(target, binding.ContainerPort));
+        }
+
+        return taken;
+    }
+
+    /// <summary>Lets a port go.</summary>
+    internal void Return(PortBinding binding)
+    {
+        if (_held.Remove(binding, out var socket))
+        {
+            socket.Dispose();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var socket in _held.Values)
+        {
+            socket.Dispose();
+        }
+
+        _held.Clear();
+    }
+
+    private static string Holder(PortBinding binding) => PortHolder.Find(binding) is { } holder ? $" by {holder}" : string.Empty;
+
+    private async Task RelayAsync(Socket listener, IPEndPoint target)
+    {
+        while (true)
+        {
+            Socket client;
+            try
+            {
+                client = await listener.AcceptAsync().ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is SocketException or ObjectDisposedException)
+            {
+                if (e is SocketException { SocketErrorCode: SocketError.TooManyOpenSockets })
+                {
+                    LogNotRelayed(log, target, e.Message);
+                    await Task.Delay(TimeSpan.FromSeconds(1)).ConfigureAwait(false);
+                    continue;
+                }
+
+                return;
+            }
+
+            _ = ServeAsync(client, target);
+        }
+    }
+
+    private async Task ServeAsync(Socket client, IPEndPoint target)
+    {
+        using (client)
+        using (var server = new Socket(target.AddressFamily, SocketType.Stream, ProtocolType.Tcp))
+        {
+            try
+            {
+                await server.ConnectAsync(target).ConfigureAwait(false);
+                var there = PumpAsync(client, server);
+                var back = PumpAsync(server, client);
+                await Task.WhenAll(there, back).ConfigureAwait(false);
+            }
+            catch (SocketException e)
+            {
+                // The other end sees the connection end, as it would have without us.
+                LogNotRelayed(log, target, e.Message);
+            }
+        }
+    }
+
+    private static async Task PumpAsync(Socket from, Socket to)
+    {
+        var buffer = new byte[16 << 10];
+        while (await from.ReceiveAsync(buffer).ConfigureAwait(false) is > 0 and var length)
+        {
+            for (var sent = 0; sent < length;)
+            {
+                sent += await to.SendAsync(buffer.AsMemory(sent, length - sent)).ConfigureAwait(false);
+            }
+        }
+
+        to.Shutdown(SocketShutdown.Send);
+    }
+
+    [LoggerMessage(Level = LogLevel.Debug, Message = "a connection to {Target} was not relayed: {Reason}")]
+    private static partial void LogNotRelayed(ILogger log, IPEndPoint target, string reason);
+}
