@@ -32,7 +32,6 @@ internal static class DaemonComposition
             });
             return store;
         });
-        services.AddSingleton(provider => new NetworkHost(Networks(context), provider.GetRequiredService<ILoggerFactory>().CreateLogger<NetworkHost>()));
         services.AddSingleton(provider => new ContainerEngine(
             Engine(context),
             provider.GetRequiredService<IImageStore>(),
@@ -101,7 +100,9 @@ internal static class DaemonComposition
             StringComparer.Ordinal);
 
     /// <summary>Adds the API, which comes last: what it hands out must run.</summary>
-    internal static void AddApi(IServiceCollection services, DaemonContext context) =>
+    internal static void AddApi(IServiceCollection services, DaemonContext context)
+    {
+        services.AddSingleton(provider => new NetworkHost(Networks(context), provider.GetRequiredService<ILoggerFactory>().CreateLogger<NetworkHost>()));
         services.AddSingleton<IHostedService>(provider => new ApiServer(
             new ApiOptions(context.Paths.Socket, context.GroupId, context.Paths.DataDirectory)
             {
@@ -112,6 +113,7 @@ internal static class DaemonComposition
             provider.GetRequiredService<IImageStore>(),
             provider.GetRequiredService<NetworkHost>(),
             provider.GetRequiredService<ILoggerFactory>()));
+    }
 }
 
 /// <summary>The name of this device, fixed for the life of the daemon.</summary>

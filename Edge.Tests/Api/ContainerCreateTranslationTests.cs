@@ -44,7 +44,6 @@ public sealed class ContainerCreateTranslationTests
 
     [Theory]
     [InlineData("""{"MemorySwap":-1,"Memory":1048576,"NetworkMode":"none"}""", "no swap is granted")]
-    [InlineData("""{"NetworkMode":"default"}""", "no network")]
     public void What_is_less_than_was_asked_for_is_said(string host, string warning) =>
         Assert.Contains(Translate($$"""{"Image":"i","HostConfig":{{host}}}""").Warnings, w => w.Contains(warning, StringComparison.Ordinal));
 
@@ -64,7 +63,6 @@ public sealed class ContainerCreateTranslationTests
     [InlineData("""{"RestartPolicy":{"Name":"always","MaximumRetryCount":3}}""", ErrorKind.Invalid, "goes with on-failure")]
     [InlineData("""{"RestartPolicy":{"Name":"always"},"AutoRemove":true}""", ErrorKind.Invalid, "AutoRemove")]
     [InlineData("""{"SecurityOpt":["seccomp=unconfined"]}""", ErrorKind.Unsupported, "SecurityOpt=seccomp=unconfined")]
-    [InlineData("""{"NetworkMode":"container:x"}""", ErrorKind.Unsupported, "NetworkMode=container:x")]
     [InlineData("""{"Privileged":true}""", ErrorKind.Unsupported, "HostConfig.Privileged")]
     [InlineData("""{"OomScoreAdj":-500}""", ErrorKind.Unsupported, "HostConfig.OomScoreAdj")]
     [InlineData("""{"NeverHeardOf":{"a":[0,1]}}""", ErrorKind.Unsupported, "HostConfig.NeverHeardOf")]

@@ -19,7 +19,7 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
         Assert.Equal(TimeSpan.FromSeconds(3), spec.StopGrace);
 
         Assert.Equal($"{id}\n", Run("ps", "-q", "--no-trunc", "--filter", "label=x=y").Output);
-        Assert.Matches(@"^CONTAINER ID +IMAGE +COMMAND +CREATED +STATUS +NAMES\n[0-9a-f]{12} +busybox +""sleep -x --rm"" +.+ ago +Up .+ +life\n$", Run("ps", "--filter", "name=life").Output);
+        Assert.Matches(@"^CONTAINER ID +IMAGE +COMMAND +CREATED +STATUS +PORTS +NAMES\n[0-9a-f]{12} +busybox +""sleep -x --rm"" +.+ ago +Up .+ +life\n$", Run("ps", "--filter", "name=life").Output);
         Assert.Equal("life", JsonDocument.Parse(Run("ps", "--json", "--filter", "name=life").Output).RootElement[0].GetProperty("Names")[0].GetString()!.Trim('/'));
         Assert.Equal(id, JsonDocument.Parse(Run("inspect", "life").Output).RootElement[0].GetProperty("Id").GetString());
         Assert.Matches(@"life +0\.00% +8MiB / 64MiB +12\.50% +3", Run("stats", "--no-stream", "life").Output);
@@ -68,8 +68,8 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
     [Fact]
     public void Warnings_of_the_daemon_are_printed_and_the_container_runs()
     {
-        var run = Run("run", "-d", "--name", "warned", "busybox", "sleep");
-        Assert.Contains("WARNING: no network", run.Error);
+        var run = Run("run", "-d", "--name", "warned", "--network", "host", "-p", "80:80", "busybox", "sleep");
+        Assert.Contains("WARNING: Published ports are discarded when using host network mode", run.Error);
         Assert.Equal(0, run.Exit);
         Run("rm", "-f", "warned");
     }
