@@ -59,11 +59,25 @@ public sealed class CrashTests(SharedDaemon shared) : IClassFixture<SharedDaemon
         for (var round = 0; round < 6; round++)
         {
             var name = string.Create(CultureInfo.InvariantCulture, $"cut{round}");
+            // Each round is cut some files later than the one before: nothing written yet, the container's facts, its run.
+            var reached = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            var written = 0;
+            using var watch = new FileSystemWatcher(Daemon.Run) { IncludeSubdirectories = true };
+            watch.Created += (_, _) => Count();
+            watch.Renamed += (_, _) => Count();
+            watch.EnableRaisingEvents = true;
             var run = Daemon.DockerAsync("run", "-d", "--name", name, "--restart", "unless-stopped", "busybox", "sleep", "1000");
             if (round > 0)
             {
-                // The further rounds are cut when the kernel has made the container, or just before.
-                await Task.WhenAny(run, Daemon.SaysAsync("no such line will come"), Task.Delay(TimeSpan.FromMilliseconds(40 * round), TestContext.Current.CancellationToken));
+                await Task.WhenAny(run, reached.Task);
+            }
+
+            void Count()
+            {
+                if (Interlocked.Increment(ref written) == round * 2)
+                {
+                    reached.TrySetResult();
+                }
             }
 
             await Daemon.KillAsync();

@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using Edge.Tests.Fixtures;
 using EdgeHost.Errors;
 using EdgeHost.Mqtt;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -147,6 +148,18 @@ public sealed class EmbeddedBrokerTests
         await broker.StartAgainAsync();
 
         Assert.Equal(DateTime.UnixEpoch, File.GetLastWriteTimeUtc(broker.Broker.OperatorFile));
+    }
+
+    [Fact]
+    public async Task A_group_that_was_made_anew_with_another_id_has_the_operators_credential_after_a_start()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync(options => options with { Group = "root" });
+        await broker.StopBrokerAsync();
+        (await CommandRun.RunAsync("chgrp", ["4711", broker.Broker.OperatorFile])).Succeeds();
+
+        await broker.StartAgainAsync();
+
+        Assert.Equal("0\n", (await CommandRun.RunAsync("stat", ["-c", "%g", broker.Broker.OperatorFile])).Succeeds().Output);
     }
 
     [Fact]

@@ -154,7 +154,11 @@ internal sealed class BrokerCredentials
     {
         var mode = group is null ? 0x180u : 0x1A0u;
         var content = JsonSerializer.SerializeToUtf8Bytes(Operator, MqttJson.Default.OperatorCredential);
-        if (!File.Exists(OperatorFile) || (uint)File.GetUnixFileMode(OperatorFile) != mode || !File.ReadAllBytes(OperatorFile).AsSpan().SequenceEqual(content))
+        using var directory = RootedDirectory.Open(_directory);
+        if (RootedDirectory.Stat(directory.Root, Encoding.UTF8.GetBytes(Path.GetFileName(OperatorFile))) is not { } facts
+            || (facts.Mode & 0xFFF) != mode
+            || (group is { } wanted && facts.Gid != wanted)
+            || !File.ReadAllBytes(OperatorFile).AsSpan().SequenceEqual(content))
         {
             DurableFile.Write(OperatorFile, content, mode, group);
         }
