@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
+using EdgeHost.Networks;
 
 namespace Edge.Tests.Api;
 
@@ -17,6 +18,10 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
     private readonly EventHub _events = new();
 
     public Task UpdateAsync(string container, ResourceLimits limits, RestartPolicy? restart, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is limited");
+
+    public Task JoinNetworkAsync(string container, EndpointSpec endpoint, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here is in a network");
+
+    public Task LeaveNetworkAsync(string container, string network, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here is in a network");
 
     public Task PauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");
 

@@ -4,6 +4,7 @@ using System.Text;
 using System.Threading.Channels;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
+using EdgeHost.Networks;
 using EdgeHost.Images;
 using EdgeHost.Oci;
 
@@ -16,6 +17,10 @@ namespace Edge.Tests.Deployments;
 internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 {
     public Task UpdateAsync(string container, ResourceLimits limits, RestartPolicy? restart, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is limited");
+
+    public Task JoinNetworkAsync(string container, EndpointSpec endpoint, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here is in a network");
+
+    public Task LeaveNetworkAsync(string container, string network, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here is in a network");
 
     public Task PauseAsync(string container, CancellationToken cancel) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing here runs, so nothing is paused");
 

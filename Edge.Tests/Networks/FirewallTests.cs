@@ -167,9 +167,9 @@ public sealed class FirewallTests : IDisposable
         container.Links.AddAddress(link, Address6(network, 2), 64);
         container.Links.AddDefaultRoute(link, Address(network, 1));
         container.Links.AddDefaultRoute(link, Address6(network, 1));
-        _bridges.Add(new BridgeRules(bridge, [new IPNetwork(Address(network, 0), 24), new IPNetwork(IPAddress.Parse($"fd00:99:{network}::"), 64)], isInternal, HasNames: false));
+        _bridges.Add(new BridgeRules(bridge, [new IPNetwork(Address(network, 0), 24), new IPNetwork(IPAddress.Parse($"fd00:99:{network}::"), 64)], isInternal));
         return container;
     }
 
-    private void Apply(params PublishedPort[] ports) => _firewall.Apply(_bridges, ports, 0);
+    private void Apply(params PublishedPort[] ports) => _firewall.Apply(_bridges, ports);
 }

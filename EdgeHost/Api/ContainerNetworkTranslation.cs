@@ -60,7 +60,9 @@ internal static class ContainerNetworkTranslation
         }
     }
 
-    private static EndpointSpec Endpoint(string network, EndpointBody? body, string? hardwareAddress) => new(network)
+    /// <summary>A place in a network.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: an address is none.</exception>
+    internal static EndpointSpec Endpoint(string network, EndpointBody? body, string? hardwareAddress) => new(network)
     {
         Aliases = body?.Aliases ?? [],
         Address4 = Address("IPv4Address", body?.IPAMConfig?.IPv4Address, AddressFamily.InterNetwork),

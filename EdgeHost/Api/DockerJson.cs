@@ -37,6 +37,7 @@ internal static class DockerJson
 [JsonSerializable(typeof(ContainerCreateBody))]
 [JsonSerializable(typeof(HostConfigBody))]
 [JsonSerializable(typeof(VolumeCreateBody))]
+[JsonSerializable(typeof(NetworkConnectBody))]
 [JsonSerializable(typeof(NetworkCreateBody))]
 [JsonSerializable(typeof(Dictionary<string, JsonElement>))]
 internal sealed partial class DockerRequests : JsonSerializerContext;

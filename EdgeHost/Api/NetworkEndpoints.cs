@@ -17,6 +17,8 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
         router.Map("GET", "/networks", ListAsync);
         router.Map("POST", "/networks/create", CreateAsync);
         router.Map("POST", "/networks/prune", PruneAsync);
+        router.Map("POST", "/networks/*/connect", ConnectAsync);
+        router.Map("POST", "/networks/*/disconnect", DisconnectAsync);
         router.Map("GET", "/networks/*", InspectAsync);
         router.Map("DELETE", "/networks/*", RemoveAsync);
     }
@@ -61,6 +63,23 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
         });
         await exchange.JsonAsync(201, new NetworkCreatedView(record.Id, string.Empty), DockerJson.Out.NetworkCreatedView);
     }
+
+    private async Task ConnectAsync(ApiExchange exchange)
+    {
+        var body = await exchange.ReadJsonAsync(DockerJson.In.NetworkConnectBody);
+        await engine.JoinNetworkAsync(ContainerOf(body), ContainerNetworkTranslation.Endpoint(exchange.Values[0], body.EndpointConfig, null), exchange.Aborted);
+        await exchange.EmptyAsync(200);
+    }
+
+    private async Task DisconnectAsync(ApiExchange exchange)
+    {
+        var body = await exchange.ReadJsonAsync(DockerJson.In.NetworkConnectBody);
+        await engine.LeaveNetworkAsync(ContainerOf(body), exchange.Values[0], exchange.Aborted);
+        await exchange.EmptyAsync(200);
+    }
+
+    private static string ContainerOf(NetworkConnectBody body) =>
+        string.IsNullOrEmpty(body.Container) ? throw new EdgeHostException(ErrorKind.Invalid, "Container: name the container") : body.Container;
 
     private Task RemoveAsync(ApiExchange exchange)
     {
@@ -159,6 +178,17 @@ internal sealed class NetworkCreateBody
     public Dictionary<string, string>? Options { get; set; }
 
     public Dictionary<string, string>? Labels { get; set; }
+
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Rest { get; set; }
+}
+
+/// <summary>A container that is to join or leave a network.</summary>
+internal sealed class NetworkConnectBody
+{
+    public string? Container { get; set; }
+
+    public EndpointBody? EndpointConfig { get; set; }
 
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Rest { get; set; }

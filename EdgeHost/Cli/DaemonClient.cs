@@ -76,11 +76,17 @@ internal sealed class DaemonClient : IDisposable
         using var response = await SendAsync(HttpMethod.Post, path);
     }
 
+    /// <summary>Sends JSON; the answer does not matter.</summary>
+    internal async Task TellAsync(string path, ReadOnlyMemory<byte> json)
+    {
+        using var content = Json(json);
+        using var response = await SendAsync(HttpMethod.Post, path, content);
+    }
+
     /// <summary>Sends JSON and reads the answer whole.</summary>
     internal async Task<JsonDocument> PostAsync(string path, ReadOnlyMemory<byte> json)
     {
-        using var content = new ReadOnlyMemoryContent(json);
-        content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
+        using var content = Json(json);
         using var response = await SendAsync(HttpMethod.Post, path, content);
         await using var body = await response.Content.ReadAsStreamAsync();
         return await JsonDocument.ParseAsync(body);
@@ -105,6 +111,13 @@ internal sealed class DaemonClient : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _http.Dispose();
+
+    private static ReadOnlyMemoryContent Json(ReadOnlyMemory<byte> json)
+    {
+        var content = new ReadOnlyMemoryContent(json);
+        content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
+        return content;
+    }
 
     private async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request)
     {

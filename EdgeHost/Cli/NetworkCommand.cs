@@ -4,11 +4,11 @@ using EdgeHost.Errors;
 
 namespace EdgeHost.Cli;
 
-/// <summary><c>edgehost network create|ls|inspect|rm|prune</c>.</summary>
+/// <summary><c>edgehost network create|ls|inspect|connect|disconnect|rm|prune</c>.</summary>
 internal static class NetworkCommand
 {
     /// <summary>Makes the command with its verbs.</summary>
-    internal static Command Create() => new("network", "Work with networks") { Make(), List(), Inspect(), Remove(), Prune() };
+    internal static Command Create() => new("network", "Work with networks") { Make(), List(), Inspect(), Connect(), Disconnect(), Remove(), Prune() };
 
     private static Command Make()
     {
@@ -102,6 +102,66 @@ internal static class NetworkCommand
         return command;
     }
 
+    private static Command Connect()
+    {
+        var network = new Argument<string>("network");
+        var container = new Argument<string>("container");
+        var address = new Option<string[]>("--ip", "--ip6") { Description = "An address that it must have there; one of each family", HelpName = "address" };
+        var alias = new Option<string[]>("--alias") { Description = "One more name for it in that network", HelpName = "name" };
+        var command = new Command("connect", "Put a container into one more network") { address, alias, network, container };
+        command.SetAction(async parsed =>
+        {
+            using var buffer = new MemoryStream();
+            using (var json = new Utf8JsonWriter(buffer))
+            {
+                json.WriteStartObject();
+                json.WriteString("Container", parsed.GetValue(container));
+                json.WriteStartObject("EndpointConfig");
+                json.WriteStartObject("IPAMConfig");
+                json.WriteString("IPv4Address", OfFamily(parsed.GetValue(address)!, isV6: false));
+                json.WriteString("IPv6Address", OfFamily(parsed.GetValue(address)!, isV6: true));
+                json.WriteEndObject();
+                json.WriteStartArray("Aliases");
+                foreach (var each in parsed.GetValue(alias)!)
+                {
+                    json.WriteStringValue(each);
+                }
+
+                json.WriteEndArray();
+                json.WriteEndObject();
+                json.WriteEndObject();
+            }
+
+            using var client = DaemonClient.For(parsed);
+            await client.TellAsync($"networks/{Uri.EscapeDataString(parsed.GetValue(network)!)}/connect", buffer.ToArray());
+            return ExitCode.Ok;
+        });
+        return command;
+    }
+
+    private static Command Disconnect()
+    {
+        var network = new Argument<string>("network");
+        var container = new Argument<string>("container");
+        var force = new Option<bool>("--force", "-f") { Description = "Taken for Docker's sake: it is never needed here" };
+        var command = new Command("disconnect", "Take a container out of a network") { force, network, container };
+        command.SetAction(async parsed =>
+        {
+            using var buffer = new MemoryStream();
+            using (var json = new Utf8JsonWriter(buffer))
+            {
+                json.WriteStartObject();
+                json.WriteString("Container", parsed.GetValue(container));
+                json.WriteEndObject();
+            }
+
+            using var client = DaemonClient.For(parsed);
+            await client.TellAsync($"networks/{Uri.EscapeDataString(parsed.GetValue(network)!)}/disconnect", buffer.ToArray());
+            return ExitCode.Ok;
+        });
+        return command;
+    }
+
     private static Command Remove()
     {
         var names = new Argument<string[]>("name") { Arity = ArgumentArity.OneOrMore };
@@ -179,9 +239,9 @@ internal static class NetworkCommand
         {
             throw new EdgeHostException(ErrorKind.Invalid, "--gateway and --ip-range need the --subnet that they are in");
         }
-
-        static string OfFamily(string[] values, bool isV6) => values.FirstOrDefault(each => each.Contains(':', StringComparison.Ordinal) == isV6, string.Empty);
     }
+
+    private static string OfFamily(string[] values, bool isV6) => values.FirstOrDefault(each => each.Contains(':', StringComparison.Ordinal) == isV6, string.Empty);
 
     private static void WritePairs(Utf8JsonWriter json, string name, string[] pairs)
     {

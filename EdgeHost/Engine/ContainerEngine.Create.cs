@@ -105,7 +105,8 @@ public sealed partial class ContainerEngine
         lock (_naming)
         {
             CheckNameIsFree(name);
-            Change(found, record => record with { Name = name });
+            var sandbox = _networks.Rename(found.Record.Id, old, name);
+            Change(found, record => record with { Name = name, Sandbox = sandbox ?? record.Sandbox });
         }
 
         Tell(found.Record, "rename", ("oldName", "/" + old));

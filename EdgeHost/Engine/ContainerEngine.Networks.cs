@@ -1,3 +1,4 @@
+using System.Net;
 using EdgeHost.Errors;
 using EdgeHost.Networks;
 
@@ -6,6 +7,70 @@ namespace EdgeHost.Engine;
 /// <summary>A container's place in networks.</summary>
 public sealed partial class ContainerEngine
 {
+
+    /// <inheritdoc/>
+    public async Task JoinNetworkAsync(string container, EndpointSpec endpoint, CancellationToken cancel)
+    {
+        var found = Find(container);
+        var network = _networks.Find(endpoint.Network);
+        using var turn = await found.TakeTurnAsync(cancel).ConfigureAwait(false);
+        var (record, spec) = (found.Record, found.Record.Spec);
+        if (spec.Network is NetworkMode.Host or NetworkMode.Container)
+        {
+            throw new EdgeHostException(
+                ErrorKind.Conflict, $"container {record.Name} shares a network with {(spec.Network == NetworkMode.Host ? "the host" : "another container")} and cannot be in network {network.Name} too");
+        }
+
+        if (EndpointsOf(spec).Any(each => IsIn(each, network)))
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"container {record.Name} is already in network {network.Name}");
+        }
+
+        var status = found.IsRunning ? _networks.Join(record.Id, record.Name, record.Pid, endpoint) : null;
+        Change(found, was => was with
+        {
+            Spec = was.Spec with { Network = NetworkMode.Bridge, Endpoints = [.. EndpointsOf(was.Spec), endpoint] },
+            Sandbox = status ?? was.Sandbox,
+        });
+        RefreshFiles(found);
+    }
+
+    /// <inheritdoc/>
+    public async Task LeaveNetworkAsync(string container, string network, CancellationToken cancel)
+    {
+        var found = Find(container);
+        var left = _networks.Find(network);
+        using var turn = await found.TakeTurnAsync(cancel).ConfigureAwait(false);
+        var (record, spec) = (found.Record, found.Record.Spec);
+        List<EndpointSpec> others = [.. EndpointsOf(spec).Where(each => !IsIn(each, left))];
+        if (others.Count == EndpointsOf(spec).Count)
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"container {record.Name} is not connected to network {network}");
+        }
+
+        var status = found.IsRunning ? _networks.Leave(record.Id, record.Name, record.Pid, network) : null;
+        Change(found, was => was with
+        {
+            Spec = was.Spec with { Network = others.Count > 0 ? NetworkMode.Bridge : NetworkMode.None, Endpoints = others },
+            Sandbox = status ?? was.Sandbox,
+        });
+        RefreshFiles(found);
+    }
+
+    /// <summary>Names and name servers of a running container, after its networks or those of this machine have changed.</summary>
+    private void RefreshFiles(Container container)
+    {
+        if (container.IsRunning && container.Record.Sandbox is not null)
+        {
+            NetworkFiles.Refresh(container.Record, _files.RunDirectory(container.Record.Id));
+        }
+    }
+
+    private static bool IsIn(EndpointSpec endpoint, NetworkRecord network) =>
+        endpoint.Network == network.Name || network.Id.StartsWith(endpoint.Network, StringComparison.Ordinal);
+
+    private static IReadOnlyList<EndpointSpec> EndpointsOf(ContainerSpec spec) =>
+        spec.Network != NetworkMode.Bridge ? [] : spec.Endpoints.Count > 0 ? spec.Endpoints : [new EndpointSpec(NetworkDrivers.Bridge)];
 
     /// <summary>Refuses what no start could do; that it is the container that is bad and not its image is the kind's to say.</summary>
     private void CheckNetworks(ContainerSpec spec)
@@ -39,8 +104,7 @@ public sealed partial class ContainerEngine
         switch (record.Spec.Network)
         {
             case NetworkMode.Bridge:
-                var endpoints = record.Spec.Endpoints.Count > 0 ? record.Spec.Endpoints : [new EndpointSpec(NetworkDrivers.Bridge)];
-                var sandbox = _networks.Connect(new SandboxSpec(record.Id, record.Name, endpoints, record.Spec.Ports));
+                var sandbox = _networks.Connect(new SandboxSpec(record.Id, record.Name, EndpointsOf(record.Spec), record.Spec.Ports, NameServersOf(record)));
                 Change(container, was => was with { Sandbox = sandbox.Status });
 
                 // The child that is cloned opens it by this process, which holds it until the launch is done.
@@ -54,6 +118,8 @@ public sealed partial class ContainerEngine
                 return new NetworkPlace(null);
         }
     }
+
+    private static List<IPAddress> NameServersOf(ContainerRecord record) => [.. record.Spec.Dns.Select(IPAddress.Parse)];
 
     /// <summary>Where a namespace is found, whose files of names it has if not its own, and what holds it until the launch is done.</summary>
     private sealed record NetworkPlace(string? Path, string? FilesOf = null, Sandbox? Sandbox = null) : IDisposable

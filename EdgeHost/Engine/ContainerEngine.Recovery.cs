@@ -168,7 +168,7 @@ public sealed partial class ContainerEngine
 
         if (container.Record.Sandbox is { } sandbox)
         {
-            _networks.Adopt(status.Id, sandbox);
+            _networks.Adopt(status.Id, sandbox, NameServersOf(container.Record));
         }
 
         return true;

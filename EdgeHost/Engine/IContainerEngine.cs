@@ -1,4 +1,5 @@
 using EdgeHost.Errors;
+using EdgeHost.Networks;
 
 namespace EdgeHost.Engine;
 
@@ -59,6 +60,14 @@ public interface IContainerEngine
 
     /// <summary>Gives it another name.</summary>
     Task RenameAsync(string container, string name, CancellationToken cancel);
+
+    /// <summary>Puts it into one more network, at once when it runs.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Conflict"/>: it is in it already, or shares another's network.</exception>
+    Task JoinNetworkAsync(string container, EndpointSpec endpoint, CancellationToken cancel);
+
+    /// <summary>Takes it out of a network, at once when it runs.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Conflict"/>: it is not in it.</exception>
+    Task LeaveNetworkAsync(string container, string network, CancellationToken cancel);
 
     /// <summary>Removes it; a running one only with <paramref name="force"/>, which kills it.</summary>
     Task RemoveAsync(string container, bool force, bool removeAnonymousVolumes, CancellationToken cancel);

@@ -23,8 +23,37 @@ internal static class NetworkFiles
         Put("resolv.conf", ResolverOf(record));
         return Share(directory);
 
-        void Put(string name, string content) => DurableFile.WriteVolatile($"{directory}/{name}", Encoding.UTF8.GetBytes(content), 0x1A4);
+        void Put(string name, string content)
+        {
+            DurableFile.WriteVolatile($"{directory}/{name}", Encoding.UTF8.GetBytes(content), 0x1A4);
+            DurableFile.WriteVolatile(directory + "/" + Ours(name), Encoding.UTF8.GetBytes(content));
+        }
     }
+
+    /// <summary>
+    /// Writes hosts and resolv.conf of a running container anew, where their content is another now. What the container
+    /// itself has changed stays as it has it.
+    /// </summary>
+    internal static void Refresh(ContainerRecord record, string directory)
+    {
+        Put("hosts", HostsOf(record, RuntimeSpecBuilder.HostnameOf(record)));
+        Put("resolv.conf", ResolverOf(record));
+
+        void Put(string name, string content)
+        {
+            var (file, ours) = ($"{directory}/{name}", directory + "/" + Ours(name));
+            var before = File.Exists(ours) ? File.ReadAllText(ours) : null;
+            if (before is not null && before != content && File.Exists(file) && new FileInfo(file).Length == Encoding.UTF8.GetByteCount(before) && File.ReadAllText(file) == before)
+            {
+                // In place: the container has this very file.
+                File.WriteAllText(file, content);
+                DurableFile.WriteVolatile(ours, Encoding.UTF8.GetBytes(content));
+            }
+        }
+    }
+
+    /// <summary>What we wrote last, by which it is seen whether the container has changed it.</summary>
+    private static string Ours(string name) => "." + name;
 
     /// <summary>The mounts of the files in the run directory of this container, or of the one whose network it shares.</summary>
     internal static IReadOnlyList<RuntimeMount> Share(string directory) =>
@@ -82,6 +111,16 @@ internal static class NetworkFiles
         }
 
         var host = HostResolver.Read();
+        if (NetworkHost.NameServerFor(record.Sandbox?.Endpoints ?? []) is { } own)
+        {
+            // Its networks' names have no dot and are to be asked for as they are, before any search domain.
+            IReadOnlyList<string> options = spec.DnsOptions.Count > 0 ? spec.DnsOptions : host.Options;
+            return HostResolver.Write(
+                [own.ToString()],
+                spec.DnsSearch.Count > 0 ? spec.DnsSearch : host.Search,
+                options.Any(each => each.StartsWith("ndots:", StringComparison.Ordinal)) ? options : [.. options, "ndots:0"]);
+        }
+
         return HostResolver.Write(
             spec.Dns.Count > 0 ? spec.Dns : host.Servers.Select(each => each.ToString()),
             spec.DnsSearch.Count > 0 ? spec.DnsSearch : host.Search,

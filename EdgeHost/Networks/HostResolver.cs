@@ -19,6 +19,9 @@ public sealed record HostResolver(IReadOnlyList<IPAddress> Servers, IReadOnlyLis
     /// </summary>
     public static HostResolver Read() => Read("/etc/resolv.conf", Upstream);
 
+    /// <summary>The servers that this machine itself asks, those on a loopback too.</summary>
+    internal static IReadOnlyList<IPAddress> OwnServers() => Parse("/etc/resolv.conf", withLoopback: true).Servers;
+
     internal static HostResolver Read(string file, string upstream)
     {
         var host = Parse(file);
@@ -32,7 +35,7 @@ public sealed record HostResolver(IReadOnlyList<IPAddress> Servers, IReadOnlyLis
             .Concat(search.Count > 0 ? [$"search {string.Join(' ', search)}\n"] : [])
             .Concat(options.Count > 0 ? [$"options {string.Join(' ', options)}\n"] : []));
 
-    private static HostResolver Parse(string file)
+    private static HostResolver Parse(string file, bool withLoopback = false)
     {
         var (servers, search, options) = (new List<IPAddress>(), new List<string>(), new List<string>());
         if (File.Exists(file) && new FileInfo(file).Length <= MaximumBytes)
@@ -42,7 +45,7 @@ public sealed record HostResolver(IReadOnlyList<IPAddress> Servers, IReadOnlyLis
                 var words = line.Split(['#', ';'])[0].Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries);
                 switch (words)
                 {
-                    case ["nameserver", var server, ..] when IPAddress.TryParse(server, out var address) && !IPAddress.IsLoopback(address) && address.ScopeIdOrZero() == 0:
+                    case ["nameserver", var server, ..] when IPAddress.TryParse(server, out var address) && (withLoopback || !IPAddress.IsLoopback(address)) && address.ScopeIdOrZero() == 0:
                         servers.Add(address);
                         break;
                     case ["search" or "domain", .. var domains]:

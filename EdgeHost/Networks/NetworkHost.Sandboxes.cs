@@ -52,14 +52,12 @@ public sealed partial class NetworkHost
 
                 foreach (var binding in spec.Ports)
                 {
-                    var targets = TargetsOf(endpoints, binding);
-                    var taken = _claims.Take(binding, targets[0]);
-                    ports.Add(taken);
-                    published.AddRange(targets.Select(each => new PublishedPort(taken.HostAddress, taken.HostPort, each, taken.ContainerPort, taken.Protocol)));
+                    ports.Add(_claims.Take(binding, TargetsOf(endpoints, binding)[0]));
                 }
 
+                published.AddRange(Publish(endpoints, ports));
                 var status = new SandboxStatus(endpoints, ports);
-                _held[spec.Container] = new Held(status, published);
+                _held[spec.Container] = new Held(status, published, spec.NameServers);
                 Change(firewall => firewall.Publish(published));
                 return new Sandbox(space, status);
             }
@@ -94,7 +92,10 @@ public sealed partial class NetworkHost
     }
 
     /// <summary>Takes note of what a container has that ran before this process began.</summary>
-    public void Adopt(string container, SandboxStatus status)
+    /// <param name="container">Its id.</param>
+    /// <param name="status">What it has.</param>
+    /// <param name="nameServers">As in <see cref="SandboxSpec"/>.</param>
+    public void Adopt(string container, SandboxStatus status, IReadOnlyList<IPAddress> nameServers)
     {
         lock (_lock)
         {
@@ -111,14 +112,12 @@ public sealed partial class NetworkHost
                 }
             }
 
-            var published = new List<PublishedPort>();
+            var published = Publish(status.Endpoints, status.Ports);
             foreach (var binding in status.Ports)
             {
-                var targets = TargetsOf(status.Endpoints, binding);
-                published.AddRange(targets.Select(each => new PublishedPort(binding.HostAddress, binding.HostPort, each, binding.ContainerPort, binding.Protocol)));
                 try
                 {
-                    _claims.Take(binding, targets[0]);
+                    _claims.Take(binding, AddressesFor(status.Endpoints, binding).FirstOrDefault());
                 }
                 catch (EdgeHostException e)
                 {
@@ -127,7 +126,7 @@ public sealed partial class NetworkHost
                 }
             }
 
-            _held[container] = new Held(status, published);
+            _held[container] = new Held(status, published, nameServers);
         }
     }
 
@@ -147,19 +146,10 @@ public sealed partial class NetworkHost
 
     private static bool IsV6(IPAddress address) => address.AddressFamily == AddressFamily.InterNetworkV6;
 
-    /// <summary>The first address of each family that can be reached by a port of the host.</summary>
-    private static List<IPAddress> TargetsOf(IReadOnlyList<Endpoint> endpoints, PortBinding binding)
-    {
-        var addresses = endpoints.Where(each => each.HostInterface.Length > 0).SelectMany(each => each.Addresses).Select(each => each.Address).ToList();
-        var wanted = addresses
-            .GroupBy(each => each.AddressFamily)
-            .Select(each => each.First())
-            .Where(each => binding.HostAddress is null || binding.HostAddress.AddressFamily == each.AddressFamily)
-            .ToList();
-        return wanted.Count > 0 ? wanted : throw new EdgeHostException(
+    private static List<IPAddress> TargetsOf(IReadOnlyList<Endpoint> endpoints, PortBinding binding) =>
+        AddressesFor(endpoints, binding) is { Count: > 0 } found ? found : throw new EdgeHostException(
             ErrorKind.Invalid,
             $"port {binding.ContainerPort} cannot be published{(binding.HostAddress is null ? string.Empty : $" at {binding.HostAddress}")}: the container has no address of that kind in a network of driver bridge");
-    }
 
     private static byte[] HardwareAddressOf(EndpointSpec asked, IPAddress? address)
     {
@@ -296,6 +286,7 @@ public sealed partial class NetworkHost
 
         _links.SetUp(index);
         network.IsUp = true;
+        ServeNames(network);
         ApplyFirewall();
     }
 
@@ -325,10 +316,9 @@ public sealed partial class NetworkHost
             [
                 .. _networks.Values
                     .Where(each => each.IsUp && each.Record.Driver == NetworkDrivers.Bridge)
-                    .Select(each => new BridgeRules(each.Record.Interface, [.. each.Record.Subnets.Select(subnet => subnet.Subnet)], each.Record.IsInternal, HasNames: !each.Record.IsDefault)),
+                    .Select(each => new BridgeRules(each.Record.Interface, [.. each.Record.Subnets.Select(subnet => subnet.Subnet)], each.Record.IsInternal, each.Names)),
             ],
-            _held.Values.SelectMany(each => each.Published),
-            dnsPort: 0);
+            _held.Values.SelectMany(each => each.Published));
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "published ports of container {Container} are not held: {Reason}")]

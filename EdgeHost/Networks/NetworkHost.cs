@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
+using EdgeHost.Networks.Names;
 using EdgeHost.Networks.Nftables;
 using Microsoft.Extensions.Logging;
 
@@ -24,6 +25,7 @@ public sealed partial class NetworkHost : IDisposable
     private readonly Dictionary<string, Network> _networks = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Held> _held = new(StringComparer.Ordinal);
     private Firewall? _firewall;
+    private NameServer? _names;
 
     /// <summary>Reads what networks there are; changes nothing in the kernel.</summary>
     /// <exception cref="LinuxException">The kernel has no rtnetlink for us.</exception>
@@ -104,6 +106,7 @@ public sealed partial class NetworkHost : IDisposable
             if (network.IsUp && record.Driver == NetworkDrivers.Bridge)
             {
                 network.IsUp = false;
+                StopNames(network);
                 _links.Delete(record.Interface);
                 ApplyFirewall();
             }
@@ -119,6 +122,7 @@ public sealed partial class NetworkHost : IDisposable
             foreach (var network in _networks.Values.Where(each => each.Record.Driver == NetworkDrivers.Bridge))
             {
                 network.IsUp = false;
+                StopNames(network);
                 if (_links.FindLink(network.Record.Interface) is { Kind: "bridge" })
                 {
                     _links.Delete(network.Record.Interface);
@@ -146,6 +150,7 @@ public sealed partial class NetworkHost : IDisposable
         }
 
         _claims.Dispose();
+        _names?.Dispose();
         _firewall?.Dispose();
         _links.Dispose();
     }
@@ -289,8 +294,18 @@ public sealed partial class NetworkHost : IDisposable
 
         /// <summary>Whether its bridge was made since this process began.</summary>
         internal bool IsUp { get; set; }
+
+        /// <summary>Where its names are served; null until it is up, and on one without names.</summary>
+        internal IPEndPoint? Names { get; set; }
     }
 
     /// <summary>What a container has.</summary>
-    private sealed record Held(SandboxStatus Status, IReadOnlyList<PublishedPort> Published);
+    private sealed class Held(SandboxStatus status, IReadOnlyList<PublishedPort> published, IReadOnlyList<IPAddress> nameServers)
+    {
+        internal SandboxStatus Status { get; } = status;
+
+        internal IReadOnlyList<PublishedPort> Published { get; } = published;
+
+        internal IReadOnlyList<IPAddress> NameServers { get; } = nameServers;
+    }
 }

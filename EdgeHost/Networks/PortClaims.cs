@@ -14,14 +14,14 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
 {
     private const int Backlog = 64;
 
-    private readonly Dictionary<PortBinding, Socket> _held = [];
+    private readonly Dictionary<PortBinding, Claim> _held = [];
 
     /// <summary>Holds a port.</summary>
     /// <param name="binding">The port; 0 takes a free one.</param>
-    /// <param name="target">Where the container's port is.</param>
+    /// <param name="target">The container's address; null for none at present.</param>
     /// <returns>The binding with the port that it has got.</returns>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Conflict"/>: somebody has it; <see cref="ErrorKind.Invalid"/>: the host has no such address.</exception>
-    internal PortBinding Take(PortBinding binding, IPAddress target)
+    internal PortBinding Take(PortBinding binding, IPAddress? target)
     {
         var isTcp = binding.Protocol == PortProtocol.Tcp;
         var address = binding.HostAddress ?? (Socket.OSSupportsIPv6 && HostSettings.HasIPv6 ? IPAddress.IPv6Any : IPAddress.Any);
@@ -58,30 +58,40 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
         }
 
         var taken = binding with { HostPort = (ushort)((IPEndPoint)socket.LocalEndPoint!).Port };
-        _held[taken] = socket;
+        var claim = new Claim(socket, binding.ContainerPort) { Target = target };
+        _held[taken] = claim;
         if (isTcp)
         {
-            _ = RelayAsync(socket, new IPEndPoint(target, binding.ContainerPort));
+            _ = RelayAsync(claim);
         }
 
         return taken;
     }
 
+    /// <summary>Has a port relayed to another address from now on.</summary>
+    internal void Lead(PortBinding binding, IPAddress? target)
+    {
+        if (_held.TryGetValue(binding, out var claim))
+        {
+            claim.Target = target;
+        }
+    }
+
     /// <summary>Lets a port go.</summary>
     internal void Return(PortBinding binding)
     {
-        if (_held.Remove(binding, out var socket))
+        if (_held.Remove(binding, out var claim))
         {
-            socket.Dispose();
+            claim.Socket.Dispose();
         }
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (var socket in _held.Values)
+        foreach (var claim in _held.Values)
         {
-            socket.Dispose();
+            claim.Socket.Dispose();
         }
 
         _held.Clear();
@@ -89,20 +99,20 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
 
     private static string Holder(PortBinding binding) => PortHolder.Find(binding) is { } holder ? $" by {holder}" : string.Empty;
 
-    private async Task RelayAsync(Socket listener, IPEndPoint target)
+    private async Task RelayAsync(Claim claim)
     {
         while (true)
         {
             Socket client;
             try
             {
-                client = await listener.AcceptAsync().ConfigureAwait(false);
+                client = await claim.Socket.AcceptAsync().ConfigureAwait(false);
             }
             catch (Exception e) when (e is SocketException or ObjectDisposedException)
             {
                 if (e is SocketException { SocketErrorCode: SocketError.TooManyOpenSockets })
                 {
-                    LogNotRelayed(log, target, e.Message);
+                    LogNotRelayed(log, claim.Port, e.Message);
                     await Task.Delay(TimeSpan.FromSeconds(1)).ConfigureAwait(false);
                     continue;
                 }
@@ -110,7 +120,14 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
                 return;
             }
 
-            _ = ServeAsync(client, target);
+            if (claim.Target is { } target)
+            {
+                _ = ServeAsync(client, new IPEndPoint(target, claim.Port));
+            }
+            else
+            {
+                client.Dispose();
+            }
         }
     }
 
@@ -129,7 +146,7 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
             catch (SocketException e)
             {
                 // The other end sees the connection end, as it would have without us.
-                LogNotRelayed(log, target, e.Message);
+                LogNotRelayed(log, target.Port, e.Message);
             }
         }
     }
@@ -148,6 +165,16 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
         to.Shutdown(SocketShutdown.Send);
     }
 
-    [LoggerMessage(Level = LogLevel.Debug, Message = "a connection to {Target} was not relayed: {Reason}")]
-    private static partial void LogNotRelayed(ILogger log, IPEndPoint target, string reason);
+    [LoggerMessage(Level = LogLevel.Debug, Message = "a connection to port {Port} of a container was not relayed: {Reason}")]
+    private static partial void LogNotRelayed(ILogger log, int port, string reason);
+
+    /// <summary>A port that is held.</summary>
+    private sealed class Claim(Socket socket, ushort port)
+    {
+        internal Socket Socket { get; } = socket;
+
+        internal ushort Port { get; } = port;
+
+        internal IPAddress? Target { get; set; }
+    }
 }

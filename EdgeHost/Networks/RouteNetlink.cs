@@ -163,6 +163,12 @@ public sealed class RouteNetlink : IDisposable
                 .Nest(InfoPortData, data => data.Add(PortHairpin, (byte)1))),
         $"let port {port} of the bridge send back");
 
+    /// <summary>Makes an interface a port of a bridge, and sets it up.</summary>
+    /// <exception cref="LinuxException">The kernel refuses: ENODEV when it is gone.</exception>
+    public void SetMaster(string port, int bridge) => _socket.Request(
+        new NetlinkMessage(NewLink, NetlinkFlags.None, LinkMessage(0, Up, Up)).Add(LinkName, port).Add(LinkMaster, (uint)bridge),
+        $"make {port} a port of the bridge");
+
     /// <summary>Makes a macvlan interface (mode bridge) of a real one, in another namespace, still down.</summary>
     /// <param name="parent">The real interface, here.</param>
     /// <param name="target">Where the new one goes.</param>

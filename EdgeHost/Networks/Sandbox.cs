@@ -15,7 +15,13 @@ public sealed record PortBinding(ushort ContainerPort, PortProtocol Protocol, us
 /// <param name="Name">Its name, by which others find it.</param>
 /// <param name="Endpoints">The networks that it is to be in; the first gives the default route.</param>
 /// <param name="Ports">What is to be published.</param>
-public sealed record SandboxSpec(string Container, string Name, IReadOnlyList<EndpointSpec> Endpoints, IReadOnlyList<PortBinding> Ports);
+/// <param name="NameServers">Whom to ask about names that are not of its networks; empty for those of this machine.</param>
+public sealed record SandboxSpec(
+    string Container,
+    string Name,
+    IReadOnlyList<EndpointSpec> Endpoints,
+    IReadOnlyList<PortBinding> Ports,
+    IReadOnlyList<IPAddress> NameServers);
 
 /// <summary>What a running container has of networks; kept with it, so that a new daemon finds it again.</summary>
 /// <param name="Endpoints">Its places in networks.</param>

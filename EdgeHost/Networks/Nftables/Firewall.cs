@@ -9,8 +9,8 @@ namespace EdgeHost.Networks.Nftables;
 /// <param name="Bridge">The interface of its bridge.</param>
 /// <param name="Subnets">Its networks, of either family.</param>
 /// <param name="IsInternal">Whether nothing of it may reach beyond it.</param>
-/// <param name="HasNames">Whether DNS that is asked of its gateway is answered by EdgeHost.</param>
-internal sealed record BridgeRules(string Bridge, IReadOnlyList<IPNetwork> Subnets, bool IsInternal, bool HasNames);
+/// <param name="Names">Where on this machine DNS is answered that is asked of its gateway; null where it is not.</param>
+internal sealed record BridgeRules(string Bridge, IReadOnlyList<IPNetwork> Subnets, bool IsInternal, IPEndPoint? Names = null);
 
 /// <summary>
 /// The table of EdgeHost in nftables, <c>inet edgehost</c>: addresses are translated, ports published, networks kept
@@ -19,7 +19,6 @@ internal sealed record BridgeRules(string Bridge, IReadOnlyList<IPNetwork> Subne
 internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") : IDisposable
 {
     private const string Bridges = "bridges";
-    private const string NamedBridges = "named_bridges";
     private const string Published = "published";
     private const ushort DnsPort = 53;
 
@@ -44,13 +43,11 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
     /// <summary>Puts the whole table in the place of what is there.</summary>
     /// <param name="bridges">All networks that have a bridge.</param>
     /// <param name="ports">All published ports.</param>
-    /// <param name="dnsPort">Where DNS is answered on this machine.</param>
     /// <exception cref="LinuxException">The kernel refuses; the old table stands.</exception>
-    internal void Apply(IReadOnlyList<BridgeRules> bridges, IEnumerable<PublishedPort> ports, ushort dnsPort)
+    internal void Apply(IReadOnlyList<BridgeRules> bridges, IEnumerable<PublishedPort> ports)
     {
         var change = new TableTransaction(table).Renew()
-            .AddSet(Bridges, SetType.InterfaceName, 16)
-            .AddSet(NamedBridges, SetType.InterfaceName, 16);
+            .AddSet(Bridges, SetType.InterfaceName, 16);
         foreach (var (map, isV6, withAddress) in Maps)
         {
             var (address, length) = isV6 ? (SetType.Address6, 16u) : (SetType.Address4, 4u);
@@ -65,10 +62,6 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
         foreach (var bridge in bridges)
         {
             change.AddElement(Bridges, RuleExpressions.NameBytes(bridge.Bridge));
-            if (bridge.HasNames)
-            {
-                change.AddElement(NamedBridges, RuleExpressions.NameBytes(bridge.Bridge));
-            }
         }
 
         foreach (var port in ports)
@@ -77,7 +70,7 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
         }
 
         AddRaw(change);
-        AddPublished(change, dnsPort);
+        AddPublished(change, bridges);
         AddPostrouting(change, bridges);
         AddForward(change, bridges);
         change.Commit(socket, $"write table inet {table} of nftables");
@@ -130,7 +123,7 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
         .AddChain("raw", "filter", Hook.Prerouting, Raw)
         .AddRule("raw", rule => rule.NotInInterface("lo").Destination(Loopback).Drop());
 
-    private static void AddPublished(TableTransaction change, ushort dnsPort)
+    private static void AddPublished(TableTransaction change, IReadOnlyList<BridgeRules> bridges)
     {
         change.AddChain(Published);
         foreach (var (map, isV6, withAddress) in Maps)
@@ -139,11 +132,16 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
         }
 
         change.AddChain("prerouting", "nat", Hook.Prerouting, DestinationTranslation);
-        if (dnsPort != 0)
+        foreach (var bridge in bridges)
         {
-            foreach (var protocol in (byte[])[(byte)PortProtocol.Udp, (byte)PortProtocol.Tcp])
+            if (bridge.Names is { } names)
             {
-                change.AddRule("prerouting", rule => rule.InInterfaceOf(NamedBridges).ToThisMachine().Protocol(protocol).DestinationPort(DnsPort).RedirectTo(dnsPort));
+                // That of the gateway alone: another name server of this machine can be asked at the machine's other addresses.
+                var gateway = new IPNetwork(names.Address, names.Address.GetAddressBytes().Length * 8);
+                foreach (var protocol in (PortProtocol[])[PortProtocol.Udp, PortProtocol.Tcp])
+                {
+                    change.AddRule("prerouting", rule => rule.InInterface(bridge.Bridge).Destination(gateway).Protocol((byte)protocol).DestinationPort(DnsPort).RedirectTo((ushort)names.Port));
+                }
             }
         }
 
