@@ -4,8 +4,8 @@ using System.Text;
 using System.Threading.Channels;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
-using EdgeHost.Networks;
 using EdgeHost.Images;
+using EdgeHost.Networks;
 using EdgeHost.Oci;
 
 namespace Edge.Tests.Deployments;

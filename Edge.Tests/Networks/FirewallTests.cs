@@ -1,8 +1,8 @@
-using Xunit;
 using System.Net;
 using EdgeHost.Linux;
 using EdgeHost.Networks;
 using EdgeHost.Networks.Nftables;
+using Xunit;
 
 namespace Edge.Tests.Networks;
 

@@ -1,9 +1,9 @@
-using Xunit;
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using EdgeHost.Linux;
 using EdgeHost.Networks;
+using Xunit;
 
 namespace Edge.Tests.Networks;
 

@@ -32,7 +32,12 @@ public sealed partial class NetworkHost
             try
             {
                 using var space = NetworkNamespace.Of(pid);
-                using var inside = space.Run(RouteNetlink.Open);
+                using var inside = space.Run(() =>
+                {
+                    // The namespace may have been made for networks without IPv6.
+                    HostSettings.PrepareSandbox(network.Record.Subnets.Any(each => IsV6(each.Gateway)));
+                    return RouteNetlink.Open();
+                });
                 Configure(endpoint, inside, space, network.Record, isFirst: !held.Status.Endpoints.Any(LeadsOut));
                 return Replace(container, held, held.Status with { Endpoints = [.. held.Status.Endpoints, endpoint] });
             }
