@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text;
 using Edge.Tests.Fixtures;
 using Xunit;
 
@@ -133,40 +134,66 @@ public sealed class NameTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
     private sealed class NameServerUnderTest : IAsyncDisposable
     {
         private readonly Process _process;
-        private readonly string _log;
+        private readonly Task _reading;
+        private readonly StringBuilder _said = new();
+        private readonly TaskCompletionSource _started = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-        private NameServerUnderTest(Process process, string log) => (_process, _log) = (process, log);
+        private NameServerUnderTest(Process process)
+        {
+            _process = process;
+            _reading = ReadAsync();
+        }
 
-        internal string Said => File.ReadAllText(_log);
+        internal string Said
+        {
+            get
+            {
+                lock (_said)
+                {
+                    return _said.ToString();
+                }
+            }
+        }
 
         internal static async Task<NameServerUnderTest> StartAsync(string address)
         {
             await Packages.NeedAsync("dnsmasq-base");
-            var log = Path.GetTempFileName();
             List<string> arguments =
             [
                 "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces", "--listen-address=" + address,
-                "--user=root", "--pid-file=", "--log-queries", "--log-facility=" + log, "--local=/test/", "--address=/outside.test/192.0.2.5",
+                "--user=root", "--pid-file=", "--log-queries", "--log-facility=-", "--local=/test/", "--address=/outside.test/192.0.2.5",
                 .. Enumerable.Range(1, 20).Select(each => $"--host-record=many.test,192.0.2.{each}"),
                 .. Enumerable.Range(1, 20).Select(each => $"--host-record=many.test,2001:db8:0:0:0:0:0:{each}"),
             ];
-            var process = Process.Start(new ProcessStartInfo("dnsmasq", arguments))!;
-            using var patience = new CancellationTokenSource(DaemonUnderTest.Patience);
-            while (!(await File.ReadAllTextAsync(log, patience.Token)).Contains("started", StringComparison.Ordinal))
-            {
-                Assert.False(process.HasExited, "dnsmasq has ended: " + await File.ReadAllTextAsync(log, patience.Token));
-                await Task.Delay(20, patience.Token);
-            }
-
-            return new NameServerUnderTest(process, log);
+            var server = new NameServerUnderTest(Process.Start(new ProcessStartInfo("dnsmasq", arguments) { RedirectStandardError = true })!);
+            await server._started.Task.WaitAsync(DaemonUnderTest.Patience);
+            return server;
         }
 
         public async ValueTask DisposeAsync()
         {
             _process.Kill();
             await _process.WaitForExitAsync();
+            await _reading;
             _process.Dispose();
-            File.Delete(_log);
+        }
+
+        private async Task ReadAsync()
+        {
+            while (await _process.StandardError.ReadLineAsync() is { } line)
+            {
+                lock (_said)
+                {
+                    _said.AppendLine(line);
+                }
+
+                if (line.Contains("started, version", StringComparison.Ordinal))
+                {
+                    _started.TrySetResult();
+                }
+            }
+
+            _started.TrySetException(new InvalidOperationException("dnsmasq has ended: " + Said));
         }
     }
 }

@@ -62,6 +62,7 @@ public sealed class NetworkTests(SharedDaemon shared) : IClassFixture<SharedDaem
     [Theory]
     [InlineData("is not a network", "--subnet", "10.300.0.0/24")]
     [InlineData("driver overlay is not known", "--driver", "overlay")]
+    [InlineData("macvlan needs the interface that it stands on", "--driver", "macvlan", "--subnet", "198.51.100.0/24")]
     [InlineData("must be 1 to 15 bytes", "--opt", "com.docker.network.bridge.name=much-too-long-a-name")]
     public async Task A_network_that_cannot_be_is_refused_with_its_reason(string reason, params string[] arguments) =>
         Assert.Contains(reason, (await Daemon.DockerAsync(["network", "create", .. arguments, "refused"])).Exits(1).Error, StringComparison.Ordinal);
@@ -86,13 +87,48 @@ public sealed class NetworkTests(SharedDaemon shared) : IClassFixture<SharedDaem
         var id = await Daemon.RunDetachedAsync("-p", "8080", "busybox", "sh", "-c", Serve);
         var port = int.Parse((await Daemon.InspectAsync(id, "{{(index .NetworkSettings.Ports \"8080/tcp\" 0).HostPort}}")), System.Globalization.CultureInfo.InvariantCulture);
         await ListensAsync(id);
-        (await CommandRun.RunAsync("nft", ["flush", "table", "inet", "edgehost-" + Daemon.Bridge])).Succeeds();
-        (await CommandRun.RunAsync("nft", ["delete", "table", "inet", "edgehost-" + Daemon.Bridge])).Succeeds();
+        string[] list = ["list", "table", "inet", "edgehost-" + Daemon.Bridge];
+        var before = (await CommandRun.RunAsync("nft", list)).Succeeds().Output;
+        foreach (var harm in (string[])["flush", "delete"])
+        {
+            // A flushed table has its chains and no rules: nothing that is added to it later would fail.
+            (await CommandRun.RunAsync("nft", [harm, "table", "inet", "edgehost-" + Daemon.Bridge])).Succeeds();
 
-        (await Daemon.RunAsync("--rm", "busybox", "true")).Succeeds();
+            (await Daemon.RunAsync("--rm", "busybox", "true")).Succeeds();
+
+            Assert.Equal(before, (await CommandRun.RunAsync("nft", list)).Succeeds().Output);
+        }
 
         Assert.Equal("hello", await GetAsync(IPAddress.Loopback, port));
         (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+    }
+
+    [Fact]
+    public async Task A_container_of_a_macvlan_has_its_static_address_in_the_real_network_and_is_reached_there()
+    {
+        // The real network: another machine, as a namespace behind a pair of interfaces.
+        var name = Daemon.Bridge[3..];
+        (await CommandRun.RunAsync("ip", ["netns", "add", "eht" + name])).Succeeds();
+        try
+        {
+            (await CommandRun.RunAsync("ip", ["link", "add", "ehp" + name, "type", "veth", "peer", "name", "eth0", "netns", "eht" + name])).Succeeds();
+            (await CommandRun.RunAsync("ip", ["link", "set", "ehp" + name, "up"])).Succeeds();
+            (await CommandRun.RunAsync("ip", ["-n", "eht" + name, "address", "add", "198.51.100.1/24", "dev", "eth0"])).Succeeds();
+            (await CommandRun.RunAsync("ip", ["-n", "eht" + name, "link", "set", "eth0", "up"])).Succeeds();
+            (await Daemon.DockerAsync("network", "create", "-d", "macvlan", "--subnet", "198.51.100.0/24", "--gateway", "198.51.100.1", "-o", "parent=ehp" + name, "lan")).Succeeds();
+
+            var id = await Daemon.RunDetachedAsync("--network", "lan", "--ip", "198.51.100.77", "busybox", "sh", "-c", Serve);
+            await ListensAsync(id);
+
+            Assert.Contains("hello", (await CommandRun.RunAsync("ip", ["netns", "exec", "eht" + name, "bash", "-c", "exec 3<>/dev/tcp/198.51.100.77/8080; printf 'GET / HTTP/1.0\r\n\r\n' >&3; cat <&3"])).Succeeds().Output, StringComparison.Ordinal);
+            Assert.Contains("1 packets received", (await CommandRun.RunAsync("nsenter", ["-t", $"{await Daemon.PidOfAsync(id)}", "-n", "-m", "ping", "-c", "1", "-W", "10", "198.51.100.1"])).Succeeds().Output, StringComparison.Ordinal);
+            (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+            (await Daemon.DockerAsync("network", "rm", "lan")).Succeeds();
+        }
+        finally
+        {
+            (await CommandRun.RunAsync("ip", ["netns", "delete", "eht" + name])).Succeeds();
+        }
     }
 
     [Fact]

@@ -189,9 +189,6 @@ internal sealed class NetworkConnectBody
     public string? Container { get; set; }
 
     public EndpointBody? EndpointConfig { get; set; }
-
-    [JsonExtensionData]
-    public Dictionary<string, JsonElement>? Rest { get; set; }
 }
 
 /// <summary>Its subnets.</summary>

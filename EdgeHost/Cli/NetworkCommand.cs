@@ -94,11 +94,28 @@ internal static class NetworkCommand
     {
         var names = new Argument<string[]>("name") { Arity = ArgumentArity.OneOrMore };
         var command = new Command("inspect", "Show all of networks, as JSON") { names };
-        command.SetAction(parsed => EachNetwork(parsed, parsed.GetValue(names)!, async (client, name) =>
+        command.SetAction(async parsed =>
         {
-            using var answer = await client.GetAsync("networks/" + Uri.EscapeDataString(name));
-            return DaemonJson.Indented([answer.RootElement]);
-        }));
+            using var client = DaemonClient.For(parsed);
+            var found = new List<JsonElement>();
+            var exit = ExitCode.Ok;
+            foreach (var name in parsed.GetValue(names)!)
+            {
+                try
+                {
+                    using var answer = await client.GetAsync("networks/" + Uri.EscapeDataString(name));
+                    found.Add(answer.RootElement.Clone());
+                }
+                catch (EdgeHostException e) when (e.Kind is ErrorKind.NotFound or ErrorKind.Invalid)
+                {
+                    parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {e.Message}");
+                    exit = ExitCode.Failed;
+                }
+            }
+
+            parsed.InvocationConfiguration.Output.WriteLine(DaemonJson.Indented(found));
+            return exit;
+        });
         return command;
     }
 
@@ -167,10 +184,9 @@ internal static class NetworkCommand
         var names = new Argument<string[]>("name") { Arity = ArgumentArity.OneOrMore };
         var command = new Command("rm", "Remove networks") { names };
         command.Aliases.Add("remove");
-        command.SetAction(parsed => EachNetwork(parsed, parsed.GetValue(names)!, async (client, name) =>
+        command.SetAction(parsed => EachContainer.DoAsync(parsed, parsed.GetValue(names)!, async (client, name) =>
         {
             using var response = await client.SendAsync(HttpMethod.Delete, "networks/" + Uri.EscapeDataString(name));
-            return name;
         }));
         return command;
     }
@@ -181,42 +197,22 @@ internal static class NetworkCommand
         var command = new Command("prune", "Remove the networks that no container wants") { force };
         command.SetAction(async parsed =>
         {
-            if (!parsed.GetValue(force))
+            var output = parsed.InvocationConfiguration.Output;
+            if (!parsed.GetValue(force) && !Confirm.Ask(output, "WARNING! This will remove all custom networks not used by at least one container."))
             {
-                throw new EdgeHostException(ErrorKind.Invalid, "this removes all networks that no container wants to be in; say --force");
+                return ExitCode.Failed;
             }
 
             using var client = DaemonClient.For(parsed);
             using var answer = await client.PostAsync("networks/prune", "{}"u8.ToArray());
             foreach (var removed in answer.RootElement.Texts("NetworksDeleted"))
             {
-                parsed.InvocationConfiguration.Output.WriteLine(removed);
+                output.WriteLine(removed);
             }
 
             return ExitCode.Ok;
         });
         return command;
-    }
-
-    /// <summary>Does it for each; one that fails is said, and the others go on, as with docker.</summary>
-    private static async Task<int> EachNetwork(ParseResult parsed, string[] names, Func<DaemonClient, string, Task<string>> act)
-    {
-        using var client = DaemonClient.For(parsed);
-        var code = ExitCode.Ok;
-        foreach (var name in names)
-        {
-            try
-            {
-                parsed.InvocationConfiguration.Output.WriteLine(await act(client, name));
-            }
-            catch (EdgeHostException e)
-            {
-                parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {e.Message}");
-                code = ExitCode.Failed;
-            }
-        }
-
-        return code;
     }
 
     private static void WriteSubnets(Utf8JsonWriter json, string[] subnets, string[] gateways, string[] ranges)

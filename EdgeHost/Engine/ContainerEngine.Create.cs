@@ -22,7 +22,7 @@ public sealed partial class ContainerEngine
         ContainerSpecCheck.Require(spec);
         var id = RandomNumberGenerator.GetHexString(64, lowercase: true);
         var anonymous = new List<string>();
-        spec = spec with { Mounts = MountsOf(spec, image.Config, anonymous) };
+        spec = NameNetworks(spec) with { Mounts = MountsOf(spec, image.Config, anonymous) };
         var record = new ContainerRecord
         {
             Id = id,
@@ -36,8 +36,6 @@ public sealed partial class ContainerEngine
             AnonymousVolumes = anonymous,
             BootId = SystemIdentity.BootId,
         };
-
-        CheckNetworks(spec);
 
         // Known from here on, and nobody's to start until it is whole.
         var container = new Container(record);
@@ -106,7 +104,15 @@ public sealed partial class ContainerEngine
         {
             CheckNameIsFree(name);
             var sandbox = _networks.Rename(found.Record.Id, old, name);
-            Change(found, record => record with { Name = name, Sandbox = sandbox ?? record.Sandbox });
+            try
+            {
+                Change(found, record => record with { Name = name, Sandbox = sandbox ?? record.Sandbox });
+            }
+            catch
+            {
+                _networks.Rename(found.Record.Id, name, old);
+                throw;
+            }
         }
 
         Tell(found.Record, "rename", ("oldName", "/" + old));

@@ -7,7 +7,6 @@ namespace EdgeHost.Engine;
 /// <summary>A container's place in networks.</summary>
 public sealed partial class ContainerEngine
 {
-
     /// <inheritdoc/>
     public async Task JoinNetworkAsync(string container, EndpointSpec endpoint, CancellationToken cancel)
     {
@@ -21,17 +20,27 @@ public sealed partial class ContainerEngine
                 ErrorKind.Conflict, $"container {record.Name} shares a network with {(spec.Network == NetworkMode.Host ? "the host" : "another container")} and cannot be in network {network.Name} too");
         }
 
-        if (EndpointsOf(spec).Any(each => IsIn(each, network)))
+        if (EndpointsOf(spec).Any(each => each.Network == network.Name))
         {
             throw new EdgeHostException(ErrorKind.Conflict, $"container {record.Name} is already in network {network.Name}");
         }
 
         var status = found.IsRunning ? _networks.Join(record.Id, record.Name, record.Pid, endpoint) : null;
-        Change(found, was => was with
+        try
         {
-            Spec = was.Spec with { Network = NetworkMode.Bridge, Endpoints = [.. EndpointsOf(was.Spec), endpoint] },
-            Sandbox = status ?? was.Sandbox,
-        });
+            Change(found, was => was with
+            {
+                Spec = was.Spec with { Network = NetworkMode.Bridge, Endpoints = [.. EndpointsOf(was.Spec), endpoint with { Network = network.Name }] },
+                Sandbox = status ?? was.Sandbox,
+            });
+        }
+        catch when (status is not null)
+        {
+            // What is not written down would be given to another after the next start of the daemon.
+            _networks.Leave(record.Id, record.Name, record.Pid, network.Id);
+            throw;
+        }
+
         RefreshFiles(found);
     }
 
@@ -42,7 +51,7 @@ public sealed partial class ContainerEngine
         var left = _networks.Find(network);
         using var turn = await found.TakeTurnAsync(cancel).ConfigureAwait(false);
         var (record, spec) = (found.Record, found.Record.Spec);
-        List<EndpointSpec> others = [.. EndpointsOf(spec).Where(each => !IsIn(each, left))];
+        List<EndpointSpec> others = [.. EndpointsOf(spec).Where(each => each.Network != left.Name)];
         if (others.Count == EndpointsOf(spec).Count)
         {
             throw new EdgeHostException(ErrorKind.Conflict, $"container {record.Name} is not connected to network {network}");
@@ -57,7 +66,7 @@ public sealed partial class ContainerEngine
         RefreshFiles(found);
     }
 
-    /// <summary>Names and name servers of a running container, after its networks or those of this machine have changed.</summary>
+    /// <summary>Names and name servers of a running container, after its networks have changed.</summary>
     private void RefreshFiles(Container container)
     {
         if (container.IsRunning && container.Record.Sandbox is not null)
@@ -66,26 +75,29 @@ public sealed partial class ContainerEngine
         }
     }
 
-    private static bool IsIn(EndpointSpec endpoint, NetworkRecord network) =>
-        endpoint.Network == network.Name || network.Id.StartsWith(endpoint.Network, StringComparison.Ordinal);
-
     private static IReadOnlyList<EndpointSpec> EndpointsOf(ContainerSpec spec) =>
         spec.Network != NetworkMode.Bridge ? [] : spec.Endpoints.Count > 0 ? spec.Endpoints : [new EndpointSpec(NetworkDrivers.Bridge)];
 
-    /// <summary>Refuses what no start could do; that it is the container that is bad and not its image is the kind's to say.</summary>
-    private void CheckNetworks(ContainerSpec spec)
+    /// <summary>
+    /// Refuses what no start could do, and calls each network by its name, whatever it was called; that it is the
+    /// container that is bad and not its image is the kind's to say.
+    /// </summary>
+    private ContainerSpec NameNetworks(ContainerSpec spec)
     {
         try
         {
-            foreach (var endpoint in spec.Endpoints)
+            var endpoints = spec.Endpoints.Select(each => each with { Network = _networks.Find(each.Network).Name }).ToList();
+            if (endpoints.GroupBy(each => each.Network).FirstOrDefault(same => same.Count() > 1) is { } twice)
             {
-                _networks.Find(endpoint.Network);
+                throw new EdgeHostException(ErrorKind.Invalid, $"network {twice.Key} is asked for twice");
             }
 
             if (spec.NetworkOf is { } other)
             {
                 Find(other);
             }
+
+            return spec with { Endpoints = endpoints };
         }
         catch (EdgeHostException e) when (e.Kind == ErrorKind.NotFound)
         {

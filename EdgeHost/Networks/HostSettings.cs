@@ -59,12 +59,17 @@ internal static class HostSettings
         }
     }
 
-    /// <summary>Sets what a container's namespace needs before its interfaces come; for the thread that is in it.</summary>
-    internal static void PrepareSandbox(bool withIPv6)
+    /// <summary>Sets what a container's new namespace needs; for the thread that is in it.</summary>
+    internal static void PrepareSandbox()
     {
         // As with Docker: any user may listen at any port and ping, for nothing of the host's is in danger.
         Write("ipv4/ip_unprivileged_port_start", "0");
         Write("ipv4/ping_group_range", "0 2147483647");
+    }
+
+    /// <summary>Sets what interfaces need that are yet to come into a container's namespace; for the thread that is in it.</summary>
+    internal static void PrepareInterfaces(bool withIPv6)
+    {
         if (Directory.Exists(Root + "ipv6/conf/default"))
         {
             // Addresses are given, not found, and nobody else has them.

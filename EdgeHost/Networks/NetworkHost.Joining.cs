@@ -28,26 +28,23 @@ public sealed partial class NetworkHost
 
             BringUp(network);
             var number = Enumerable.Range(0, held.Status.Endpoints.Count + 1).First(each => held.Status.Endpoints.All(other => other.Interface != NameOf(each)));
+            using var space = NetworkNamespace.Of(pid);
+            using var inside = space.Run(() =>
+            {
+                // The namespace may have been made for networks without IPv6.
+                HostSettings.PrepareInterfaces(network.Record.Subnets.Any(each => IsV6(each.Gateway)));
+                return RouteNetlink.Open();
+            });
             var endpoint = Join(network, new SandboxSpec(container, name, [], [], []), asked, NameOf(number));
             try
             {
-                using var space = NetworkNamespace.Of(pid);
-                using var inside = space.Run(() =>
-                {
-                    // The namespace may have been made for networks without IPv6.
-                    HostSettings.PrepareSandbox(network.Record.Subnets.Any(each => IsV6(each.Gateway)));
-                    return RouteNetlink.Open();
-                });
                 Configure(endpoint, inside, space, network.Record, isFirst: !held.Status.Endpoints.Any(LeadsOut));
                 return Replace(container, held, held.Status with { Endpoints = [.. held.Status.Endpoints, endpoint] });
             }
             catch
             {
-                if (endpoint.HostInterface.Length > 0)
-                {
-                    _links.Delete(endpoint.HostInterface);
-                }
-
+                _held[container] = held;
+                inside.Delete(endpoint.Interface);
                 Return([endpoint], []);
                 throw;
             }
@@ -105,11 +102,7 @@ public sealed partial class NetworkHost
         _held[container] = new Held(status, published, held.NameServers);
         if (!published.SequenceEqual(held.Published))
         {
-            Change(firewall =>
-            {
-                firewall.Withdraw(held.Published);
-                firewall.Publish(published);
-            });
+            Change(firewall => firewall.Replace(held.Published, published));
             foreach (var port in status.Ports)
             {
                 _claims.Lead(port, published.FirstOrDefault(each => each.HostPort == port.HostPort && each.Protocol == port.Protocol)?.Target);

@@ -86,10 +86,18 @@ public sealed partial class NetworkHost : INameBook
     {
         lock (_lock)
         {
-            return FindAsker(asker) is not { } held || held.Status.Endpoints.All(each => _networks.GetValueOrDefault(each.NetworkId)?.Record.IsInternal ?? false)
-                ? []
-                : held.NameServers.Count > 0 ? held.NameServers : HostResolver.OwnServers();
+            if (FindAsker(asker) is not { } held || !held.Status.Endpoints.Any(LeadsOut))
+            {
+                return [];
+            }
+
+            if (held.NameServers.Count > 0)
+            {
+                return held.NameServers;
+            }
         }
+
+        return HostResolver.OwnServers();
     }
 
     private static bool HasNames(Endpoint endpoint) => endpoint.HostInterface.Length > 0 && endpoint.NetworkName != NetworkDrivers.Bridge;

@@ -40,7 +40,8 @@ public sealed partial class NetworkHost
                 var withIPv6 = networks.Any(each => each.Record.Subnets.Any(subnet => IsV6(subnet.Gateway)));
                 space = NetworkNamespace.Create(() =>
                 {
-                    HostSettings.PrepareSandbox(withIPv6);
+                    HostSettings.PrepareSandbox();
+                    HostSettings.PrepareInterfaces(withIPv6);
                     inside = RouteNetlink.Open();
                 });
                 inside!.SetUp(inside.FindLink("lo")!.Index);
@@ -285,16 +286,31 @@ public sealed partial class NetworkHost
         }
 
         _links.SetUp(index);
-        network.IsUp = true;
         ServeNames(network);
-        ApplyFirewall();
+        network.IsUp = true;
+        try
+        {
+            ApplyFirewall();
+        }
+        catch
+        {
+            // Without its rules it is not up, and the next container is not let in either.
+            network.IsUp = false;
+            throw;
+        }
     }
 
-    /// <summary>Changes the table; where somebody has flushed it away, all that is held is written anew.</summary>
+    /// <summary>Changes the table; where somebody may have changed it too, all that is held is written anew.</summary>
     private void Change(Action<Firewall> change)
     {
         if (_firewall is null)
         {
+            return;
+        }
+
+        if (_firewall.MayBeChanged)
+        {
+            ApplyFirewall();
             return;
         }
 

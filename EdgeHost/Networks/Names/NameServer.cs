@@ -170,31 +170,34 @@ internal sealed partial class NameServer(INameBook names, ILogger log) : IDispos
 
     private async Task ServeAsync(Socket client)
     {
-        try
+        using (client)
         {
-            using var stream = new NetworkStream(client, ownsSocket: true);
-            var asker = ((IPEndPoint)client.RemoteEndPoint!).Address;
-            while (true)
+            try
             {
-                using var time = new CancellationTokenSource(ConnectionTime);
-                var message = await ReadFramedAsync(stream, QuestionBytes, time.Token).ConfigureAwait(false);
-                if (DnsQuestion.Parse(message) is not { } question)
+                using var stream = new NetworkStream(client, ownsSocket: false);
+                var asker = ((IPEndPoint)client.RemoteEndPoint!).Address;
+                while (true)
                 {
-                    return;
-                }
+                    using var time = new CancellationTokenSource(ConnectionTime);
+                    var message = await ReadFramedAsync(stream, QuestionBytes, time.Token).ConfigureAwait(false);
+                    if (DnsQuestion.Parse(message) is not { } question)
+                    {
+                        return;
+                    }
 
-                var answer = AnswerOurselves(asker, question, MaximumBytes)
-                    ?? await AskAsync(asker, question, message, AskByTcpAsync).ConfigureAwait(false);
-                await WriteFramedAsync(stream, answer, time.Token).ConfigureAwait(false);
+                    var answer = AnswerOurselves(asker, question, MaximumBytes)
+                        ?? await AskAsync(asker, question, message, AskByTcpAsync).ConfigureAwait(false);
+                    await WriteFramedAsync(stream, answer, time.Token).ConfigureAwait(false);
+                }
             }
-        }
-        catch (Exception e) when (e is IOException or SocketException or OperationCanceledException or ObjectDisposedException)
-        {
-            LogTrouble(log, e.Message);
-        }
-        finally
-        {
-            Interlocked.Decrement(ref _connections);
+            catch (Exception e) when (e is IOException or SocketException or OperationCanceledException or ObjectDisposedException)
+            {
+                LogTrouble(log, e.Message);
+            }
+            finally
+            {
+                Interlocked.Decrement(ref _connections);
+            }
         }
     }
 
@@ -304,7 +307,8 @@ internal sealed partial class NameServer(INameBook names, ILogger log) : IDispos
     {
         var length = new byte[2];
         await stream.ReadExactlyAsync(length, cancel).ConfigureAwait(false);
-        var message = new byte[Math.Min(BinaryPrimitives.ReadUInt16BigEndian(length), most)];
+        var count = BinaryPrimitives.ReadUInt16BigEndian(length);
+        var message = count <= most ? new byte[count] : throw new IOException($"a message of {count} bytes is longer than {most}");
         await stream.ReadExactlyAsync(message, cancel).ConfigureAwait(false);
         return message;
     }

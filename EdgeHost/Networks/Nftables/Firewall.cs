@@ -40,6 +40,15 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
         ("published6", true, false),
     ];
 
+    private uint? _generation;
+
+    /// <summary>
+    /// Whether somebody may have changed this table since we did: somebody has changed something in nftables, and whose
+    /// table it was is not asked.
+    /// </summary>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    internal bool MayBeChanged => _generation != TableTransaction.ReadGeneration(socket);
+
     /// <summary>Puts the whole table in the place of what is there.</summary>
     /// <param name="bridges">All networks that have a bridge.</param>
     /// <param name="ports">All published ports.</param>
@@ -73,7 +82,7 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
         AddPublished(change, bridges);
         AddPostrouting(change, bridges);
         AddForward(change, bridges);
-        change.Commit(socket, $"write table inet {table} of nftables");
+        Commit(change, $"write table inet {table} of nftables", isWhole: true);
     }
 
     /// <summary>Publishes ports.</summary>
@@ -88,7 +97,7 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
                 Add(change, port);
             }
 
-            change.Commit(socket, "publish ports in nftables");
+            Commit(change, "publish ports in nftables", isWhole: false);
         }
     }
 
@@ -104,8 +113,26 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
                 change.RemoveElement(MapOf(port), KeyOf(port));
             }
 
-            change.Commit(socket, "take published ports back from nftables");
+            Commit(change, "take published ports back from nftables", isWhole: false);
         }
+    }
+
+    /// <summary>Has ports lead elsewhere; no packet finds them closed.</summary>
+    /// <exception cref="LinuxException">The kernel refuses: ENOENT when the table was flushed away.</exception>
+    internal void Replace(IReadOnlyCollection<PublishedPort> before, IReadOnlyCollection<PublishedPort> after)
+    {
+        var change = new TableTransaction(table);
+        foreach (var port in before)
+        {
+            change.RemoveElement(MapOf(port), KeyOf(port));
+        }
+
+        foreach (var port in after)
+        {
+            Add(change, port);
+        }
+
+        Commit(change, "lead published ports elsewhere in nftables", isWhole: false);
     }
 
     /// <summary>Removes the table.</summary>
@@ -114,6 +141,15 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
 
     /// <inheritdoc/>
     public void Dispose() => socket.Dispose();
+
+    /// <summary>Each of our changes is one generation: where it is more than that, somebody else was there meanwhile.</summary>
+    private void Commit(TableTransaction change, string what, bool isWhole)
+    {
+        var before = isWhole ? TableTransaction.ReadGeneration(socket) : _generation;
+        change.Commit(socket, what);
+        var after = TableTransaction.ReadGeneration(socket);
+        _generation = before + 1 == after ? after : null;
+    }
 
     /// <summary>
     /// Published ports of 127.0.0.1 need route_localnet on the bridges; what comes from elsewhere to 127.0.0.0/8 is

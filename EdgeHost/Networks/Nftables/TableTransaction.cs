@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using EdgeHost.Linux;
 
 namespace EdgeHost.Networks.Nftables;
@@ -57,6 +58,7 @@ internal sealed class TableTransaction(string table)
     private const ushort NewSet = 9;
     private const ushort NewElement = 12;
     private const ushort DeleteElement = 14;
+    private const ushort GetGeneration = 16;
     private const ushort ElementOfList = 1;
     private const ushort DataValue = 1;
     private const uint MapFlag = 8;
@@ -135,6 +137,14 @@ internal sealed class TableTransaction(string table)
     /// <summary>Does it.</summary>
     /// <exception cref="LinuxException">The kernel refuses; nothing was changed.</exception>
     internal void Commit(NetlinkSocket socket, string what) => socket.Transact(Subsystem, _messages, what);
+
+    /// <summary>How often nftables was changed in this network namespace, whosoever table it was.</summary>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    internal static uint ReadGeneration(NetlinkSocket socket)
+    {
+        var reply = socket.Query(new NetlinkMessage((Subsystem << 8) | GetGeneration, NetlinkFlags.None, 0, 0, 0, 0), "ask nftables for its generation")[0];
+        return reply.Attributes(4).TryFind(1, out var generation) ? BinaryPrimitives.ReadUInt32BigEndian(generation) : 0;
+    }
 
     private TableTransaction Element(ushort type, NetlinkFlags flags, string set, byte[] key, byte[]? value)
     {
