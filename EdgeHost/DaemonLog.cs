@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using EdgeHost.Errors;
 using Microsoft.Extensions.Logging;
 
 namespace EdgeHost;
@@ -75,7 +76,14 @@ internal sealed class DaemonLog(Stream output, bool journal) : ILoggerProvider
             if (IsEnabled(logLevel))
             {
                 var message = formatter(state, exception);
-                owner.Write(logLevel, exception is null ? message : $"{message}\n{exception}");
+                owner.Write(logLevel, exception switch
+                {
+                    null => message,
+
+                    // Its message says all that a user can do something with; a defect needs its trace.
+                    EdgeHostException { Kind: not ErrorKind.Internal } known => $"{message}: {known.Message}",
+                    _ => $"{message}\n{exception}",
+                });
             }
         }
     }

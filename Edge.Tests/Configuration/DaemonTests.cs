@@ -118,9 +118,10 @@ public sealed class DaemonTests : IDisposable
         using (var log = new DaemonLog(terminal, journal: false))
         {
             log.CreateLogger("EdgeHost.X").LogError("bad");
+            log.CreateLogger("EdgeHost.X").LogError(new EdgeHostException(ErrorKind.Infeasible, "no cgroups", new IOException()), "not started");
         }
 
-        Assert.Matches(@"^\d\d:\d\d:\d\d error bad\n$", System.Text.Encoding.UTF8.GetString(terminal.ToArray()));
+        Assert.Matches(@"^\d\d:\d\d:\d\d error bad\n\d\d:\d\d:\d\d error not started: no cgroups\n$", System.Text.Encoding.UTF8.GetString(terminal.ToArray()));
     }
 
     [Fact]
