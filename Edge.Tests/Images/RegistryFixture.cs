@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.RegularExpressions;
+using Edge.Tests.Fixtures;
 
 namespace Edge.Tests.Images;
 
@@ -30,6 +31,7 @@ public sealed partial class RegistryFixture : IAsyncDisposable
     /// <param name="tls">With a certificate of a private authority.</param>
     public static async Task<RegistryFixture> StartAsync(string? user = null, bool tls = false)
     {
+        await Packages.NeedAsync("docker-registry", "skopeo");
         var directory = new TemporaryDirectory();
         var authority = tls ? TestAuthority.Make(directory.Path) : null;
         var configuration = $"""

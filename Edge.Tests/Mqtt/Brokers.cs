@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
+using Edge.Tests.Fixtures;
 using EdgeHost.Mqtt;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
@@ -32,6 +33,9 @@ internal abstract class BrokerUnderTest : IAsyncDisposable
         }
     }
 
+    /// <summary>Has mosquitto's broker and tools installed.</summary>
+    public static Task NeedMosquittoAsync() => Packages.NeedAsync("mosquitto", "mosquitto-clients");
+
     public static async Task<BrokerUnderTest> StartAsync(string kind) => kind switch
     {
         "embedded" => await EmbeddedUnderTest.StartAsync(),
@@ -60,6 +64,7 @@ internal abstract class BrokerUnderTest : IAsyncDisposable
 
     public static async Task<(int Code, string Output, string Error)> TryRunAsync(string program, params string[] arguments)
     {
+        await NeedMosquittoAsync();
         var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         using var process = Process.Start(start) ?? throw new InvalidOperationException($"{program} did not start");
         var output = process.StandardOutput.ReadToEndAsync();
@@ -118,6 +123,7 @@ internal sealed class EmbeddedUnderTest : BrokerUnderTest
 
     public static async Task<EmbeddedUnderTest> StartAsync(Func<BrokerOptions, BrokerOptions>? configure = null)
     {
+        await NeedMosquittoAsync();
         var broker = new EmbeddedUnderTest(configure);
         await broker.Broker.StartAsync(CancellationToken.None);
         return broker;
@@ -163,6 +169,7 @@ internal sealed class MosquittoUnderTest : BrokerUnderTest
     /// <summary>Starts it with more lines for its listener, where {dir} is its directory, in which files can be prepared.</summary>
     public static async Task<MosquittoUnderTest> StartAsync(string listener = "", Action<string>? prepare = null)
     {
+        await NeedMosquittoAsync();
         var broker = new MosquittoUnderTest(listener);
         prepare?.Invoke(broker._directory);
         await broker.StartProcessAsync();
