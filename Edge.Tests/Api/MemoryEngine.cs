@@ -29,6 +29,8 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
 
     public IReadOnlyList<ContainerProcess> ListProcesses(string container) => [];
 
+    public INetworks Networks => throw new InvalidOperationException("the API asks the host of networks itself");
+
     public IVolumes Volumes => field ??= new VolumeStore(
         directory,
         directory,

@@ -52,6 +52,80 @@ public sealed class DesiredStateParserTests
         Assert.Equal("", spec.Labels["c"]);
     }
 
+    [Fact]
+    public void Networks_ports_and_names_reach_the_container()
+    {
+        var state = Parse("""
+            {"version": 3, "workloads": {
+              "web": {"image": "web", "mem_limit": "16m", "cpus": 0.5, "networks": {"front": {"aliases": ["www"], "ipv4_address": "10.9.0.7", "mac_address": "02:42:0a:09:00:07"}, "lan": null},
+                "ports": ["8080:80", 9000, "127.0.0.1:5000-5001:6000-6001/udp", "[::1]:81:81", {"target": 443, "published": "8443", "host_ip": "192.0.2.1", "protocol": "tcp", "mode": "host"}],
+                "dns": "9.9.9.9", "dns_search": ["example", "lan"], "dns_opt": ["ndots:2"], "extra_hosts": {"db": "10.0.0.7", "me": "host-gateway"}},
+              "plain": {"image": "plain", "mem_limit": "16m", "cpus": 0.5},
+              "bridged": {"image": "plain", "mem_limit": "16m", "cpus": 0.5, "network_mode": "bridge", "ports": ["53/udp"], "extra_hosts": ["db=10.0.0.7"]}},
+             "networks": {"front": {"internal": true, "ipam": {"config": [{"subnet": "10.9.0.0/24", "gateway": "10.9.0.254", "ip_range": "10.9.0.0/25"}]}},
+               "lan": {"external": true, "name": "office"}, "unused": null}}
+            """);
+
+        var front = state.Networks.Single(network => network.Key == "front");
+        var own = state.Networks.Single(network => network.Key == "default");
+        Assert.Equal(["default", "front", "lan"], state.Networks.Select(network => network.Key).Order());
+        Assert.Matches("^front-[0-9a-f]{8}$", front.Spec.Name);
+        Assert.True(front.Spec.IsInternal);
+        Assert.Equal("10.9.0.0/24 10.9.0.0/25 10.9.0.254", Assert.Single(front.Spec.Subnets) is var subnet ? $"{subnet.Subnet} {subnet.Range} {subnet.Gateway}" : null);
+        Assert.True(state.Networks.Single(network => network.Key == "lan").IsExternal);
+
+        var web = state.Workloads.Single(workload => workload.Name == "web").Container;
+        Assert.Equal(NetworkMode.Bridge, web.Network);
+        Assert.Equal([front.Spec.Name, "office"], web.Endpoints.Select(endpoint => endpoint.Network));
+        Assert.Equal(["web", "www"], web.Endpoints[0].Aliases);
+        Assert.Equal("10.9.0.7 02:42:0a:09:00:07", $"{web.Endpoints[0].Address4} {web.Endpoints[0].HardwareAddress}");
+        Assert.Equal(
+            [":8080:80/Tcp", ":0:9000/Tcp", "127.0.0.1:5000:6000/Udp", "127.0.0.1:5001:6001/Udp", "::1:81:81/Tcp", "192.0.2.1:8443:443/Tcp"],
+            web.Ports.Select(port => $"{port.HostAddress}:{port.HostPort}:{port.ContainerPort}/{port.Protocol}"));
+        Assert.Equal("9.9.9.9; example lan; ndots:2; db:10.0.0.7 me:host-gateway", $"{string.Join(' ', web.Dns)}; {string.Join(' ', web.DnsSearch)}; {string.Join(' ', web.DnsOptions)}; {string.Join(' ', web.ExtraHosts)}");
+
+        var plain = state.Workloads.Single(workload => workload.Name == "plain").Container;
+        Assert.Equal([own.Spec.Name], plain.Endpoints.Select(endpoint => endpoint.Network));
+        Assert.Equal(["plain"], plain.Endpoints[0].Aliases);
+
+        var bridged = state.Workloads.Single(workload => workload.Name == "bridged").Container;
+        Assert.Equal(NetworkMode.Bridge, bridged.Network);
+        Assert.Empty(bridged.Endpoints);
+        Assert.Equal(["db:10.0.0.7"], bridged.ExtraHosts);
+    }
+
+    [Fact]
+    public void Workloads_come_after_those_that_they_need_and_otherwise_as_they_stand()
+    {
+        var state = Parse("""
+            {"version": 1, "workloads": {
+              "web": {"image": "a", "mem_limit": "16m", "cpus": 0.5, "depends_on": {"db": {"condition": "service_started"}, "migrate": {"condition": "service_completed_successfully", "required": true}}},
+              "alone": {"image": "a", "mem_limit": "16m", "cpus": 0.5},
+              "migrate": {"image": "a", "mem_limit": "16m", "cpus": 0.5, "depends_on": ["db"]},
+              "db": {"image": "a", "mem_limit": "16m", "cpus": 0.5}}}
+            """);
+
+        Assert.Equal(["db", "migrate", "web", "alone"], state.Workloads.Select(workload => workload.Name));
+        Assert.Equal([new WorkloadDependency("db", DependencyCondition.Started), new WorkloadDependency("migrate", DependencyCondition.Completed)], state.Workloads[2].DependsOn);
+    }
+
+    [Theory]
+    [InlineData("""{"back":{"driver":"overlay"}}""", "networks.back.driver", ErrorKind.Invalid, "bridge or macvlan")]
+    [InlineData("""{"back":{"internl":true}}""", "networks.back.internl", ErrorKind.Invalid, "unknown field")]
+    [InlineData("""{"back":{"external":true,"internal":true}}""", "networks.back.internal", ErrorKind.Invalid, "as it is")]
+    [InlineData("""{"back":{"name":"x"}}""", "networks.back.name", ErrorKind.Unsupported, "external networks")]
+    [InlineData("""{"back":{"ipam":{"config":[{"subnet":"10.0.0.1"}]}}}""", "networks.back.ipam.config[0].subnet", ErrorKind.Invalid, "a subnet")]
+    [InlineData("""{"back":{"ipam":{"config":[{"gateway":"10.0.0.1"}]}}}""", "networks.back.ipam.config[0]", ErrorKind.Invalid, "subnet is missing")]
+    [InlineData("""{"../x":null}""", "networks.../x", ErrorKind.Invalid, "network's key")]
+    public void A_network_that_is_wrong_is_refused_with_its_place(string networks, string path, ErrorKind kind, string reason)
+    {
+        var refusal = Assert.Throws<DesiredStateException>(() => Parse($$$"""{"version":1,"workloads":{},"networks":{{{networks}}} }"""));
+
+        Assert.Equal(path, refusal.Path);
+        Assert.Equal(kind, refusal.Kind);
+        Assert.Contains(reason, refusal.Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("", "", ErrorKind.Invalid, "not JSON")]
     [InlineData("{", "", ErrorKind.Invalid, "not JSON at line 1")]
@@ -79,7 +153,7 @@ public sealed class DesiredStateParserTests
 
     [Theory]
     [InlineData("\"mem_limt\":\"64m\"", "mem_limt", ErrorKind.Invalid, "unknown field")]
-    [InlineData("\"ports\":[\"80:80\"]", "ports", ErrorKind.Unsupported, "does not have")]
+    [InlineData("\"devices\":[\"/dev/i2c-1\"]", "devices", ErrorKind.Unsupported, "does not have")]
     [InlineData("\"image\":\"\"", "image", ErrorKind.Invalid, "given twice")]
     [InlineData("\"mem_limit\":1024", "mem_limit", ErrorKind.Invalid, "1024 bytes are less than the 524288")]
     [InlineData("\"mem_limit\":\"2g\"", "mem_limit", ErrorKind.Infeasible, "2147483648 bytes are more than the board has (1073741824)")]
@@ -95,7 +169,24 @@ public sealed class DesiredStateParserTests
     [InlineData("\"pids_limit\":0", "pids_limit", ErrorKind.Invalid, "0 is not within 1")]
     [InlineData("\"restart\":\"sometimes\"", "restart", ErrorKind.Invalid, "unless-stopped")]
     [InlineData("\"restart\":false", "restart", ErrorKind.Invalid, "found false")]
-    [InlineData("\"network_mode\":\"bridge\"", "network_mode", ErrorKind.Unsupported, "bridge networks")]
+    [InlineData("\"network_mode\":\"service:db\"", "network_mode", ErrorKind.Unsupported, "cannot be shared")]
+    [InlineData("\"network_mode\":\"nat\"", "network_mode", ErrorKind.Invalid, "bridge, none or host")]
+    [InlineData("\"network_mode\":\"host\",\"ports\":[\"80\"]", "ports", ErrorKind.Invalid, "no port can be published")]
+    [InlineData("\"network_mode\":\"bridge\",\"networks\":[\"a\"]", "network_mode", ErrorKind.Invalid, "exclude each other")]
+    [InlineData("\"networks\":[\"back\"]", "networks", ErrorKind.Invalid, "back is not among the networks")]
+    [InlineData("\"networks\":{\"back\":{\"ipv4_address\":\"::1\"}}", "networks.back.ipv4_address", ErrorKind.Invalid, "an IPv4 address")]
+    [InlineData("\"networks\":{\"back\":{\"link_local_ips\":[]}}", "networks.back.link_local_ips", ErrorKind.Invalid, "unknown field")]
+    [InlineData("\"ports\":[\"0:80\"]", "ports[0]", ErrorKind.Invalid, "not a port")]
+    [InlineData("\"ports\":[\"80-81:8080\"]", "ports[0]", ErrorKind.Invalid, "different length")]
+    [InlineData("\"ports\":[\"localhost:80:80\"]", "ports[0]", ErrorKind.Invalid, "localhost is not an IP address")]
+    [InlineData("\"ports\":[\"80/sctp\"]", "ports[0]", ErrorKind.Unsupported, "tcp and udp")]
+    [InlineData("\"ports\":[{\"published\":80}]", "ports[0]", ErrorKind.Invalid, "target is missing")]
+    [InlineData("\"extra_hosts\":[\"db:nowhere\"]", "extra_hosts[0]", ErrorKind.Invalid, "IP address or host-gateway")]
+    [InlineData("\"dns\":\"dns.example\"", "dns", ErrorKind.Invalid, "an IP address")]
+    [InlineData("\"depends_on\":[\"db\"]", "depends_on", ErrorKind.Invalid, "there is no workload db")]
+    [InlineData("\"depends_on\":[\"web\"]", "depends_on", ErrorKind.Invalid, "a circle: web needs web")]
+    [InlineData("\"depends_on\":{\"db\":{\"condition\":\"ready\"}}", "depends_on.db.condition", ErrorKind.Invalid, "service_started")]
+    [InlineData("\"depends_on\":{\"db\":{\"required\":false}}", "depends_on.db.required", ErrorKind.Unsupported, "default only")]
     [InlineData("\"environment\":[\"HOME\"]", "environment[0]", ErrorKind.Invalid, "no value")]
     [InlineData("\"environment\":{\"A\":true}", "environment.A", ErrorKind.Invalid, "text or a number")]
     [InlineData("\"environment\":{\"A\":\"\\ud800\"}", "environment.A", ErrorKind.Invalid, "Unicode")]
@@ -204,6 +295,7 @@ public sealed class DesiredStateParserTests
         var workload = root.GetProperty("$defs").GetProperty("workload");
         Assert.Equal(DesiredStateParser.Fields.Order(), Names(root));
         Assert.Equal(WorkloadParser.Fields.Order(), Names(workload));
+        Assert.Equal(NetworkParser.Fields.Order(), Names(root.GetProperty("$defs").GetProperty("network")));
         Assert.False(root.GetProperty("additionalProperties").GetBoolean());
         Assert.False(workload.GetProperty("additionalProperties").GetBoolean());
 

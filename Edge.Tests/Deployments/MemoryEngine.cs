@@ -30,6 +30,8 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 
     public IVolumes Volumes => throw new InvalidOperationException("deployments do not ask for volumes by themselves");
 
+    public INetworks Networks => field ??= new MemoryNetworks(() => Changed?.Invoke());
+
     private readonly Lock _lock = new();
     private readonly List<ContainerStatus> _containers = [];
     private readonly List<Channel<EngineEvent>> _watchers = [];
@@ -121,7 +123,29 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
         return true;
     });
 
-    public Task<int?> WaitAsync(string container, WaitCondition condition, CancellationToken cancel) => Task.FromResult(Inspect(container).ExitCode);
+    public async Task<int?> WaitAsync(string container, WaitCondition condition, CancellationToken cancel)
+    {
+        var ended = new TaskCompletionSource<int?>(TaskCreationOptions.RunContinuationsAsynchronously);
+        void Look()
+        {
+            if (Inspect(container) is { State: not ContainerState.Running } status)
+            {
+                ended.TrySetResult(status.ExitCode);
+            }
+        }
+
+        Changed += Look;
+        try
+        {
+            _calls.Enqueue($"wait {Inspect(container).Name}");
+            Changed?.Invoke();
+            return await ended.Task.WaitAsync(cancel);
+        }
+        finally
+        {
+            Changed -= Look;
+        }
+    }
 
     public IReadOnlyList<ContainerStatus> List()
     {
@@ -232,6 +256,32 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
         {
             watcher.Writer.TryWrite(new EngineEvent(DateTimeOffset.UtcNow, "container", action, status.Id, attributes));
         }
+    }
+}
+
+/// <summary>Networks that are names alone.</summary>
+internal sealed class MemoryNetworks(Action changed) : INetworks
+{
+    private readonly List<NetworkRecord> _networks = [];
+
+    public IReadOnlyList<NetworkRecord> Networks => [.. _networks];
+
+    public NetworkRecord Create(NetworkSpec spec)
+    {
+        if (spec.Subnets.Any(subnet => subnet.Subnet.ToString() == "192.0.2.0/24"))
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"network {spec.Name}: subnet 192.0.2.0/24 overlaps another");
+        }
+
+        var record = new NetworkRecord { Id = spec.Name, Name = spec.Name, Driver = spec.Driver, Created = DateTimeOffset.UtcNow, Interface = "eh0", Subnets = [], IsInternal = spec.IsInternal, Labels = spec.Labels };
+        _networks.Add(record);
+        return record;
+    }
+
+    public void Remove(string nameOrId)
+    {
+        _networks.RemoveAll(network => network.Name == nameOrId);
+        changed();
     }
 }
 

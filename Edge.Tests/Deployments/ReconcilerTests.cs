@@ -350,4 +350,108 @@ public sealed class ReconcilerTests
         await board.UntilAsync(status => status.Version == 3);
         Assert.Equal(web, board.Workload("web"));
     }
+
+    [Fact]
+    public async Task Networks_come_before_the_containers_in_them_and_go_after_the_last()
+    {
+        await using var board = new BoardUnderTest();
+        await board.StartAsync();
+
+        await DeployAsync(board, 1, """ "networks":{"back":{"internal":true},"spare":null},"workloads":{"web":{"image":"nginx:1",LIMITS,"networks":["back"]},"db":{"image":"redis:7",LIMITS}}""");
+        var names = Names(board);
+        Assert.Equal(["back", "default"], Keys(board));
+        Assert.Equal([names[0]], board.Workload("web").Spec.Endpoints.Select(each => each.Network));
+        var database = board.Workload("db");
+
+        // One that is asked for in another way is another one, and who is in it another container.
+        await DeployAsync(board, 2, """ "networks":{"back":{}},"workloads":{"web":{"image":"nginx:1",LIMITS,"networks":["back"]},"db":{"image":"redis:7",LIMITS}}""");
+        await board.UntilContainersAsync(containers => containers.Count == 2);
+        Assert.Equal(["back", "default"], Keys(board));
+        Assert.NotEqual(names[0], Names(board)[0]);
+        Assert.Equal([Names(board)[0]], board.Workload("web").Spec.Endpoints.Select(each => each.Network));
+        Assert.Equal(database, board.Workload("db"));
+
+        await DeployAsync(board, 3, """ "workloads":{"web":{"image":"nginx:1",LIMITS,"network_mode":"none"}}""");
+        await board.UntilContainersAsync(containers => containers.Count == 1);
+        await board.RestartAsync();
+        await board.UntilContainersAsync(_ => Keys(board).Count == 0);
+    }
+
+    [Fact]
+    public async Task A_network_that_cannot_be_made_or_is_not_there_fails_the_deployment_and_leaves_nothing()
+    {
+        await using var board = new BoardUnderTest();
+        await board.StartAsync();
+        await DeployAsync(board, 1, """ "workloads":{"web":{"image":"nginx:1",LIMITS}}""");
+        var web = board.Workload("web");
+
+        await OfferAsync(board, 2, """ "networks":{"a":{},"b":{"ipam":{"config":[{"subnet":"192.0.2.0/24"}]}}},"workloads":{"web":{"image":"nginx:2",LIMITS,"networks":["a","b"]}}""");
+        var status = await board.UntilAsync(status => status.Failure is { Version: 2 } && status.Phase == DeploymentPhase.Failed);
+        Assert.Equal("networks.b", status.Failure?.Path);
+        Assert.Contains("overlaps", status.Failure?.Reason, StringComparison.Ordinal);
+        Assert.Equal(["default"], Keys(board));
+
+        await OfferAsync(board, 3, """ "networks":{"a":{"external":true}},"workloads":{"web":{"image":"nginx:2",LIMITS,"networks":["a"]}}""");
+        status = await board.UntilAsync(status => status.Failure is { Version: 3 } && status.Phase == DeploymentPhase.Failed);
+        Assert.Equal("networks.a", status.Failure?.Path);
+        Assert.Contains("edgehost network create a", status.Failure?.Reason, StringComparison.Ordinal);
+
+        Assert.Equal(web, board.Workload("web"));
+        Assert.Single(board.Engine.List());
+    }
+
+    [Fact]
+    public async Task What_needs_another_starts_after_it_and_waits_for_its_end_where_that_is_asked()
+    {
+        await using var board = new BoardUnderTest();
+        await board.StartAsync();
+
+        await OfferAsync(board, 1, """ "workloads":{"web":{"image":"nginx:1",LIMITS,"depends_on":{"migrate":{"condition":"service_completed_successfully"}}},"migrate":{"image":"busybox:1",LIMITS,"depends_on":["db"]},"db":{"image":"redis:7",LIMITS}}""");
+        await board.UntilContainersAsync(_ => board.Engine.Calls.Any(call => call.StartsWith("wait migrate", StringComparison.Ordinal)));
+        Assert.Equal("db=redis:7 migrate=busybox:1", board.Running());
+        board.Engine.Exit(board.Workload("migrate").Name, 0);
+        await board.UntilAsync(status => status.Version == 1 && status.Phase == DeploymentPhase.Running);
+        Assert.Equal("db=redis:7 web=nginx:1", board.Running());
+        Assert.Equal(["db", "migrate", "web"], board.Engine.Calls.Where(call => call.StartsWith("start ", StringComparison.Ordinal)).Select(call => call.Split(' ', '-')[1]));
+        Assert.Equal("migrate", board.Workload("web").Spec.Labels[ContainerLabels.DependsOn]);
+    }
+
+    [Fact]
+    public async Task A_job_that_fails_fails_the_deployment_and_a_newer_version_ends_the_waiting_for_one()
+    {
+        await using var board = new BoardUnderTest();
+        await board.StartAsync();
+        const string Job = """ "workloads":{"web":{"image":"nginx:VERSION",LIMITS,"depends_on":{"job":{"condition":"service_completed_successfully"}}},"job":{"image":"busybox:VERSION",LIMITS}}""";
+
+        await OfferAsync(board, 1, Job);
+        await board.UntilContainersAsync(_ => board.Engine.Calls.Any(call => call.StartsWith("wait job", StringComparison.Ordinal)));
+        board.Engine.Exit(board.Workload("job").Name, 3);
+        var status = await board.UntilAsync(status => status.Failure is { Version: 1 } && status.Phase == DeploymentPhase.Failed);
+        Assert.Equal("workloads.web", status.Failure?.Path);
+        Assert.Contains("it needs job to have ended with 0, which ended with 3", status.Failure?.Reason, StringComparison.Ordinal);
+        Assert.Empty(board.Engine.List());
+
+        var calls = board.Engine.Calls.Count;
+        await OfferAsync(board, 2, Job);
+        await board.UntilContainersAsync(_ => board.Engine.Calls.Skip(calls).Any(call => call.StartsWith("wait job", StringComparison.Ordinal)));
+        await board.DeployAsync(3, "other=nginx:3");
+        Assert.Equal("other=nginx:3", board.Running());
+    }
+
+    private static async Task DeployAsync(BoardUnderTest board, long version, string rest)
+    {
+        await OfferAsync(board, version, rest);
+        await board.UntilAsync(status => status.Version == version && status.Phase == DeploymentPhase.Running);
+    }
+
+    private static async Task OfferAsync(BoardUnderTest board, long version, string rest)
+    {
+        var text = rest.Replace("LIMITS", "\"mem_limit\":\"16m\",\"cpus\":0.5", StringComparison.Ordinal).Replace("VERSION", $"{version}", StringComparison.Ordinal);
+        var document = Encoding.UTF8.GetBytes($"{{\"version\":{version},{text}}}");
+        Assert.True(await board.Reconciler.OfferAsync(document, CancellationToken.None) == DeploymentDecision.Accepted, board.Reconciler.Status.Failure?.Reason);
+    }
+
+    private static List<string> Names(BoardUnderTest board) => [.. board.Engine.Networks.Networks.Select(network => network.Name).Order(StringComparer.Ordinal)];
+
+    private static List<string> Keys(BoardUnderTest board) => [.. board.Engine.Networks.Networks.Select(network => network.Labels[PlannedWorkload.NetworkLabel]).Order(StringComparer.Ordinal)];
 }

@@ -1,4 +1,6 @@
 using EdgeHost.Engine;
+using EdgeHost.Errors;
+using EdgeHost.Networks;
 
 namespace EdgeHost.Deployments;
 
@@ -14,9 +16,24 @@ public abstract record DeploymentAction
     /// <param name="Image">The reference.</param>
     public sealed record Pull(string Workload, string Image) : DeploymentAction;
 
+    /// <summary>Make a network. Nothing that runs is touched by it.</summary>
+    /// <param name="Network">Which.</param>
+    public sealed record CreateNetwork(WorkloadNetwork Network) : DeploymentAction;
+
+    /// <summary>Remove a network that no container of ours is in.</summary>
+    /// <param name="Key">How the document that made it called it.</param>
+    /// <param name="Name">Its name.</param>
+    public sealed record RemoveNetwork(string Key, string Name) : DeploymentAction;
+
     /// <summary>Make the container of a workload. Nothing that runs is touched by it.</summary>
     /// <param name="Workload">Which.</param>
     public sealed record Create(PlannedWorkload Workload) : DeploymentAction;
+
+    /// <summary>Wait until a workload has reached what another one needs.</summary>
+    /// <param name="Workload">The one that needs it.</param>
+    /// <param name="Dependency">What it needs.</param>
+    /// <param name="Container">The name or id of the container that is waited for.</param>
+    public sealed record Await(string Workload, WorkloadDependency Dependency, string Container) : DeploymentAction;
 
     /// <summary>Start the container of a workload.</summary>
     /// <param name="Workload">Which.</param>
@@ -62,6 +79,47 @@ public static class DeploymentPlanner
         return pulls;
     }
 
+    /// <summary>Which networks are to be made before any container is.</summary>
+    /// <param name="wanted">Those of the document.</param>
+    /// <param name="observed">All networks.</param>
+    /// <exception cref="DesiredStateException"><see cref="ErrorKind.NotFound"/>: an external one is not there.</exception>
+    public static IReadOnlyList<DeploymentAction.CreateNetwork> PlanNetworks(IReadOnlyList<WorkloadNetwork> wanted, IReadOnlyList<NetworkRecord> observed)
+    {
+        var names = observed.Select(static network => network.Name).ToHashSet(StringComparer.Ordinal);
+        var plan = new List<DeploymentAction.CreateNetwork>();
+        foreach (var network in wanted.Where(network => !names.Contains(network.Spec.Name)))
+        {
+            // The default bridge is there as soon as it is asked for.
+            if (!network.IsExternal)
+            {
+                plan.Add(new DeploymentAction.CreateNetwork(network));
+            }
+            else if (network.Spec.Name != NetworkDrivers.Bridge)
+            {
+                throw new DesiredStateException(
+                    ErrorKind.NotFound, $"networks.{network.Key}", $"there is no network {network.Spec.Name}, and an external one is not made; make it by 'edgehost network create {network.Spec.Name}'");
+            }
+        }
+
+        return plan;
+    }
+
+    /// <summary>Which networks of ours nobody wants any more.</summary>
+    /// <param name="wanted">Those of the document that runs.</param>
+    /// <param name="networks">All networks; those without our label are ignored.</param>
+    /// <param name="containers">All containers: a network that one of ours could be started in stays.</param>
+    public static IReadOnlyList<DeploymentAction.RemoveNetwork> PlanNetworkRemoval(
+        IReadOnlyList<WorkloadNetwork> wanted, IReadOnlyList<NetworkRecord> networks, IReadOnlyList<ContainerStatus> containers)
+    {
+        var needed = wanted.Select(static network => network.Spec.Name)
+            .Concat(containers.SelectMany(static container => container.Spec.Endpoints).Select(static endpoint => endpoint.Network))
+            .ToHashSet(StringComparer.Ordinal);
+        return networks
+            .Where(network => network.Labels.ContainsKey(PlannedWorkload.NetworkLabel) && !needed.Contains(network.Name))
+            .Select(static network => new DeploymentAction.RemoveNetwork(network.Labels[PlannedWorkload.NetworkLabel], network.Name))
+            .ToList();
+    }
+
     /// <summary>
     /// What leads from the containers that are there to the ones that are wanted: first everything is made, then what
     /// is not wanted gives way, each workload directly before its successor starts. Nothing is removed: that is
@@ -98,18 +156,19 @@ public static class DeploymentPlanner
         {
             var name = workload.Workload.Name;
             plan.AddRange(leaving[name].Select(container => new DeploymentAction.Stop(name, container.Id)));
-            if (!wanted.TryGetValue(name, out var container))
-            {
-                plan.Add(new DeploymentAction.Start(name, workload.ContainerName));
-            }
-            else if (ShouldStart(container, isNewBoot))
-            {
-                plan.Add(new DeploymentAction.Start(name, container.Id));
-            }
-            else
+            var container = wanted.GetValueOrDefault(name);
+            if (container is not null && !ShouldStart(container, isNewBoot))
             {
                 plan.Add(new DeploymentAction.Keep(name, container.Id));
+                continue;
             }
+
+            foreach (var dependency in workload.Workload.DependsOn)
+            {
+                plan.Add(new DeploymentAction.Await(name, dependency, wanted.GetValueOrDefault(dependency.On)?.Id ?? target.First(each => each.Workload.Name == dependency.On).ContainerName));
+            }
+
+            plan.Add(new DeploymentAction.Start(name, container?.Id ?? workload.ContainerName));
         }
 
         return plan;

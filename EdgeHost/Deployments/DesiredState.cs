@@ -1,20 +1,30 @@
 using EdgeHost.Engine;
 using EdgeHost.Errors;
+using EdgeHost.Networks;
 
 namespace EdgeHost.Deployments;
 
 /// <summary>What somebody wants to run here: a document that was wholly understood and fits the board.</summary>
 /// <param name="Version">1 or more; only grows.</param>
-/// <param name="Workloads">In the order of the document.</param>
+/// <param name="Networks">Those in which workloads are, but the default bridge.</param>
+/// <param name="Workloads">In the order of the document, each after those on which it depends.</param>
 /// <param name="Bytes">The document as received: digests and signatures are about bytes.</param>
 /// <param name="Digest">The SHA-256 of <paramref name="Bytes"/>, <c>sha256:…</c>.</param>
-public sealed record DesiredState(long Version, IReadOnlyList<WorkloadSpec> Workloads, ReadOnlyMemory<byte> Bytes, string Digest)
+public sealed record DesiredState(
+    long Version,
+    IReadOnlyList<WorkloadNetwork> Networks,
+    IReadOnlyList<WorkloadSpec> Workloads,
+    ReadOnlyMemory<byte> Bytes,
+    string Digest)
 {
     /// <summary>The largest document, in bytes.</summary>
     public const int MaximumBytes = 1024 * 1024;
 
     /// <summary>The deepest nesting; the schema needs 7.</summary>
     public const int MaximumDepth = 16;
+
+    /// <summary>The largest number of networks.</summary>
+    public const int MaximumNetworks = 64;
 
     /// <summary>The largest number of workloads.</summary>
     public const int MaximumWorkloads = 128;
@@ -27,7 +37,32 @@ public sealed record DesiredState(long Version, IReadOnlyList<WorkloadSpec> Work
 /// <param name="Name">Its name, <c>[a-zA-Z0-9][a-zA-Z0-9_.-]*</c>, at most 63 characters.</param>
 /// <param name="PullPolicy">When its image is fetched.</param>
 /// <param name="Container">The container that it is to be, still without a name; the image is a reference.</param>
-public sealed record WorkloadSpec(string Name, PullPolicy PullPolicy, ContainerSpec Container);
+public sealed record WorkloadSpec(string Name, PullPolicy PullPolicy, ContainerSpec Container)
+{
+    /// <summary>What must have been reached before it is started.</summary>
+    public IReadOnlyList<WorkloadDependency> DependsOn { get; init; } = [];
+}
+
+/// <summary>A network in which workloads are.</summary>
+/// <param name="Key">How the document calls it.</param>
+/// <param name="Spec">The network, with the name that it has on this board.</param>
+/// <param name="IsExternal">Whether it was made by somebody else, and only has to be there.</param>
+public sealed record WorkloadNetwork(string Key, NetworkSpec Spec, bool IsExternal = false);
+
+/// <summary>A workload that another one needs.</summary>
+/// <param name="On">The name of the one that is needed.</param>
+/// <param name="Condition">What it must have reached.</param>
+public sealed record WorkloadDependency(string On, DependencyCondition Condition);
+
+/// <summary>What a workload must have reached before one that depends on it is started, in Compose's words.</summary>
+public enum DependencyCondition
+{
+    /// <summary><c>service_started</c>: its program runs, or has run.</summary>
+    Started,
+
+    /// <summary><c>service_completed_successfully</c>: it has ended with 0.</summary>
+    Completed,
+}
 
 /// <summary>When an image is fetched, in Compose's words.</summary>
 public enum PullPolicy

@@ -12,7 +12,7 @@ namespace EdgeHost.Deployments;
 public static class DesiredStateParser
 {
     /// <summary>The fields of the document.</summary>
-    internal static readonly string[] Fields = ["version", "workloads"];
+    internal static readonly string[] Fields = ["version", "networks", "workloads"];
 
     /// <summary>Parses a document.</summary>
     /// <param name="bytes">As received; kept, so the caller must not change them.</param>
@@ -36,8 +36,9 @@ public static class DesiredStateParser
         {
             // First, so that a refusal for anything else can name the version, wherever it stands.
             version = ReadVersion(root);
-            var workloads = ReadRest(root, capacity, defaults);
-            return new DesiredState(version.Value, workloads, bytes, Digest.OfSha256(bytes.Span).ToString());
+            var networks = ReadNetworks(root);
+            var workloads = DependencyParser.Sort(ReadRest(root, capacity, defaults, networks));
+            return new DesiredState(version.Value, Used(networks, workloads), workloads, bytes, Digest.OfSha256(bytes.Span).ToString());
         }
         catch (DesiredStateException refusal)
         {
@@ -89,14 +90,44 @@ public static class DesiredStateParser
         throw new DesiredStateException(ErrorKind.Invalid, "version", "missing; it is " + Expected + " that grows with every change");
     }
 
-    private static List<WorkloadSpec> ReadRest(JsonNode root, BoardCapacity capacity, DefaultLimits defaults)
+    /// <summary>Before the workloads, wherever they stand: what is in them is named by keys of this.</summary>
+    private static Dictionary<string, WorkloadNetwork> ReadNetworks(JsonNode root)
+    {
+        var networks = new Dictionary<string, WorkloadNetwork>(StringComparer.Ordinal);
+        foreach (var (name, value) in root.Properties("an object"))
+        {
+            if (name == "networks" && !value.IsNull)
+            {
+                foreach (var (key, network) in value.Properties("an object of networks by key"))
+                {
+                    if (networks.Count == DesiredState.MaximumNetworks)
+                    {
+                        throw value.Fail($"more than {DesiredState.MaximumNetworks} networks");
+                    }
+
+                    networks.Add(key, NetworkParser.Network(key, network));
+                }
+            }
+        }
+
+        return networks;
+    }
+
+    /// <summary>As in Compose, a network in which nobody is to be is not made.</summary>
+    private static List<WorkloadNetwork> Used(Dictionary<string, WorkloadNetwork> networks, IReadOnlyList<WorkloadSpec> workloads)
+    {
+        var names = workloads.SelectMany(static workload => workload.Container.Endpoints).Select(static endpoint => endpoint.Network).ToHashSet(StringComparer.Ordinal);
+        return networks.Values.Where(network => names.Contains(network.Spec.Name)).ToList();
+    }
+
+    private static List<WorkloadSpec> ReadRest(JsonNode root, BoardCapacity capacity, DefaultLimits defaults, Dictionary<string, WorkloadNetwork> networks)
     {
         List<WorkloadSpec>? workloads = null;
         foreach (var (name, value) in root.Properties("an object"))
         {
             switch (name)
             {
-                case "version":
+                case "version" or "networks":
                     break;
                 case "workloads":
                     workloads = [];
@@ -107,7 +138,7 @@ public static class DesiredStateParser
                             throw value.Fail($"more than {DesiredState.MaximumWorkloads} workloads");
                         }
 
-                        workloads.Add(WorkloadParser.Parse(workload, spec, capacity, defaults));
+                        workloads.Add(WorkloadParser.Parse(workload, spec, capacity, defaults, networks));
                     }
 
                     break;

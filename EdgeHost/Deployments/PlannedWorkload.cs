@@ -15,10 +15,13 @@ public sealed record PlannedWorkload
     public const string DeploymentLabel = "io.edgehost.deployment";
 
     /// <summary>The workload's name.</summary>
-    public const string WorkloadLabel = "io.edgehost.workload";
+    public const string WorkloadLabel = ContainerLabels.Workload;
 
     /// <summary>The hash of what was asked for and of the image.</summary>
     public const string SpecLabel = "io.edgehost.spec";
+
+    /// <summary>On every network of ours: how the document calls it.</summary>
+    public const string NetworkLabel = "io.edgehost.network";
 
     private PlannedWorkload(WorkloadSpec workload, string imageId, string specHash)
     {
@@ -62,6 +65,7 @@ public sealed record PlannedWorkload
             [DeploymentLabel] = version.ToString(CultureInfo.InvariantCulture),
             [WorkloadLabel] = Workload.Name,
             [SpecLabel] = SpecHash,
+            [ContainerLabels.DependsOn] = string.Join(',', Workload.DependsOn.Select(static dependency => dependency.On)),
         },
     };
 
@@ -101,10 +105,30 @@ public sealed record PlannedWorkload
             json.WriteBooleanValue(spec.ReadOnlyRoot);
             List(json, spec.AddCapabilities);
             List(json, spec.DropCapabilities);
+            Added(json, "networks", spec.Endpoints.SelectMany(static endpoint => new[]
+            {
+                endpoint.Network, endpoint.Address4?.ToString() ?? string.Empty, endpoint.Address6?.ToString() ?? string.Empty, endpoint.HardwareAddress ?? string.Empty,
+                string.Join(' ', endpoint.Aliases),
+            }));
+            Added(json, "ports", spec.Ports.Select(static port => $"{port.HostAddress}:{port.HostPort}:{port.ContainerPort}/{port.Protocol}"));
+            Added(json, "dns", spec.Dns);
+            Added(json, "dns_search", spec.DnsSearch);
+            Added(json, "dns_opt", spec.DnsOptions);
+            Added(json, "extra_hosts", spec.ExtraHosts);
+            Added(json, "depends_on", workload.DependsOn.Select(static dependency => $"{dependency.On} {dependency.Condition}"));
             json.WriteEndArray();
         }
 
         return Convert.ToHexStringLower(SHA256.HashData(buffer.WrittenSpan));
+
+        static void Added(Utf8JsonWriter json, string field, IEnumerable<string> items)
+        {
+            if (items.Any())
+            {
+                json.WriteStringValue(field);
+                List(json, items);
+            }
+        }
 
         static void List(Utf8JsonWriter json, IEnumerable<string>? items)
         {

@@ -73,13 +73,15 @@ public sealed partial class Reconciler
         }
 
         Update(status => status with { Images = ImagesOf(desired) });
+        NoteNewest();
         var target = desired.Workloads.Select(workload => PlannedWorkload.Create(workload, current.Images[workload.Name])).ToList();
+        await TryAsync(() => MakeNetworksAsync(desired, stop)).ConfigureAwait(false);
         foreach (var action in DeploymentPlanner.PlanSwitch(target, _engine.List(), _store.Boot != _options.BootId))
         {
             await TryAsync(() => PerformAsync(current.Version, action, stop)).ConfigureAwait(false);
         }
 
-        await RemoveUnwantedAsync(target, stop).ConfigureAwait(false);
+        await RemoveUnwantedAsync(target, desired.Networks, stop).ConfigureAwait(false);
     }
 
     /// <summary>Switches to a target whose images are all held, or puts everything back and throws.</summary>
@@ -90,6 +92,7 @@ public sealed partial class Reconciler
     private async Task SwitchAsync(DeploymentRecord record, DesiredState desired, JournalRecord? resumed, CancellationToken stop)
     {
         Update(status => status with { Phase = DeploymentPhase.Switching, Target = record.Version });
+        NoteNewest();
         var target = desired.Workloads.Select(workload => PlannedWorkload.Create(workload, record.Images[workload.Name])).ToList();
         var observed = _engine.List();
         var ours = observed.Where(static container => PlannedWorkload.Read(container) is not null).ToList();
@@ -104,6 +107,7 @@ public sealed partial class Reconciler
         var journalled = resumed is not null;
         try
         {
+            await MakeNetworksAsync(desired, stop).ConfigureAwait(false);
             foreach (var action in plan)
             {
                 if (!journalled && action is DeploymentAction.Stop)
@@ -130,7 +134,15 @@ public sealed partial class Reconciler
         }
 
         Finish(record, desired);
-        await RemoveUnwantedAsync(target, stop).ConfigureAwait(false);
+        await RemoveUnwantedAsync(target, desired.Networks, stop).ConfigureAwait(false);
+    }
+
+    private void NoteNewest()
+    {
+        lock (_lock)
+        {
+            _switchedFor = _acceptedDigest;
+        }
     }
 
     private void Finish(DeploymentRecord record, DesiredState desired)
@@ -178,6 +190,8 @@ public sealed partial class Reconciler
             }
         }
 
+        // What it made for itself goes; those in which a container of before is stay.
+        await RemoveNetworksAsync([], stop).ConfigureAwait(false);
         Keep(failure);
         WriteIfPossible(() => _store.Journal = null);
     }
@@ -191,9 +205,34 @@ public sealed partial class Reconciler
     private static Dictionary<string, string> ImagesOf(DesiredState desired) =>
         desired.Workloads.ToDictionary(static workload => workload.Name, static workload => workload.Container.Image, StringComparer.Ordinal);
 
-    private async Task RemoveUnwantedAsync(IReadOnlyList<PlannedWorkload> target, CancellationToken stop)
+    private async Task MakeNetworksAsync(DesiredState desired, CancellationToken stop)
+    {
+        try
+        {
+            foreach (var action in DeploymentPlanner.PlanNetworks(desired.Networks, _engine.Networks.Networks))
+            {
+                await PerformAsync(desired.Version, action, stop).ConfigureAwait(false);
+            }
+        }
+        catch (DesiredStateException missing)
+        {
+            throw new WorkloadFailure(missing.Path, missing);
+        }
+    }
+
+    private async Task RemoveUnwantedAsync(IReadOnlyList<PlannedWorkload> target, IReadOnlyList<WorkloadNetwork> networks, CancellationToken stop)
     {
         foreach (var action in DeploymentPlanner.PlanRemoval(target, _engine.List()))
+        {
+            await TryAsync(() => PerformAsync(0, action, stop)).ConfigureAwait(false);
+        }
+
+        await RemoveNetworksAsync(networks, stop).ConfigureAwait(false);
+    }
+
+    private async Task RemoveNetworksAsync(IReadOnlyList<WorkloadNetwork> wanted, CancellationToken stop)
+    {
+        foreach (var action in DeploymentPlanner.PlanNetworkRemoval(wanted, _engine.Networks.Networks, _engine.List()))
         {
             await TryAsync(() => PerformAsync(0, action, stop)).ConfigureAwait(false);
         }
@@ -203,27 +242,42 @@ public sealed partial class Reconciler
     {
         // Between two steps is where a stop may cut in: within one, a container could be left started and unknown.
         stop.ThrowIfCancellationRequested();
-        var name = string.Empty;
+        var place = string.Empty;
         try
         {
             switch (action)
             {
+                case DeploymentAction.CreateNetwork { Network: var network }:
+                    place = $"networks.{network.Key}";
+                    _engine.Networks.Create(network.Spec with
+                    {
+                        Labels = new Dictionary<string, string>(network.Spec.Labels, StringComparer.Ordinal) { [PlannedWorkload.NetworkLabel] = network.Key },
+                    });
+                    break;
+                case DeploymentAction.RemoveNetwork old:
+                    place = $"networks.{old.Key}";
+                    _engine.Networks.Remove(old.Name);
+                    break;
+                case DeploymentAction.Await wait:
+                    place = $"workloads.{wait.Workload}";
+                    await AwaitAsync(wait, stop).ConfigureAwait(false);
+                    break;
                 case DeploymentAction.Create { Workload: var workload }:
-                    name = workload.Workload.Name;
+                    place = $"workloads.{workload.Workload.Name}";
                     await CreateAsync(version, workload).ConfigureAwait(false);
                     break;
                 case DeploymentAction.Start start:
-                    name = start.Workload;
+                    place = $"workloads.{start.Workload}";
                     await _engine.StartAsync(start.Container, CancellationToken.None).ConfigureAwait(false);
                     LogStarted(_log, start.Workload, start.Container);
                     break;
                 case DeploymentAction.Stop old:
-                    name = old.Workload;
+                    place = $"workloads.{old.Workload}";
                     await _engine.StopAsync(old.Container, null, CancellationToken.None).ConfigureAwait(false);
                     LogStoppedContainer(_log, old.Workload, old.Container);
                     break;
                 case DeploymentAction.Remove old:
-                    name = old.Workload;
+                    place = $"workloads.{old.Workload}";
                     await _engine.RemoveAsync(old.Container, force: true, removeAnonymousVolumes: true, CancellationToken.None).ConfigureAwait(false);
                     LogRemoved(_log, old.Workload, old.Container);
                     break;
@@ -236,7 +290,54 @@ public sealed partial class Reconciler
         }
         catch (EdgeHostException cause) when (cause is not WorkloadFailure)
         {
-            throw new WorkloadFailure($"workloads.{name}", cause);
+            throw new WorkloadFailure(place, cause);
+        }
+    }
+
+    /// <summary>Waits for what a workload needs, however long that takes; a newer document or the end of the daemon cuts it off.</summary>
+    private async Task AwaitAsync(DeploymentAction.Await wait, CancellationToken stop)
+    {
+        var needed = _engine.Inspect(wait.Container);
+        if (needed.State == ContainerState.Restarting)
+        {
+            // After a boot, when its own policy is about to start it, too.
+            await _engine.StartAsync(wait.Container, CancellationToken.None).ConfigureAwait(false);
+        }
+
+        if (wait.Dependency.Condition == DependencyCondition.Started)
+        {
+            return;
+        }
+
+        using var superseded = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        lock (_lock)
+        {
+            _fetch = superseded;
+            if (_acceptedDigest != _switchedFor)
+            {
+                superseded.Cancel();
+            }
+        }
+
+        try
+        {
+            var code = await _engine.WaitAsync(wait.Container, WaitCondition.NotRunning, superseded.Token).ConfigureAwait(false);
+            if (code != 0)
+            {
+                throw new EdgeHostException(
+                    ErrorKind.Conflict, $"it needs {wait.Dependency.On} to have ended with 0, which {(code is { } known ? $"ended with {known}" : "ended, and nobody saw how")}");
+            }
+        }
+        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"a newer version came while it waited for {wait.Dependency.On} to end");
+        }
+        finally
+        {
+            lock (_lock)
+            {
+                _fetch = null;
+            }
         }
     }
 

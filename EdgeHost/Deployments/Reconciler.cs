@@ -28,6 +28,9 @@ public sealed partial class Reconciler : IAsyncDisposable
     private CancellationTokenSource? _fetch;
     private DeploymentStatus _status;
     private string _acceptedDigest = string.Empty;
+
+    // The newest document when the switch under way began.
+    private string _switchedFor = string.Empty;
     private DefaultLimits _defaults;
     private Task _loop = Task.CompletedTask;
 

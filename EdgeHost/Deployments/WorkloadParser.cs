@@ -1,6 +1,7 @@
 using System.Text.Json;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
+using EdgeHost.Networks;
 
 namespace EdgeHost.Deployments;
 
@@ -21,24 +22,30 @@ internal static class WorkloadParser
     /// <summary>The fields of a workload; the JSON Schema has the same ones.</summary>
     internal static readonly string[] Fields =
     [
-        "image", "pull_policy", "command", "entrypoint", "environment", "volumes", "tmpfs", "network_mode", "mem_limit", "cpus",
-        "pids_limit", "cpuset", "restart", "user", "working_dir", "hostname", "read_only", "cap_add", "cap_drop", "stop_signal",
-        "stop_grace_period", "labels",
+        "image", "pull_policy", "command", "entrypoint", "environment", "volumes", "tmpfs", "network_mode", "networks", "ports", "dns",
+        "dns_opt", "dns_search", "extra_hosts", "depends_on", "mem_limit", "cpus", "pids_limit", "cpuset", "restart", "user",
+        "working_dir", "hostname", "read_only", "cap_add", "cap_drop", "stop_signal", "stop_grace_period", "labels",
     ];
 
     // What people will write, told apart from a slip of the pen.
     private static readonly HashSet<string> ComposeFields = new(StringComparer.Ordinal)
     {
         "annotations", "blkio_config", "build", "cgroup", "cgroup_parent", "configs", "container_name", "cpu_period", "cpu_quota",
-        "cpu_shares", "cpu_count", "cpu_percent", "cpu_rt_period", "cpu_rt_runtime", "credential_spec", "depends_on", "deploy", "develop",
-        "device_cgroup_rules", "devices", "dns", "dns_opt", "dns_search", "domainname", "env_file", "expose", "extends",
-        "external_links", "extra_hosts", "gpus", "group_add", "healthcheck", "init", "ipc", "isolation", "links", "logging", "mac_address",
-        "mem_reservation", "mem_swappiness", "memswap_limit", "networks", "oom_kill_disable", "oom_score_adj", "pid", "platform",
-        "ports", "post_start", "pre_stop", "privileged", "profiles", "provider", "runtime", "scale", "secrets", "security_opt",
+        "cpu_shares", "cpu_count", "cpu_percent", "cpu_rt_period", "cpu_rt_runtime", "credential_spec", "deploy", "develop",
+        "device_cgroup_rules", "devices", "domainname", "env_file", "expose", "extends",
+        "external_links", "gpus", "group_add", "healthcheck", "init", "ipc", "isolation", "links", "logging", "mac_address",
+        "mem_reservation", "mem_swappiness", "memswap_limit", "oom_kill_disable", "oom_score_adj", "pid", "platform",
+        "post_start", "pre_stop", "privileged", "profiles", "provider", "runtime", "scale", "secrets", "security_opt",
         "shm_size", "stdin_open", "storage_opt", "sysctls", "tty", "ulimits", "userns_mode", "uts", "volumes_from",
     };
 
-    internal static WorkloadSpec Parse(string name, JsonNode node, BoardCapacity capacity, DefaultLimits defaults)
+    /// <summary>Reads a workload.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="node">What stands there.</param>
+    /// <param name="capacity">What the board has.</param>
+    /// <param name="defaults">Limits where it gives none.</param>
+    /// <param name="networks">Those of the document by key; the default one is added when this needs it.</param>
+    internal static WorkloadSpec Parse(string name, JsonNode node, BoardCapacity capacity, DefaultLimits defaults, Dictionary<string, WorkloadNetwork> networks)
     {
         if (!IsName(name))
         {
@@ -46,6 +53,9 @@ internal static class WorkloadParser
         }
 
         string? image = null;
+        string? mode = null;
+        List<EndpointSpec>? endpoints = null;
+        List<WorkloadDependency> dependencies = [];
         var pull = PullPolicy.Missing;
         var spec = new ContainerSpec { Image = string.Empty };
         var mounts = new List<ContainerMount>();
@@ -85,7 +95,28 @@ internal static class WorkloadParser
                     mounts.AddRange(TextOrList(value, "a path or a list of paths").Select(MountParser.Tmpfs));
                     break;
                 case "network_mode":
-                    spec = spec with { Network = Network(value) };
+                    mode = NetworkModeOf(value);
+                    break;
+                case "networks":
+                    endpoints = NetworkParser.Endpoints(value);
+                    break;
+                case "ports":
+                    spec = spec with { Ports = NetworkParser.Ports(value) };
+                    break;
+                case "dns":
+                    spec = spec with { Dns = NetworkParser.NameServers(value) };
+                    break;
+                case "dns_opt":
+                    spec = spec with { DnsOptions = Names(value, "an option of the resolver") };
+                    break;
+                case "dns_search":
+                    spec = spec with { DnsSearch = Names(value, "a search domain") };
+                    break;
+                case "extra_hosts":
+                    spec = spec with { ExtraHosts = NetworkParser.ExtraHosts(value) };
+                    break;
+                case "depends_on":
+                    dependencies = DependencyParser.Parse(value);
                     break;
                 case "mem_limit":
                     limits = limits with { MemoryBytes = Memory(value, capacity) };
@@ -138,12 +169,13 @@ internal static class WorkloadParser
             throw node.Fail($"two mounts on {twice.Key}");
         }
 
-        return new WorkloadSpec(name, pull, spec with
+        spec = spec with
         {
             Image = image ?? throw new DesiredStateException(ErrorKind.Invalid, $"{node.Path}.image", "missing"),
             Mounts = mounts,
             Limits = limits,
-        });
+        };
+        return new WorkloadSpec(name, pull, NetworkParser.Place(node, name, spec, mode, endpoints, networks)) { DependsOn = dependencies };
     }
 
     private static void RequireLimits(string path, ResourceLimits limits)
@@ -159,7 +191,7 @@ internal static class WorkloadParser
         }
     }
 
-    private static bool IsName(string name) =>
+    internal static bool IsName(string name) =>
         name.Length is >= 1 and <= 63
         && char.IsAsciiLetterOrDigit(name[0])
         && name.All(static c => char.IsAsciiLetterOrDigit(c) || c is '_' or '.' or '-');
@@ -239,7 +271,7 @@ internal static class WorkloadParser
         }
     }
 
-    private static Dictionary<string, string> Labels(JsonNode value)
+    internal static Dictionary<string, string> Labels(JsonNode value)
     {
         var labels = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var pair in Pairs(value, requireValue: false))
@@ -257,13 +289,18 @@ internal static class WorkloadParser
         return labels;
     }
 
-    private static NetworkMode Network(JsonNode value) => value.Text("none or host") switch
+    private static string NetworkModeOf(JsonNode value)
     {
-        "none" => NetworkMode.None,
-        "host" => NetworkMode.Host,
-        "bridge" => throw value.Fail("bridge networks are not in this version; use none or host", ErrorKind.Unsupported),
-        _ => throw value.Wrong("none or host"),
-    };
+        const string Expected = "bridge, none or host";
+        var mode = value.Text(Expected);
+        return mode is "bridge" or "none" or "host" ? mode
+            : mode.StartsWith("service:", StringComparison.Ordinal) || mode.StartsWith("container:", StringComparison.Ordinal)
+                ? throw value.Fail("the network of another workload cannot be shared in this version; put both into one network", ErrorKind.Unsupported)
+                : throw value.Wrong(Expected);
+    }
+
+    private static List<string> Names(JsonNode value, string expected) =>
+        TextOrList(value, expected + ", or a list").Select(item => NotEmpty(item, expected) is var text && !text.Any(char.IsWhiteSpace) ? text : throw item.Wrong(expected)).ToList();
 
     private static long Memory(JsonNode value, BoardCapacity capacity)
     {
@@ -386,16 +423,16 @@ internal static class WorkloadParser
         return path.StartsWith('/') ? path : throw value.Wrong("an absolute path");
     }
 
-    private static string NotEmpty(JsonNode value, string expected) =>
+    internal static string NotEmpty(JsonNode value, string expected) =>
         value.Text(expected) is { Length: > 0 } text ? text : throw value.Wrong(expected);
 
     // Compose takes numbers for text; a boolean is refused there too, since "yes" and "true" have been taken for each other.
-    private static string Scalar(JsonNode value) => value.Kind == JsonValueKind.Number ? value.RawText : value.Text("text or a number");
+    internal static string Scalar(JsonNode value) => value.Kind == JsonValueKind.Number ? value.RawText : value.Text("text or a number");
 
-    private static IEnumerable<JsonNode> TextOrList(JsonNode value, string expected) =>
+    internal static IEnumerable<JsonNode> TextOrList(JsonNode value, string expected) =>
         value.Kind == JsonValueKind.String ? [value] : Bounded(value, expected);
 
-    private static IEnumerable<JsonNode> Bounded(JsonNode value, string expected)
+    internal static IEnumerable<JsonNode> Bounded(JsonNode value, string expected)
     {
         var count = 0;
         foreach (var item in value.Items(expected))

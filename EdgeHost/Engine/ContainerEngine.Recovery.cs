@@ -88,6 +88,7 @@ public sealed partial class ContainerEngine
         var shepherd = await ShepherdClient.ConnectAsync(_options.RunDirectory, status => _reports.Writer.TryWrite(status), mayStart: !_options.ExternalShepherd, cancel).ConfigureAwait(false);
         _shepherd = shepherd;
         var found = 0;
+        var due = new List<Container>();
         try
         {
             var held = (await shepherd.ListAsync().WaitAsync(cancel).ConfigureAwait(false)).ToDictionary(status => status.Id, StringComparer.Ordinal);
@@ -100,7 +101,10 @@ public sealed partial class ContainerEngine
             {
                 if (!held.ContainsKey(container.Record.Id))
                 {
-                    await FindUnheldAsync(container).ConfigureAwait(false);
+                    if (await FindUnheldAsync(container).ConfigureAwait(false))
+                    {
+                        due.Add(container);
+                    }
                 }
             }
         }
@@ -111,6 +115,7 @@ public sealed partial class ContainerEngine
         }
 
         _networks.Restore();
+        _ = StartInOrderAsync(due);
 
         // Only now: who called this tries again by itself when it failed, and two must not.
         _ = WatchShepherdAsync(shepherd);
@@ -175,7 +180,8 @@ public sealed partial class ContainerEngine
     }
 
     /// <summary>A container that the shepherd does not hold: how it ended may be known, what is left of it is cleared away.</summary>
-    private async Task FindUnheldAsync(Container container)
+    /// <returns>Whether its policy starts it now.</returns>
+    private async Task<bool> FindUnheldAsync(Container container)
     {
         var record = container.Record;
         var newBoot = record.BootId != SystemIdentity.BootId;
@@ -196,19 +202,39 @@ public sealed partial class ContainerEngine
         if (record.Spec.AutoRemove && (wasRunning || newBoot))
         {
             await RemoveAsync(container, removeAnonymousVolumes: true, PatienceAtItsEnd).ConfigureAwait(false);
-            return;
+            return false;
         }
 
         if (RestartDecision.AtStart(container.Record, wasRunning, newBoot))
         {
             Change(container, was => was with { State = ContainerState.Restarting });
-            container.RestartDelay = TimeSpan.Zero;
-            ScheduleRestart(container);
-            container.RestartDelay = RestartBackOff.First;
+            return true;
         }
-        else if (container.Record.State == ContainerState.Restarting)
+
+        if (container.Record.State == ContainerState.Restarting)
         {
             Change(container, was => was with { State = ContainerState.Exited });
+        }
+
+        return false;
+    }
+
+    /// <summary>Starts what ran, one after the other; one that fails is tried again by its policy and holds up none.</summary>
+    private async Task StartInOrderAsync(List<Container> due)
+    {
+        var pending = new Dictionary<string, CancellationTokenSource>(StringComparer.Ordinal);
+        foreach (var container in due)
+        {
+            // At once for all, so that each can be called off by hand before its turn.
+            var own = CancellationTokenSource.CreateLinkedTokenSource(_ended);
+            container.PendingRestart = own;
+            container.RestartDelay = RestartBackOff.First;
+            pending[container.Record.Id] = own;
+        }
+
+        foreach (var record in StartOrder.Sort(due.Select(container => container.Record)))
+        {
+            await RestartLaterAsync(due.First(container => container.Record.Id == record.Id), TimeSpan.Zero, pending[record.Id].Token).ConfigureAwait(false);
         }
     }
 

@@ -52,6 +52,9 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
     public IVolumes Volumes => _volumes;
 
     /// <inheritdoc/>
+    public INetworks Networks => _networks;
+
+    /// <inheritdoc/>
     public IReadOnlyList<ContainerStatus> List() =>
         [.. _containers.Values.Where(container => !container.Removed).Select(container => container.Status).OrderByDescending(status => status.Created)];
 

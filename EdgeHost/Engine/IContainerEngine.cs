@@ -13,6 +13,9 @@ public interface IContainerEngine
     /// <summary>The directories that containers share and that outlive them.</summary>
     IVolumes Volumes { get; }
 
+    /// <summary>The networks that containers can be in.</summary>
+    INetworks Networks { get; }
+
     /// <summary>Makes a container of an image that is present. With a restart policy it is on disk before this returns.</summary>
     /// <returns>The id.</returns>
     Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel);

@@ -14,7 +14,7 @@ namespace EdgeHost.Networks;
 /// The networks of this machine and what containers have of them. A bridge, its addresses and the table in nftables are
 /// made when the first container needs them, and made again whenever they are found to be gone.
 /// </summary>
-public sealed partial class NetworkHost : IDisposable
+public sealed partial class NetworkHost : INetworks, IDisposable
 {
     private readonly NetworkOptions _options;
     private readonly ILogger _log;
@@ -41,7 +41,7 @@ public sealed partial class NetworkHost : IDisposable
         }
     }
 
-    /// <summary>All networks, the oldest first; the default one is there once it was used.</summary>
+    /// <inheritdoc/>
     public IReadOnlyList<NetworkRecord> Networks
     {
         get
@@ -63,11 +63,7 @@ public sealed partial class NetworkHost : IDisposable
         }
     }
 
-    /// <summary>Makes a network; it is on disk when this returns.</summary>
-    /// <exception cref="EdgeHostException">
-    /// <see cref="ErrorKind.Invalid"/>: a bad name, subnet, gateway or option; <see cref="ErrorKind.Conflict"/>: the name is
-    /// taken, or the subnet overlaps another; <see cref="ErrorKind.Full"/>: no subnet is left.
-    /// </exception>
+    /// <inheritdoc/>
     public NetworkRecord Create(NetworkSpec spec)
     {
         CheckName(spec.Name);
@@ -82,8 +78,7 @@ public sealed partial class NetworkHost : IDisposable
         }
     }
 
-    /// <summary>Removes a network.</summary>
-    /// <exception cref="EdgeHostException"><see cref="ErrorKind.NotFound"/>; <see cref="ErrorKind.Conflict"/>: containers are in it, or it is the default one.</exception>
+    /// <inheritdoc/>
     public void Remove(string nameOrId)
     {
         lock (_lock)
