@@ -32,8 +32,10 @@ internal static class DaemonComposition
             });
             return store;
         });
+        services.AddSingleton(_ => new DeviceName(DeviceId.Resolve(context.Configuration.Current.DeviceId, context.Paths.DataDirectory)));
+        services.AddSingleton(provider => Grants(context, provider.GetRequiredService<DeviceName>().Id));
         services.AddSingleton(provider => new ContainerEngine(
-            Engine(context),
+            Engine(context) with { Secrets = provider.GetRequiredService<WorkloadGrants>() },
             provider.GetRequiredService<IImageStore>(),
             provider.GetRequiredService<NetworkHost>(),
             provider.GetRequiredService<StateDatabase>(),
@@ -45,11 +47,22 @@ internal static class DaemonComposition
             context,
             provider.GetRequiredService<IContainerEngine>(),
             provider.GetRequiredService<IImageStore>(),
+            provider.GetRequiredService<NetworkHost>(),
+            provider.GetRequiredService<WorkloadGrants>(),
+            provider.GetRequiredService<DeviceName>().Id,
             Cli.ProductVersion.Read().Version,
             provider.GetRequiredService<ILoggerFactory>()));
-        services.AddSingleton(_ => new DeviceName(DeviceId.Resolve(context.Configuration.Current.DeviceId, context.Paths.DataDirectory)));
         AddApi(services, context);
         services.AddSingleton<IHostedService>(_ => new IdleMemory());
+    }
+
+    /// <summary>Where the broker keeps its files.</summary>
+    internal static string BrokerDirectory(DaemonContext context) => Path.Combine(context.Paths.DataDirectory, "broker");
+
+    private static WorkloadGrants Grants(DaemonContext context, string device)
+    {
+        var broker = context.Configuration.Current.Broker;
+        return new WorkloadGrants(BrokerDirectory(context), device, broker.Enabled == false ? null : IPEndPoint.Parse(broker.Listen));
     }
 
     private static EngineOptions Engine(DaemonContext context)

@@ -1,9 +1,12 @@
+using System.Net;
+using System.Net.Sockets;
 using EdgeHost.Deployments;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
 using EdgeHost.Images;
 using EdgeHost.Linux;
 using EdgeHost.Mqtt;
+using EdgeHost.Networks;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
@@ -27,8 +30,17 @@ internal sealed class EngineService(ContainerEngine engine, IHostApplicationLife
 /// Deployments and the brokers that they come from. The last deployment is brought back first and needs neither; a
 /// broker that cannot listen, or is away, stops nothing else.
 /// </summary>
-internal sealed partial class DeploymentService(DaemonContext context, IContainerEngine engine, IImageStore images, string version, ILoggerFactory logs) : IHostedService
+internal sealed partial class DeploymentService(
+    DaemonContext context,
+    IContainerEngine engine,
+    IImageStore images,
+    NetworkHost networks,
+    WorkloadGrants grants,
+    string device,
+    string version,
+    ILoggerFactory logs) : IHostedService
 {
+    private readonly SemaphoreSlim _starting = new(1, 1);
     private readonly ILogger _log = logs.CreateLogger("EdgeHost.Daemon");
     private Reconciler? _reconciler;
     private EmbeddedBroker? _broker;
@@ -39,7 +51,6 @@ internal sealed partial class DeploymentService(DaemonContext context, IContaine
     {
         var configuration = context.Configuration.Current;
         var data = context.Paths.DataDirectory;
-        var device = DeviceId.Resolve(configuration.DeviceId, data);
         var options = new DeploymentOptions
         {
             Directory = Path.Combine(data, "deployments"),
@@ -50,7 +61,7 @@ internal sealed partial class DeploymentService(DaemonContext context, IContaine
         _reconciler = new Reconciler(options, engine, images, logs.CreateLogger<Reconciler>());
         context.Configuration.OnChange("defaults", UseDefaults);
         await _reconciler.StartAsync(cancellationToken).ConfigureAwait(false);
-        if (await ConnectionAsync(configuration, device, cancellationToken).ConfigureAwait(false) is not { } connection)
+        if (await ConnectionAsync(configuration, cancellationToken).ConfigureAwait(false) is not { } connection)
         {
             return;
         }
@@ -80,6 +91,8 @@ internal sealed partial class DeploymentService(DaemonContext context, IContaine
 
         if (_broker is not null)
         {
+            // Another program may listen there next.
+            networks.Offer(null);
             await _broker.StopAsync(cancellationToken).ConfigureAwait(false);
         }
     }
@@ -117,39 +130,83 @@ internal sealed partial class DeploymentService(DaemonContext context, IContaine
     }
 
     /// <summary>The broker that is obeyed: the configured one, else the one in this process; null when there is neither.</summary>
-    private async Task<MqttOptions?> ConnectionAsync(Configuration configuration, string device, CancellationToken cancel)
+    private async Task<MqttOptions?> ConnectionAsync(Configuration configuration, CancellationToken cancel)
     {
         var elsewhere = Elsewhere(configuration);
         _isElsewhere = elsewhere is not null;
-        if (!(configuration.Broker.Enabled ?? elsewhere is null))
+        if (configuration.Broker.Enabled ?? elsewhere is null)
         {
-            return elsewhere;
+            await StartBrokerAsync(configuration, cancel).ConfigureAwait(false);
+        }
+        else if (configuration.Broker.Enabled is null)
+        {
+            // It runs once a workload has a grant.
+            grants.Needed += () => _ = StartBrokerAsync(configuration, CancellationToken.None);
+            if (Granted().Any())
+            {
+                await StartBrokerAsync(configuration, cancel).ConfigureAwait(false);
+            }
         }
 
-        var colon = configuration.Broker.Listen.LastIndexOf(':');
-        var broker = new EmbeddedBroker(
-            new BrokerOptions
-            {
-                Device = device,
-                Directory = Path.Combine(context.Paths.DataDirectory, "broker"),
-                Address = configuration.Broker.Listen[..colon].Trim('[', ']'),
-                Port = int.Parse(configuration.Broker.Listen.AsSpan(colon + 1), System.Globalization.CultureInfo.InvariantCulture),
-            },
-            logs.CreateLogger<EmbeddedBroker>());
+        return elsewhere ?? _broker?.DeviceConnection;
+    }
+
+    private IEnumerable<WorkloadGrant> Granted() => engine.List().Select(WorkloadGrant.Read).OfType<WorkloadGrant>();
+
+    private async Task StartBrokerAsync(Configuration configuration, CancellationToken cancel)
+    {
+        await _starting.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
-            await broker.StartAsync(cancel).ConfigureAwait(false);
-            _broker = broker;
-            return elsewhere ?? broker.DeviceConnection;
+            if (_broker is not null)
+            {
+                return;
+            }
+
+            var listen = IPEndPoint.Parse(configuration.Broker.Listen);
+            var broker = new EmbeddedBroker(
+                new BrokerOptions { Device = device, Directory = DaemonComposition.BrokerDirectory(context), Address = listen.Address.ToString(), Port = listen.Port },
+                grants,
+                Granted,
+                logs.CreateLogger<EmbeddedBroker>());
+            try
+            {
+                await broker.StartAsync(cancel).ConfigureAwait(false);
+                _broker = broker;
+            }
+            catch (EdgeHostException e)
+            {
+                LogNoBroker(_log, e.Message);
+                await broker.DisposeAsync().ConfigureAwait(false);
+                return;
+            }
+
+            if (listen.AddressFamily == AddressFamily.InterNetwork && IPAddress.IsLoopback(listen.Address))
+            {
+                Offer(broker.Address);
+            }
+        }
+        finally
+        {
+            _starting.Release();
+        }
+    }
+
+    private void Offer(IPEndPoint broker)
+    {
+        try
+        {
+            networks.Offer(broker);
         }
         catch (EdgeHostException e)
         {
-            LogNoBroker(_log, e.Message);
-            await broker.DisposeAsync().ConfigureAwait(false);
-            return elsewhere;
+            LogNotOffered(_log, e.Message);
         }
     }
 
     [LoggerMessage(Level = LogLevel.Error, Message = "the embedded broker does not run: {Why}; containers go on; mend that, or set broker.listen, and restart the daemon")]
     private static partial void LogNoBroker(ILogger log, string why);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "containers on bridges do not reach the embedded broker: {Why}")]
+    private static partial void LogNotOffered(ILogger log, string why);
 }

@@ -110,8 +110,11 @@ internal sealed class EmbeddedUnderTest : BrokerUnderTest
     {
         Options = new BrokerOptions { Device = Device, Directory = Path.Combine(_directory, "broker"), Port = 0 };
         Options = configure?.Invoke(Options) ?? Options;
-        Broker = new EmbeddedBroker(Options, NullLogger<EmbeddedBroker>.Instance);
+        Broker = Make();
     }
+
+    /// <summary>The grants of the containers that there are.</summary>
+    public List<WorkloadGrant> Granted { get; } = [];
 
     public BrokerOptions Options { get; private set; }
 
@@ -129,13 +132,24 @@ internal sealed class EmbeddedUnderTest : BrokerUnderTest
         return broker;
     }
 
+    /// <summary>Lets a container of a workload in.</summary>
+    public (string User, string Password) Grant(string workload, string container = "c1", params string[] subscribe)
+    {
+        var grant = new WorkloadGrant(workload, container, subscribe);
+        Granted.Add(grant);
+        return (WorkloadGrants.UserPrefix + workload, Grants().PasswordOf(workload, container));
+    }
+
+    /// <summary>One that wants the same port; not started.</summary>
+    public EmbeddedBroker MakeAnother() => new(Options with { Port = Broker.Address.Port }, Grants(), () => [], NullLogger<EmbeddedBroker>.Instance);
+
     public async Task StopBrokerAsync() => await Broker.DisposeAsync();
 
     /// <summary>A new broker on the same disk and port.</summary>
     public async Task StartAgainAsync()
     {
         Options = Options with { Port = Broker.Address.Port };
-        Broker = new EmbeddedBroker(Options, NullLogger<EmbeddedBroker>.Instance);
+        Broker = Make();
         await Broker.StartAsync(CancellationToken.None);
     }
 
@@ -144,6 +158,10 @@ internal sealed class EmbeddedUnderTest : BrokerUnderTest
         await Broker.DisposeAsync();
         Directory.Delete(_directory, recursive: true);
     }
+
+    private WorkloadGrants Grants() => new(Options.Directory, Options.Device, IPEndPoint.Parse("127.0.0.1:1883"));
+
+    private EmbeddedBroker Make() => new(Options, Grants(), () => Granted, NullLogger<EmbeddedBroker>.Instance);
 }
 
 /// <summary>Debian's mosquitto with a password file.</summary>

@@ -29,7 +29,7 @@ public sealed class EmbeddedBrokerTests
     public async Task A_workload_publishes_beneath_its_own_telemetry_root_and_nowhere_else(string version)
     {
         await using var broker = await EmbeddedUnderTest.StartAsync();
-        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        var (user, password) = broker.Grant("web");
         await using var everything = await Subscription.StartAsync(broker, "#");
         string[] forbidden =
         [
@@ -53,7 +53,7 @@ public sealed class EmbeddedBrokerTests
     public async Task A_workload_subscribes_beneath_its_own_telemetry_root_and_nowhere_else()
     {
         await using var broker = await EmbeddedUnderTest.StartAsync();
-        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        var (user, password) = broker.Grant("web");
         await broker.PublishAsync(broker.Topics.Desired, "secret"u8.ToArray(), "-r");
 
         foreach (var filter in (string[])["#", "+/v1/+/desired", broker.Topics.Desired, broker.Topics.Telemetry + "#", broker.Topics.Telemetry + "+/a", "$share/g/" + broker.Topics.Desired, "edgehost/v1/#"])
@@ -71,7 +71,7 @@ public sealed class EmbeddedBrokerTests
     public async Task A_workload_cannot_forge_by_its_last_will()
     {
         await using var broker = await EmbeddedUnderTest.StartAsync();
-        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        var (user, password) = broker.Grant("web");
         await using var everything = await Subscription.StartAsync(broker, "edgehost/#");
 
         foreach (var topic in (string[])[broker.Topics.Desired, broker.Topics.Telemetry + "web/last"])
@@ -94,7 +94,7 @@ public sealed class EmbeddedBrokerTests
     public async Task Nobody_takes_over_the_client_id_of_somebody_with_other_rights()
     {
         await using var broker = await EmbeddedUnderTest.StartAsync();
-        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        var (user, password) = broker.Grant("web");
         string[] publish = ["-q", "1", "-t", broker.Topics.Telemetry + "web/a", "-m", "x"];
 
         Assert.Equal(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), "-i", user, .. publish])).Code);
@@ -106,10 +106,11 @@ public sealed class EmbeddedBrokerTests
     }
 
     [Fact]
-    public async Task Credentials_outlive_a_restart_are_kept_hashed_and_end_when_they_are_revoked()
+    public async Task A_containers_credential_outlives_a_restart_is_written_nowhere_and_ends_with_the_container()
     {
         await using var broker = await EmbeddedUnderTest.StartAsync();
-        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        var (user, password) = broker.Grant("web");
+        var (_, next) = broker.Grant("web", "c2");
         var before = broker.OperatorConnection.Password;
         await broker.StopBrokerAsync();
 
@@ -118,9 +119,36 @@ public sealed class EmbeddedBrokerTests
         string[] publish = ["-q", "1", "-t", broker.Topics.Telemetry + "web/a", "-m", "x"];
         Assert.Equal(before, broker.OperatorConnection.Password);
         Assert.Equal(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), .. publish])).Code);
-        Assert.DoesNotContain(password, await File.ReadAllTextAsync(Path.Combine(broker.Options.Directory, "credentials"), TestContext.Current.CancellationToken), StringComparison.Ordinal);
-        broker.Broker.RevokeWorkloadCredential("web");
+        Assert.Equal(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, next), .. publish])).Code);
+        Assert.NotEqual(0, (await CommandRun.RunAsync("grep", ["-r", "-q", "-e", password, broker.Options.Directory])).ExitCode);
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path.Combine(broker.Options.Directory, "workloads.key")));
+
+        broker.Granted.RemoveAt(0);
         Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), .. publish])).Code);
+        Assert.Equal(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, next), .. publish])).Code);
+    }
+
+    [Fact]
+    public async Task A_workload_reads_of_others_what_it_was_granted_and_no_more()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        var (user, password) = broker.Grant("board", "c1", "sensor/#", "door/state");
+
+        foreach (var (filter, isAllowed) in ((string, bool)[])
+        [
+            ("sensor/#", true), ("sensor/temperature", true), ("sensor/+/now", true), ("door/state", true), ("board/own", true),
+            ("door/#", false), ("door/code", false), ("+/state", false), ("#", false), ("sensor", false), ("../desired", false),
+        ])
+        {
+            var (_, output, error) = await BrokerUnderTest.TryRunAsync("mosquitto_sub", [.. As(broker, user, password), "-V", "5", "-d", "-W", "1", "-t", broker.Topics.Telemetry + filter]);
+            Assert.True(!(output + error).Contains("135", StringComparison.Ordinal) == isAllowed, $"{filter}: {output}{error}");
+        }
+
+        foreach (var filter in (string[])[broker.Topics.Desired, broker.Topics.Device + "#", broker.Topics.Commands + "#", "$share/x/" + broker.Topics.Telemetry + "door/#"])
+        {
+            var (_, output, error) = await BrokerUnderTest.TryRunAsync("mosquitto_sub", [.. As(broker, user, password), "-V", "5", "-d", "-W", "1", "-t", filter]);
+            Assert.Contains("135", output + error, StringComparison.Ordinal);
+        }
     }
 
     [Theory]
@@ -206,7 +234,7 @@ public sealed class EmbeddedBrokerTests
     public async Task What_is_more_than_may_be_retained_is_refused_and_what_was_there_stays()
     {
         await using var broker = await EmbeddedUnderTest.StartAsync(options => options with { MaximumRetainedMessagesPerWorkload = 2 });
-        var (user, password) = broker.Broker.IssueWorkloadCredential("web");
+        var (user, password) = broker.Grant("web");
         for (var i = 1; i <= 2; i++)
         {
             await BrokerUnderTest.RunAsync("mosquitto_pub", [.. As(broker, user, password), "-q", "1", "-r", "-t", $"{broker.Topics.Telemetry}web/{i}", "-m", "x"]);
@@ -295,7 +323,7 @@ public sealed class EmbeddedBrokerTests
     public async Task An_address_that_is_taken_is_said_so()
     {
         await using var broker = await EmbeddedUnderTest.StartAsync();
-        await using var other = new EmbeddedBroker(broker.Options with { Port = broker.Broker.Address.Port }, NullLogger<EmbeddedBroker>.Instance);
+        await using var other = broker.MakeAnother();
 
         var failure = await Assert.ThrowsAsync<EdgeHostException>(() => other.StartAsync(CancellationToken.None));
 

@@ -41,6 +41,9 @@ public sealed record WorkloadSpec(string Name, PullPolicy PullPolicy, ContainerS
 {
     /// <summary>What must have been reached before it is started.</summary>
     public IReadOnlyList<WorkloadDependency> DependsOn { get; init; } = [];
+
+    /// <summary>What it may subscribe to at the broker in the daemon, beside its own topics: filters beneath the device's telemetry. Null when it may not use it.</summary>
+    public IReadOnlyList<string>? Mqtt { get; init; }
 }
 
 /// <summary>A network in which workloads are.</summary>

@@ -20,6 +20,9 @@ public sealed record PlannedWorkload
     /// <summary>The hash of what was asked for and of the image.</summary>
     public const string SpecLabel = "io.edgehost.spec";
 
+    /// <summary>What a workload may subscribe to at the broker in the daemon: filters with blanks between them; without the label it may not use it.</summary>
+    public const string MqttLabel = "io.edgehost.mqtt";
+
     /// <summary>On every network of ours: how the document calls it.</summary>
     public const string NetworkLabel = "io.edgehost.network";
 
@@ -56,18 +59,26 @@ public sealed record PlannedWorkload
     /// <summary>The container to make.</summary>
     /// <param name="version">Of the document.</param>
     /// <param name="image">How the engine is to find the image: its reference or its id.</param>
-    public ContainerSpec ToContainer(long version, string image) => Workload.Container with
+    public ContainerSpec ToContainer(long version, string image)
     {
-        Name = ContainerName,
-        Image = image,
-        Labels = new Dictionary<string, string>(Workload.Container.Labels, StringComparer.Ordinal)
+        var labels = new Dictionary<string, string>(Workload.Container.Labels, StringComparer.Ordinal)
         {
             [DeploymentLabel] = version.ToString(CultureInfo.InvariantCulture),
             [WorkloadLabel] = Workload.Name,
             [SpecLabel] = SpecHash,
-            [ContainerLabels.DependsOn] = string.Join(',', Workload.DependsOn.Select(static dependency => dependency.On)),
-        },
-    };
+        };
+        if (Workload.DependsOn.Count > 0)
+        {
+            labels[ContainerLabels.DependsOn] = string.Join(',', Workload.DependsOn.Select(static dependency => dependency.On));
+        }
+
+        if (Workload.Mqtt is { } filters)
+        {
+            labels[MqttLabel] = string.Join(' ', filters);
+        }
+
+        return Workload.Container with { Name = ContainerName, Image = image, Labels = labels };
+    }
 
     /// <summary>
     /// Every field in a fixed order. A field that is added later must be left out while it has its old meaning, or
@@ -115,6 +126,7 @@ public sealed record PlannedWorkload
             Added(json, "dns_search", spec.DnsSearch);
             Added(json, "dns_opt", spec.DnsOptions);
             Added(json, "extra_hosts", spec.ExtraHosts);
+            Added(json, "mqtt", workload.Mqtt is { } filters ? ["", .. filters] : []);
             Added(json, "depends_on", workload.DependsOn.Select(static dependency => $"{dependency.On} {dependency.Condition}"));
             json.WriteEndArray();
         }

@@ -24,7 +24,7 @@ internal static class WorkloadParser
     [
         "image", "pull_policy", "command", "entrypoint", "environment", "volumes", "tmpfs", "network_mode", "networks", "ports", "dns",
         "dns_opt", "dns_search", "extra_hosts", "depends_on", "mem_limit", "cpus", "pids_limit", "cpuset", "restart", "user",
-        "working_dir", "hostname", "read_only", "cap_add", "cap_drop", "stop_signal", "stop_grace_period", "labels",
+        "working_dir", "hostname", "read_only", "cap_add", "cap_drop", "stop_signal", "stop_grace_period", "labels", "mqtt",
     ];
 
     // What people will write, told apart from a slip of the pen.
@@ -56,6 +56,7 @@ internal static class WorkloadParser
         string? mode = null;
         List<EndpointSpec>? endpoints = null;
         List<WorkloadDependency> dependencies = [];
+        List<string>? grant = null;
         var pull = PullPolicy.Missing;
         var spec = new ContainerSpec { Image = string.Empty };
         var mounts = new List<ContainerMount>();
@@ -114,6 +115,9 @@ internal static class WorkloadParser
                     break;
                 case "extra_hosts":
                     spec = spec with { ExtraHosts = NetworkParser.ExtraHosts(value) };
+                    break;
+                case "mqtt":
+                    grant = Grant(value);
                     break;
                 case "depends_on":
                     dependencies = DependencyParser.Parse(value);
@@ -175,7 +179,12 @@ internal static class WorkloadParser
             Mounts = mounts,
             Limits = limits,
         };
-        return new WorkloadSpec(name, pull, NetworkParser.Place(node, name, spec, mode, endpoints, networks)) { DependsOn = dependencies };
+        if (grant is not null && mode == "none")
+        {
+            throw new DesiredStateException(ErrorKind.Invalid, $"{node.Path}.mqtt", "without a network (network_mode: none) no broker can be reached");
+        }
+
+        return new WorkloadSpec(name, pull, NetworkParser.Place(node, name, spec, mode, endpoints, networks)) { DependsOn = dependencies, Mqtt = grant };
     }
 
     private static void RequireLimits(string path, ResourceLimits limits)
@@ -287,6 +296,44 @@ internal static class WorkloadParser
         }
 
         return labels;
+    }
+
+    /// <summary>What a workload may do at the broker in the daemon: <c>true</c>, or an object with what it may read.</summary>
+    private static List<string>? Grant(JsonNode value)
+    {
+        const int MaximumFilters = 32;
+        if (value.Kind is JsonValueKind.True or JsonValueKind.False)
+        {
+            return value.Boolean() ? [] : null;
+        }
+
+        var filters = new List<string>();
+        foreach (var (field, item) in value.Properties("true, or an object with subscribe"))
+        {
+            if (field != "subscribe")
+            {
+                item.Unknown();
+            }
+
+            foreach (var filter in Bounded(item, "a list of topic filters"))
+            {
+                const string Expected = "a topic filter beneath the device's telemetry, as in sensor/#";
+                var text = filter.Text(Expected);
+                filters.Add(IsFilter(text) && filters.Count < MaximumFilters ? text : throw filter.Wrong(Expected));
+            }
+        }
+
+        return filters;
+    }
+
+    /// <summary>MQTT 5, section 4.7: # at the end alone, and each wildcard a level of its own. The first level names a workload.</summary>
+    private static bool IsFilter(string text)
+    {
+        var levels = text.Split('/');
+        return text.Length is > 0 and <= 256
+            && !text.Any(static c => char.IsWhiteSpace(c) || char.IsControl(c))
+            && levels[0] is not ("" or "#" or "+")
+            && levels.Index().All(level => !level.Item.AsSpan().ContainsAny('#', '+') || level.Item == "+" || (level.Item == "#" && level.Index == levels.Length - 1));
     }
 
     private static string NetworkModeOf(JsonNode value)

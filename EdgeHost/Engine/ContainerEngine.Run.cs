@@ -132,7 +132,18 @@ public sealed partial class ContainerEngine
             Directory.CreateDirectory(root);
             using var place = PlaceInNetworks(container);
             record = container.Record;
-            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, [.. place.FilesOf is { } other ? NetworkFiles.Share(_files.RunDirectory(other)) : NetworkFiles.Write(record, directory), .. record.Spec.Mounts.Select(MountOf)], place.Path);
+            var secrets = _options.Secrets?.Of(container.Status);
+            List<RuntimeMount> mounts =
+            [
+                .. place.FilesOf is { } other ? NetworkFiles.Share(_files.RunDirectory(other)) : NetworkFiles.Write(record, directory),
+                .. record.Spec.Mounts.Select(MountOf),
+            ];
+            if (secrets is not null)
+            {
+                mounts.Add(Tell(directory, secrets));
+            }
+
+            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, mounts, place.Path, secrets?.Environment ?? []);
             cgroup = CgroupOf(record.Id);
             cgroup.Create();
             cgroup.Apply(RuntimeSpecBuilder.LimitsOf(record.Spec.Limits));
@@ -200,6 +211,14 @@ public sealed partial class ContainerEngine
 
             throw new EdgeHostException(ErrorKind.Internal, $"start of container {record.Name}: {e.Message}", e);
         }
+    }
+
+    /// <summary>Puts a file that a container is told in the run directory; its directory lets nobody else of the host to it.</summary>
+    private static RuntimeMount Tell(string directory, StartSecrets secrets)
+    {
+        var file = directory + "/secrets";
+        DurableFile.WriteVolatile(file, secrets.Content.Span, 0x124);
+        return new RuntimeMount { Destination = secrets.File, Type = "bind", Source = file, Options = ["bind", "ro"] };
     }
 
     private RuntimeMount MountOf(ContainerMount mount)

@@ -1,3 +1,4 @@
+using System.Net;
 using EdgeHost.Networks;
 
 namespace EdgeHost.Engine;
@@ -77,6 +78,9 @@ public sealed record ContainerStatus
 
     /// <summary>What it has of networks while it runs; empty otherwise.</summary>
     public SandboxStatus Sandbox { get; init; } = SandboxStatus.Empty;
+
+    /// <summary>This machine's address in the first of its networks that has a bridge; null when it does not run, or is in none.</summary>
+    public IPAddress? Gateway => Sandbox.Endpoints.FirstOrDefault(static endpoint => endpoint.HostInterface.Length > 0)?.Addresses.FirstOrDefault()?.Gateway;
 
     /// <summary>The program and its arguments after the image's defaults were applied.</summary>
     public IReadOnlyList<string> Arguments { get; init; } = [];

@@ -24,6 +24,9 @@ public sealed record EngineOptions
     /// <summary>The size in bytes from which on a log begins a new segment.</summary>
     public long LogSegmentBytes { get; init; } = 4L << 20;
 
+    /// <summary>What containers are told at each start; null when there is nothing to tell.</summary>
+    public IStartSecrets? Secrets { get; init; }
+
     /// <summary>How many segments of a container's log are kept.</summary>
     public int LogSegments { get; init; } = 4;
 }

@@ -17,7 +17,7 @@ internal static class RuntimeSpecBuilder
 
     private static readonly string[] ReadOnly = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace)
+    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace, IReadOnlyList<string> secrets)
     {
         var spec = record.Spec;
         var hostname = HostnameOf(record);
@@ -34,7 +34,7 @@ internal static class RuntimeSpecBuilder
             {
                 User = new RuntimeUser { Uid = user.Uid, Gid = user.Gid, AdditionalGids = user.AdditionalGids },
                 Args = record.Arguments,
-                Env = EnvironmentOf(spec, image, hostname, user),
+                Env = EnvironmentOf(image.Config.Env.Concat(spec.Environment).Concat(secrets), hostname, user),
                 Cwd = workingDirectory.Length > 0 ? workingDirectory : "/",
                 NoNewPrivileges = true,
                 OomScoreAdj = 0,
@@ -110,10 +110,10 @@ internal static class RuntimeSpecBuilder
         return set;
     }
 
-    private static List<string> EnvironmentOf(ContainerSpec spec, ImageConfig image, string hostname, ContainerUser user)
+    private static List<string> EnvironmentOf(IEnumerable<string> given, string hostname, ContainerUser user)
     {
         List<string> variables = ["PATH=" + LaunchPlanCompiler.DefaultPath, "HOSTNAME=" + hostname, "HOME=" + user.Home];
-        foreach (var variable in image.Config.Env.Concat(spec.Environment))
+        foreach (var variable in given)
         {
             var name = variable.Split('=', 2)[0] + "=";
             variables.RemoveAll(each => each.StartsWith(name, StringComparison.Ordinal));

@@ -13,11 +13,6 @@ namespace EdgeHost.Mqtt;
 /// <param name="Url">Where the broker listens.</param>
 public sealed record OperatorCredential(string User, string Password, string Url);
 
-/// <summary>A workload's credential as it is kept.</summary>
-/// <param name="Workload">Whose it is.</param>
-/// <param name="Hash">HMAC-SHA256 of the password, hex: the password has 256 random bits, so nothing slower is gained by a slower function.</param>
-internal sealed record WorkloadCredential(string Workload, string Hash);
-
 /// <summary>Whom the broker knows.</summary>
 internal enum BrokerRole
 {
@@ -33,8 +28,8 @@ internal enum BrokerRole
 
 /// <summary>Somebody who was let in.</summary>
 /// <param name="Role">What he may do.</param>
-/// <param name="Workload">The workload's name; empty for the others.</param>
-internal sealed record BrokerIdentity(BrokerRole Role, string Workload = "");
+/// <param name="Grant">What a workload may; null for the others.</param>
+internal sealed record BrokerIdentity(BrokerRole Role, WorkloadGrant? Grant = null);
 
 /// <summary>A client id in use.</summary>
 /// <param name="Identity">Whose it is.</param>
@@ -46,17 +41,17 @@ internal sealed class BrokerCredentials
 {
     internal const string DeviceUser = "edgehost";
     internal const string OperatorUser = "operator";
-    internal const string WorkloadPrefix = "workload.";
-
-    private const int MaximumFileBytes = 256 * 1024;
+    internal const string WorkloadPrefix = WorkloadGrants.UserPrefix;
 
     private readonly string _directory;
-    private readonly Lock _lock = new();
-    private readonly Dictionary<string, WorkloadCredential> _workloads = new(StringComparer.Ordinal);
+    private readonly WorkloadGrants _grants;
+    private readonly Func<IEnumerable<WorkloadGrant>> _granted;
 
-    internal BrokerCredentials(string directory, string groupName, string url, out bool isGroupMissing)
+    internal BrokerCredentials(string directory, string groupName, string url, WorkloadGrants grants, Func<IEnumerable<WorkloadGrant>> granted, out bool isGroupMissing)
     {
         _directory = directory;
+        _grants = grants;
+        _granted = granted;
         var group = SystemGroup.Find(groupName);
         isGroupMissing = group is null;
 
@@ -64,13 +59,6 @@ internal sealed class BrokerCredentials
         SharedDirectory.Create(directory, group is null ? 0x1C0u : 0x1E8u, group);
         Operator = ReadOperator(url) ?? new OperatorCredential(OperatorUser, NewPassword(), url);
         WriteOperator(group);
-        if (CheckedFile.Read(CredentialsFile, MaximumFileBytes) is { } bytes)
-        {
-            foreach (var workload in JsonSerializer.Deserialize(bytes, MqttJson.Default.ListWorkloadCredential) ?? [])
-            {
-                _workloads[workload.Workload] = workload;
-            }
-        }
     }
 
     internal string OperatorFile => Path.Combine(_directory, "operator.json");
@@ -78,33 +66,6 @@ internal sealed class BrokerCredentials
     internal OperatorCredential Operator { get; }
 
     internal string DevicePassword { get; } = NewPassword();
-
-    private string CredentialsFile => Path.Combine(_directory, "credentials");
-
-    /// <summary>Gives a workload a new password; the one before is void.</summary>
-    internal (string User, string Password) Issue(string workload)
-    {
-        var password = NewPassword();
-        lock (_lock)
-        {
-            _workloads[workload] = new WorkloadCredential(workload, Hash(workload, password));
-            Write();
-        }
-
-        return (WorkloadPrefix + workload, password);
-    }
-
-    /// <summary>Takes a workload's credential away.</summary>
-    internal void Revoke(string workload)
-    {
-        lock (_lock)
-        {
-            if (_workloads.Remove(workload))
-            {
-                Write();
-            }
-        }
-    }
 
     /// <summary>Who it is; null for a stranger.</summary>
     internal BrokerIdentity? Authenticate(string? user, byte[]? password)
@@ -130,21 +91,19 @@ internal sealed class BrokerCredentials
         }
 
         var workload = user[WorkloadPrefix.Length..];
-        WorkloadCredential? known;
-        lock (_lock)
+        foreach (var grant in _granted())
         {
-            known = _workloads.GetValueOrDefault(workload);
+            // While one container gives way to the next there are two, each with its own.
+            if (grant.Workload == workload && IsEqual(password, _grants.PasswordOf(workload, grant.Container)))
+            {
+                return new BrokerIdentity(BrokerRole.Workload, grant);
+            }
         }
 
-        return known is not null && IsEqual(Encoding.ASCII.GetBytes(Hash(workload, Encoding.UTF8.GetString(password))), known.Hash)
-            ? new BrokerIdentity(BrokerRole.Workload, workload)
-            : null;
+        return null;
     }
 
     private static string NewPassword() => Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(32));
-
-    private static string Hash(string workload, string password) =>
-        Convert.ToHexStringLower(HMACSHA256.HashData(Encoding.UTF8.GetBytes(workload), Encoding.UTF8.GetBytes(password)));
 
     private static bool IsEqual(ReadOnlySpan<byte> given, string expected) =>
         CryptographicOperations.FixedTimeEquals(given, Encoding.UTF8.GetBytes(expected));
@@ -185,8 +144,4 @@ internal sealed class BrokerCredentials
                 ErrorKind.Corrupt, $"{OperatorFile} is damaged ({damaged.Message}); remove it, and the next start makes a new credential", damaged);
         }
     }
-
-    private void Write() => CheckedFile.Write(
-        CredentialsFile,
-        JsonSerializer.SerializeToUtf8Bytes(_workloads.Values.OrderBy(static workload => workload.Workload, StringComparer.Ordinal).ToList(), MqttJson.Default.ListWorkloadCredential));
 }

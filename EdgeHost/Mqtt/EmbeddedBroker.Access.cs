@@ -101,13 +101,19 @@ public sealed partial class EmbeddedBroker
     }
 
     private bool MayPublish(BrokerIdentity identity, string topic) =>
-        identity.Role != BrokerRole.Workload || IsBeneath(topic, WorkloadRoot(identity));
+        identity.Grant is not { } grant || IsBeneath(topic, WorkloadRoot(grant));
+
+    /// <summary>Its own topics, and filters that it was granted, as they stand or narrower than one that ends with #.</summary>
+    private bool MaySubscribe(WorkloadGrant grant, string filter) =>
+        IsBeneath(filter, WorkloadRoot(grant))
+        || grant.Subscribe.Any(granted => filter == _topics.Telemetry + granted
+            || (granted.EndsWith("/#", StringComparison.Ordinal) && !granted.Contains('+', StringComparison.Ordinal) && IsBeneath(filter, _topics.Telemetry + granted[..^1])));
 
     private Task OnSubscribingAsync(InterceptingSubscriptionEventArgs subscribing)
     {
         var filter = subscribing.TopicFilter.Topic;
         if (!_clients.TryGetValue(subscribing.ClientId, out var client)
-            || (client.Identity.Role == BrokerRole.Workload && !IsBeneath(filter, WorkloadRoot(client.Identity))))
+            || (client.Identity.Grant is { } grant && !MaySubscribe(grant, filter)))
         {
             subscribing.ProcessSubscription = false;
             subscribing.Response.ReasonCode = MqttSubscribeReasonCode.NotAuthorized;
@@ -138,7 +144,7 @@ public sealed partial class EmbeddedBroker
         return Task.CompletedTask;
     }
 
-    private string WorkloadRoot(BrokerIdentity identity) => _topics.Telemetry + identity.Workload + "/";
+    private string WorkloadRoot(WorkloadGrant grant) => _topics.Telemetry + grant.Workload + "/";
 
     // A filter that begins with the whole root matches nothing outside it; one with $share or a wildcard before does not begin so.
     private static bool IsBeneath(string topic, string root) => topic.Length > root.Length && topic.StartsWith(root, StringComparison.Ordinal);

@@ -21,6 +21,8 @@ public sealed partial class EmbeddedBroker : IAsyncDisposable
     private const int MaximumTopicAliases = 16;
 
     private readonly BrokerOptions _options;
+    private readonly WorkloadGrants _grants;
+    private readonly Func<IEnumerable<WorkloadGrant>> _granted;
     private readonly ILogger<EmbeddedBroker> _log;
     private readonly Topics _topics;
     private readonly TimeProvider _time;
@@ -35,10 +37,17 @@ public sealed partial class EmbeddedBroker : IAsyncDisposable
     private MqttServer? _server;
 
     /// <summary>Makes the broker; nothing happens before <see cref="StartAsync"/>.</summary>
+    /// <param name="options">Where it listens, and its bounds.</param>
+    /// <param name="grants">The credentials of workloads.</param>
+    /// <param name="granted">The containers that have a grant at this moment.</param>
+    /// <param name="log">Where it says what it does.</param>
+    /// <param name="time">The clock.</param>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: the address is none.</exception>
-    public EmbeddedBroker(BrokerOptions options, ILogger<EmbeddedBroker> log, TimeProvider? time = null)
+    public EmbeddedBroker(BrokerOptions options, WorkloadGrants grants, Func<IEnumerable<WorkloadGrant>> granted, ILogger<EmbeddedBroker> log, TimeProvider? time = null)
     {
         _options = options;
+        _grants = grants;
+        _granted = granted;
         _log = log;
         _time = time ?? TimeProvider.System;
         _topics = new Topics(options.Device);
@@ -99,7 +108,7 @@ public sealed partial class EmbeddedBroker : IAsyncDisposable
         System.IO.Directory.CreateDirectory(_options.Directory);
         _retained = new RetainedStore(_options);
         await server.StartAsync().ConfigureAwait(false);
-        _credentials = new BrokerCredentials(_options.Directory, _options.Group, Url(), out var isGroupMissing);
+        _credentials = new BrokerCredentials(_options.Directory, _options.Group, Url(), _grants, _granted, out var isGroupMissing);
         if (isGroupMissing)
         {
             LogGroupMissing(_log, _options.Group, OperatorFile);
@@ -129,16 +138,6 @@ public sealed partial class EmbeddedBroker : IAsyncDisposable
         await StopAsync(CancellationToken.None).ConfigureAwait(false);
         _retaining.Dispose();
     }
-
-    /// <summary>Gives a workload a new credential; the one before is void. Kept hashed.</summary>
-    /// <param name="workload">Its name.</param>
-    /// <returns>User and password; the client id must be the user, or begin with the user and a slash.</returns>
-    public (string User, string Password) IssueWorkloadCredential(string workload) =>
-        (_credentials ?? throw new InvalidOperationException("the broker was not started")).Issue(workload);
-
-    /// <summary>Takes a workload's credential away.</summary>
-    public void RevokeWorkloadCredential(string workload) =>
-        (_credentials ?? throw new InvalidOperationException("the broker was not started")).Revoke(workload);
 
     private string Url() => string.Create(CultureInfo.InvariantCulture, $"mqtt://{Address}");
 

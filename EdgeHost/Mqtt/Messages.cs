@@ -130,6 +130,5 @@ internal sealed record LogLine(DateTimeOffset Time, string Stream, string Text);
 [JsonSerializable(typeof(CommandRequest))]
 [JsonSerializable(typeof(CommandResponse))]
 [JsonSerializable(typeof(OperatorCredential))]
-[JsonSerializable(typeof(List<WorkloadCredential>))]
 [JsonSerializable(typeof(RetainedRecord))]
 internal sealed partial class MqttJson : JsonSerializerContext;

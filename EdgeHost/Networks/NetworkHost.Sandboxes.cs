@@ -332,9 +332,10 @@ public sealed partial class NetworkHost
             [
                 .. _networks.Values
                     .Where(each => each.IsUp && each.Record.Driver == NetworkDrivers.Bridge)
-                    .Select(each => new BridgeRules(each.Record.Interface, [.. each.Record.Subnets.Select(subnet => subnet.Subnet)], each.Record.IsInternal, each.Names)),
+                    .Select(each => new BridgeRules(each.Record.Interface, [.. each.Record.Subnets.Select(subnet => subnet.Subnet)], each.Record.IsInternal, each.Names, each.Record.Subnets.FirstOrDefault(subnet => !IsV6(subnet.Gateway))?.Gateway)),
             ],
-            _held.Values.SelectMany(each => each.Published));
+            _held.Values.SelectMany(each => each.Published),
+            _offered);
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "published ports of container {Container} are not held: {Reason}")]

@@ -26,6 +26,7 @@ public sealed partial class NetworkHost : INetworks, IDisposable
     private readonly Dictionary<string, Held> _held = new(StringComparer.Ordinal);
     private Firewall? _firewall;
     private NameServer? _names;
+    private IPEndPoint? _offered;
 
     /// <summary>Reads what networks there are; changes nothing in the kernel.</summary>
     /// <exception cref="LinuxException">The kernel has no rtnetlink for us.</exception>
@@ -103,6 +104,24 @@ public sealed partial class NetworkHost : INetworks, IDisposable
                 network.IsUp = false;
                 StopNames(network);
                 _links.Delete(record.Interface);
+                ApplyFirewall();
+            }
+        }
+    }
+
+    /// <summary>
+    /// Leads containers that ask the gateway of their network at a TCP port to a socket of this machine's loopback at that
+    /// port, which is not reached from elsewhere by it.
+    /// </summary>
+    /// <param name="service">An IPv4 address of the loopback and a port; null ends it.</param>
+    /// <exception cref="EdgeHostException">The kernel refuses.</exception>
+    public void Offer(IPEndPoint? service)
+    {
+        lock (_lock)
+        {
+            _offered = service;
+            if (_firewall is not null)
+            {
                 ApplyFirewall();
             }
         }

@@ -10,7 +10,8 @@ namespace EdgeHost.Networks.Nftables;
 /// <param name="Subnets">Its networks, of either family.</param>
 /// <param name="IsInternal">Whether nothing of it may reach beyond it.</param>
 /// <param name="Names">Where on this machine DNS is answered that is asked of its gateway; null where it is not.</param>
-internal sealed record BridgeRules(string Bridge, IReadOnlyList<IPNetwork> Subnets, bool IsInternal, IPEndPoint? Names = null);
+/// <param name="Gateway">This machine's IPv4 address in it; null when it has none.</param>
+internal sealed record BridgeRules(string Bridge, IReadOnlyList<IPNetwork> Subnets, bool IsInternal, IPEndPoint? Names = null, IPAddress? Gateway = null);
 
 /// <summary>
 /// The table of EdgeHost in nftables, <c>inet edgehost</c>: addresses are translated, ports published, networks kept
@@ -52,8 +53,9 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
     /// <summary>Puts the whole table in the place of what is there.</summary>
     /// <param name="bridges">All networks that have a bridge.</param>
     /// <param name="ports">All published ports.</param>
+    /// <param name="offered">A TCP socket of the loopback to which the same port of each gateway leads; null for none.</param>
     /// <exception cref="LinuxException">The kernel refuses; the old table stands.</exception>
-    internal void Apply(IReadOnlyList<BridgeRules> bridges, IEnumerable<PublishedPort> ports)
+    internal void Apply(IReadOnlyList<BridgeRules> bridges, IEnumerable<PublishedPort> ports, IPEndPoint? offered = null)
     {
         var change = new TableTransaction(table).Renew()
             .AddSet(Bridges, SetType.InterfaceName, 16);
@@ -79,7 +81,7 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
         }
 
         AddRaw(change);
-        AddPublished(change, bridges);
+        AddPublished(change, bridges, offered);
         AddPostrouting(change, bridges);
         AddForward(change, bridges);
         Commit(change, $"write table inet {table} of nftables", isWhole: true);
@@ -159,7 +161,7 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
         .AddChain("raw", "filter", Hook.Prerouting, Raw)
         .AddRule("raw", rule => rule.NotInInterface("lo").Destination(Loopback).Drop());
 
-    private static void AddPublished(TableTransaction change, IReadOnlyList<BridgeRules> bridges)
+    private static void AddPublished(TableTransaction change, IReadOnlyList<BridgeRules> bridges, IPEndPoint? offered)
     {
         change.AddChain(Published);
         foreach (var (map, isV6, withAddress) in Maps)
@@ -177,6 +179,22 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
                 foreach (var protocol in (PortProtocol[])[PortProtocol.Udp, PortProtocol.Tcp])
                 {
                     change.AddRule("prerouting", rule => rule.InInterface(bridge.Bridge).Destination(gateway).Protocol((byte)protocol).DestinationPort(DnsPort).RedirectTo((ushort)names.Port));
+                }
+            }
+        }
+
+        if (offered is not null)
+        {
+            foreach (var bridge in bridges)
+            {
+                if (bridge.Gateway is { } gateway)
+                {
+                    change.AddRule("prerouting", rule => rule
+                        .InInterface(bridge.Bridge)
+                        .Destination(new IPNetwork(gateway, 32))
+                        .Protocol((byte)PortProtocol.Tcp)
+                        .DestinationPort((ushort)offered.Port)
+                        .DestinationTo(offered));
                 }
             }
         }

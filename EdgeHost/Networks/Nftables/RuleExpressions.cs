@@ -98,6 +98,16 @@ internal sealed class RuleExpressions(NetlinkMessage message)
                 .AddBigEndian(5, port));
     }
 
+    /// <summary><c>dnat ip to address:port</c>.</summary>
+    internal RuleExpressions DestinationTo(IPEndPoint target)
+    {
+        var port = new byte[2];
+        BinaryPrimitives.WriteUInt16BigEndian(port, (ushort)target.Port);
+        return Add("immediate", data => data.AddBigEndian(1, Register).Nest(2, value => value.Add(DataValue, target.Address.GetAddressBytes())))
+            .Add("immediate", data => data.AddBigEndian(1, Register + 1).Nest(2, value => value.Add(DataValue, port)))
+            .Add("nat", data => data.AddBigEndian(1, 1u).AddBigEndian(2, 2u).AddBigEndian(3, Register).AddBigEndian(5, Register + 1));
+    }
+
     internal RuleExpressions Masquerade() => Add("masq", _ => { });
 
     /// <summary><c>redirect to :port</c>.</summary>
