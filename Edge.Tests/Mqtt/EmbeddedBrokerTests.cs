@@ -2,7 +2,6 @@ using System.Net.Sockets;
 using Edge.Tests.Fixtures;
 using EdgeHost.Errors;
 using EdgeHost.Mqtt;
-using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
 namespace Edge.Tests.Mqtt;
@@ -141,13 +140,13 @@ public sealed class EmbeddedBrokerTests
         ])
         {
             var (_, output, error) = await BrokerUnderTest.TryRunAsync("mosquitto_sub", [.. As(broker, user, password), "-V", "5", "-d", "-W", "1", "-t", broker.Topics.Telemetry + filter]);
-            Assert.True(!(output + error).Contains("135", StringComparison.Ordinal) == isAllowed, $"{filter}: {output}{error}");
+            Assert.True(!(output + error).Contains("denied", StringComparison.Ordinal) == isAllowed, $"{filter}: {output}{error}");
         }
 
         foreach (var filter in (string[])[broker.Topics.Desired, broker.Topics.Device + "#", broker.Topics.Commands + "#", "$share/x/" + broker.Topics.Telemetry + "door/#"])
         {
             var (_, output, error) = await BrokerUnderTest.TryRunAsync("mosquitto_sub", [.. As(broker, user, password), "-V", "5", "-d", "-W", "1", "-t", filter]);
-            Assert.Contains("135", output + error, StringComparison.Ordinal);
+            Assert.True((output + error).Contains("denied", StringComparison.Ordinal), $"{filter}: {output}{error}");
         }
     }
 
