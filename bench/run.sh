@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures EdgeHost against Debian's dockerd and runc, in one run on one machine, and prints a table in Markdown.
 #
-#   bench/run.sh [PART…]     memory size api oci deploy cli pull; without an argument all of them
+#   bench/run.sh [PART…]     memory size api oci deploy cli pull network; without an argument all of them
 #
 # Run as root, on a machine with as little else to do as can be had. What is compared is measured in turn, A B A B …,
 # and medians are given. Everything started here lives in a directory of its own under /var/tmp and is ended with it;
@@ -16,7 +16,7 @@ fail() {
 
 ((EUID == 0)) || fail "run as root: it starts container engines"
 missing=()
-for package in docker.io containerd runc docker-registry mosquitto skopeo busybox-static umoci mmdebstrap python3; do
+for package in docker.io containerd runc docker-registry mosquitto skopeo busybox-static umoci mmdebstrap python3 iptables nftables iproute2 iperf3; do
   [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
 done
 if ((${#missing[@]})); then
@@ -46,7 +46,7 @@ image=$(images/build.sh busybox)
 work=$(mktemp -d /var/tmp/edgehost-bench.XXXXXX)
 code=0
 # It ends what it started, also when it is interrupted.
-python3 bench/measure.py --binary "$(readlink -f "$binary")" --image "$image" --work "$work" "$@" || code=$?
+python3 -B bench/measure.py --binary "$(readlink -f "$binary")" --image "$image" --work "$work" "$@" || code=$?
 awk -v work="$work/" 'index($5, work) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
   umount "$mount"
 done
