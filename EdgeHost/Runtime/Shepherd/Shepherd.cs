@@ -9,7 +9,7 @@ namespace EdgeHost.Runtime.Shepherd;
 internal sealed partial class Shepherd : IDisposable
 {
     /// <summary>The version of the protocol.</summary>
-    internal const int ProtocolVersion = 1;
+    internal const int ProtocolVersion = 2;
 
     private const int DrainMilliseconds = 1000;
     private const int QuietMilliseconds = 2000;
@@ -59,6 +59,7 @@ internal sealed partial class Shepherd : IDisposable
             GiveMemoryBack(busy);
             _logger.GoOn();
             TellExits();
+            GoOnChecking();
             if (Environment.TickCount64 >= _listenAt)
             {
                 _listenAt = null;
@@ -92,6 +93,7 @@ internal sealed partial class Shepherd : IDisposable
     private int NextTimeout()
     {
         var at = _containers.Values.Select(container => container.TellAt)
+            .Concat(_checks.Select(check => check.NextAt))
             .Concat([_logger.NextAt, _collectAt, _listenAt, NextEndingAt])
             .Min() ?? long.MaxValue;
         return at == long.MaxValue ? -1 : (int)Math.Clamp(at - Environment.TickCount64, 0, int.MaxValue);
@@ -106,6 +108,8 @@ internal sealed partial class Shepherd : IDisposable
                 EndAll();
             }
         }
+
+        FindLostChecks();
     }
 
     public void Dispose()
@@ -118,6 +122,11 @@ internal sealed partial class Shepherd : IDisposable
         foreach (var container in _containers.Values.Concat(_draining))
         {
             container.Dispose();
+        }
+
+        foreach (var check in _checks)
+        {
+            check.Dispose();
         }
 
         _logger.Dispose();
