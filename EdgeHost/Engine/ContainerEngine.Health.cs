@@ -1,4 +1,3 @@
-using System.Globalization;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Oci;
@@ -213,11 +212,7 @@ public sealed partial class ContainerEngine
     }
 
     // By the kernel's clock that only goes forward: a board finds out what day it is when it runs already.
-    private static TimeSpan SinceStart(Container container)
-    {
-        var up = double.Parse(File.ReadAllText("/proc/uptime").Split(' ')[0], CultureInfo.InvariantCulture);
-        return TimeSpan.FromSeconds(up) - (Tick * container.Record.StartTime);
-    }
+    private static TimeSpan SinceStart(Container container) => SystemClock.SinceBoot - (Tick * container.Record.StartTime);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "health checks pause: the shepherd (process {Pid}) was started by an older version and speaks protocol {Version}, which has none; they begin when it was ended and started again")]
     private static partial void LogNoChecks(ILogger log, int pid, int version);

@@ -73,6 +73,14 @@ public static unsafe class Processes
         return result == pid;
     }
 
+    /// <summary>Takes a child's end if it has ended, whatever it was.</summary>
+    /// <returns>Whether it is gone.</returns>
+    public static bool TryReapChild(int pid)
+    {
+        int status;
+        return Libc.wait4(pid, &status, Libc.WNOHANG) != 0;
+    }
+
     /// <summary>Takes the ends of all children in a process group that have ended.</summary>
     /// <returns>Whether none of the group is left that is a child of ours.</returns>
     /// <exception cref="LinuxException">The kernel refuses.</exception>

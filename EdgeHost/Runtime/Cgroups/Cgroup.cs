@@ -99,7 +99,7 @@ public abstract class Cgroup
     /// <summary>Kills what is in the directory of an entry, if anything is, and is still there.</summary>
     internal static void KillEntry(string directory)
     {
-        if (string.IsNullOrEmpty(TryRead(directory + "/cgroup.procs")))
+        if (CgroupFile.IsEmpty(directory + "/cgroup.procs"))
         {
             return;
         }

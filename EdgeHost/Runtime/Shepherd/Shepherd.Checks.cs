@@ -18,6 +18,9 @@ internal sealed partial class Shepherd
 
     private readonly List<ShepherdCheck> _checks = [];
 
+    // Processes of checks that were given up: their containers cannot end before they were reaped.
+    private readonly List<int> _strays = [];
+
     private void Check(PacketSocket client, int request, ref ShepherdMessageReader reader, List<Fd> descriptors)
     {
         var id = reader.TakeText();
@@ -57,9 +60,9 @@ internal sealed partial class Shepherd
 
         var check = new ShepherdCheck(container, client, request, process, output.Read, directory) { KillAt = Environment.TickCount64 + timeout };
         _checks.Add(check);
-        _loop.Add(process.Status, () => OnReport(check, plan));
-        _loop.Add(process.PidFd, () => OnEnteringGone(check));
-        _loop.Add(output.Read, () => ReadOutput(check));
+        _loop.Add(process.Status, () => Guard(check, () => OnReport(check, plan)));
+        _loop.Add(process.PidFd, () => Guard(check, () => OnEnteringGone(check)));
+        _loop.Add(output.Read, () => Guard(check, () => ReadOutput(check)));
     }
 
     private void OnReport(ShepherdCheck check, LaunchPlan plan)
@@ -86,7 +89,7 @@ internal sealed partial class Shepherd
             check.PidFd = Processes.TryOpen(pid);
             if (check.PidFd is not null)
             {
-                _loop.Add(check.PidFd, () => OnCheckEnded(check));
+                _loop.Add(check.PidFd, () => Guard(check, () => FinishCheck(check)));
             }
         }
         catch (LinuxException e)
@@ -111,12 +114,6 @@ internal sealed partial class Shepherd
         }
     }
 
-    private void OnCheckEnded(ShepherdCheck check)
-    {
-        _loop.Remove(check.PidFd!);
-        FinishCheck(check);
-    }
-
     // Once more than is kept was written the rest is only to not hold the writer up, and that at a walk.
     private void ReadOutput(ShepherdCheck check)
     {
@@ -135,40 +132,40 @@ internal sealed partial class Shepherd
 
     private void GoOnChecking()
     {
-        foreach (var check in _checks)
+        var now = Environment.TickCount64;
+        if (_checks.Exists(check => check.NextAt <= now))
         {
-            if (Environment.TickCount64 >= check.ReadAt)
+            foreach (var check in _checks.ToArray())
             {
-                check.ReadAt = null;
-                if (SingleThread.WaitReadable([check.Output.Value], 0) == 0 && Pipe.Read(check.Output, _buffer) == 0)
-                {
-                    continue;
-                }
-
-                check.ReadAt = Environment.TickCount64 + SlowReadMilliseconds;
+                Guard(check, () => GoOnWith(check, now));
             }
         }
+    }
 
-        for (var i = _checks.Count - 1; i >= 0; i--)
+    private void GoOnWith(ShepherdCheck check, long now)
+    {
+        if (now >= check.ReadAt)
         {
-            var check = _checks[i];
-            if (Environment.TickCount64 < check.KillAt)
-            {
-                continue;
-            }
-
-            if (check.Outcome != CheckOutcome.Exited)
-            {
-                // It was killed before and is still there.
-                AnswerCheck(check);
-            }
-            else
-            {
-                check.Outcome = CheckOutcome.TimedOut;
-            }
-
-            Kill(check);
+            var ended = SingleThread.WaitReadable([check.Output.Value], 0) == 0 && Pipe.Read(check.Output, _buffer) == 0;
+            check.ReadAt = ended ? null : now + SlowReadMilliseconds;
         }
+
+        if (now < check.KillAt)
+        {
+            return;
+        }
+
+        if (check.Outcome != CheckOutcome.Exited)
+        {
+            // It was killed before and is still there.
+            AnswerCheck(check);
+        }
+        else
+        {
+            check.Outcome = CheckOutcome.TimedOut;
+        }
+
+        Kill(check);
     }
 
     private void CancelCheck(PacketSocket client, int request)
@@ -216,10 +213,12 @@ internal sealed partial class Shepherd
     // One whose pid was not told, because the process that entered was killed between cloning and telling, or that has no pidfd.
     private void FindLostChecks()
     {
-        for (var i = _checks.Count - 1; i >= 0; i--)
+        foreach (var check in _checks.ToArray())
         {
-            FinishCheck(_checks[i]);
+            Guard(check, () => FinishCheck(check));
         }
+
+        _strays.RemoveAll(pid => pid == 0 || Processes.TryReapChild(pid));
     }
 
     private void FinishCheck(ShepherdCheck check)
@@ -229,7 +228,6 @@ internal sealed partial class Shepherd
             return;
         }
 
-        _checks.Remove(check);
         if (check is { ExitCode: 128 + Signals.SIGKILL, Outcome: CheckOutcome.Exited } && Processes.IsEnding(check.Container.Process.Pid))
         {
             // The container ends, and the kernel has ended all in it: that says nothing about its health.
@@ -249,8 +247,43 @@ internal sealed partial class Shepherd
         }
 
         AnswerCheck(check);
+        LetGo(check);
+    }
+
+    // Its end may have been seen by the signal, with its descriptors still waited on.
+    private void LetGo(ShepherdCheck check)
+    {
+        _checks.Remove(check);
         _loop.Remove(check.Output);
+        _loop.Remove(check.Entering.Status);
+        _loop.Remove(check.Entering.PidFd);
+        if (check.PidFd is not null)
+        {
+            _loop.Remove(check.PidFd);
+        }
+
         check.Dispose();
+    }
+
+    // A defect on a check must not take the parent of all containers with it.
+    private void Guard(ShepherdCheck check, Action handler)
+    {
+        try
+        {
+            handler();
+        }
+        catch (Exception e)
+        {
+            SingleThread.PrintError($"edgehost shepherd: internal error; a check of container {ShortId(check.Container)} is given up: {e}\n");
+            if (_checks.Contains(check))
+            {
+                Fail(check.Client, check.Request, new EdgeHostException(ErrorKind.Internal, $"the check was given up: {e.Message}"));
+                Kill(check);
+                _strays.Add(check.Entering.Pid);
+                _strays.Add(check.Pid);
+                LetGo(check);
+            }
+        }
     }
 
     private static bool IsReaped(ShepherdCheck check)

@@ -16,6 +16,7 @@ internal sealed partial class Shepherd : IDisposable
     private const int ListenPauseMilliseconds = 1000;
     private const int MaximumIdLength = 128;
     private const long WorthCollectingBytes = 256 << 10;
+    private const long MostGarbageBytes = 1 << 20;
 
     private readonly string _runDirectory;
     private readonly Fd _signals;
@@ -79,7 +80,14 @@ internal sealed partial class Shepherd : IDisposable
     {
         if (busy)
         {
-            _collectAt = GC.GetTotalAllocatedBytes() - _collected > WorthCollectingBytes ? Environment.TickCount64 + QuietMilliseconds : null;
+            var garbage = GC.GetTotalAllocatedBytes() - _collected;
+            _collectAt = garbage > WorthCollectingBytes ? Environment.TickCount64 + QuietMilliseconds : null;
+            if (garbage > MostGarbageBytes)
+            {
+                // Where containers are checked every second it is never quiet.
+                GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+                _collected = GC.GetTotalAllocatedBytes();
+            }
         }
         else if (_collectAt is { } at && Environment.TickCount64 >= at)
         {

@@ -10,7 +10,7 @@ internal sealed class ShepherdCheck : IDisposable
     /// <summary>How much of its output is kept, as in Docker.</summary>
     internal const int MostOutput = 4096;
 
-    private readonly byte[] _kept = new byte[MostOutput];
+    private byte[]? _kept;
     private int _length;
 
     internal ShepherdCheck(ShepherdContainer container, PacketSocket client, int request, LaunchedProcess entering, Fd output, string directory)
@@ -71,6 +71,7 @@ internal sealed class ShepherdCheck : IDisposable
     /// <returns>Whether there is room for more.</returns>
     internal bool Keep(ReadOnlySpan<byte> bytes)
     {
+        _kept ??= new byte[MostOutput];
         var taken = bytes[..Math.Min(bytes.Length, MostOutput - _length)];
         taken.CopyTo(_kept.AsSpan(_length));
         _length += taken.Length;
