@@ -17,7 +17,7 @@ internal sealed class HealthRunOptions
 
     private Option<string?> StartInterval { get; } = new("--health-start-interval") { Description = "Time between two checks during the start period (5s)", HelpName = "duration" };
 
-    private Option<int> Retries { get; } = new("--health-retries") { Description = "Failures in a row that make it unhealthy (3)", HelpName = "number" };
+    private Option<int?> Retries { get; } = new("--health-retries") { Description = "Failures in a row that make it unhealthy (3)", HelpName = "number" };
 
     private Option<bool> Off { get; } = new("--no-healthcheck") { Description = "Do not check it, whatever the image says" };
 
@@ -28,13 +28,12 @@ internal sealed class HealthRunOptions
     internal void Write(Utf8JsonWriter json, ParseResult parsed)
     {
         var line = parsed.GetValue(Cmd);
-        var retries = parsed.GetValue(Retries);
-        (string Name, long Value)[] times =
-        [
-            ("Interval", Time(parsed, Interval)), ("Timeout", Time(parsed, Timeout)), ("StartPeriod", Time(parsed, StartPeriod)),
-            ("StartInterval", Time(parsed, StartInterval)),
-        ];
-        var given = !string.IsNullOrEmpty(line) || retries != 0 || Array.Exists(times, time => time.Value != 0);
+        var retries = parsed.GetValue(Retries) ?? 0;
+        var interval = Time(parsed, Interval);
+        var timeout = Time(parsed, Timeout);
+        var startPeriod = Time(parsed, StartPeriod);
+        var startInterval = Time(parsed, StartInterval);
+        var given = !string.IsNullOrEmpty(line) || retries != 0 || interval != 0 || timeout != 0 || startPeriod != 0 || startInterval != 0;
         var off = parsed.GetValue(Off);
         if (off && given)
         {
@@ -64,11 +63,10 @@ internal sealed class HealthRunOptions
             json.WriteEndArray();
         }
 
-        foreach (var (name, value) in times)
-        {
-            json.WriteNumber(name, value);
-        }
-
+        json.WriteNumber("Interval", interval);
+        json.WriteNumber("Timeout", timeout);
+        json.WriteNumber("StartPeriod", startPeriod);
+        json.WriteNumber("StartInterval", startInterval);
         json.WriteNumber("Retries", retries);
         json.WriteEndObject();
     }
