@@ -85,7 +85,7 @@ public sealed class ApiTests(ApiFixture api) : IClassFixture<ApiFixture>
     {
         using var longest = await CreateAsync($"{{\"Image\":\"{new string('x', 2 << 20)}\"}}");
         Assert.Contains("longer than 1048576 bytes", await longest.Content.ReadAsStringAsync(Cancel));
-        using var deepest = await CreateAsync($"{{\"Healthcheck\":{string.Concat(Enumerable.Repeat("[", 5000))}");
+        using var deepest = await CreateAsync($"{{\"Annotations\":{string.Concat(Enumerable.Repeat("[", 5000))}");
         Assert.Equal(HttpStatusCode.BadRequest, deepest.StatusCode);
         Assert.Equal("OK", await api.Http.GetStringAsync("/_ping", Cancel));
     }

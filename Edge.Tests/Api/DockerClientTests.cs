@@ -124,7 +124,6 @@ public sealed class DockerClientTests(ApiFixture api) : IClassFixture<ApiFixture
     [InlineData("--interactive", "-i")]
     [InlineData("--pid=host", "HostConfig.PidMode")]
     [InlineData("--sysctl=net.core.somaxconn=1", "HostConfig.Sysctls")]
-    [InlineData("--health-cmd=true", "Healthcheck")]
     [InlineData("--log-opt=max-size=1m", "HostConfig.LogConfig")]
     public async Task What_is_not_held_is_refused_by_name(string flag, string word)
     {

@@ -23,7 +23,8 @@ public sealed class DesiredStateParserTests
               "tmpfs": ["/run", "/tmp:size=1m"], "network_mode": "host", "mem_limit": "64m", "cpus": "0.25", "pids_limit": 20,
               "cpuset": "0-1,3", "restart": "on-failure:5", "user": "1000:1000", "working_dir": "/srv", "hostname": "web",
               "read_only": true, "cap_add": ["NET_BIND_SERVICE"], "cap_drop": ["ALL"], "stop_signal": "SIGINT",
-              "stop_grace_period": "1m30s", "labels": ["a=b", "c"]}}}
+              "stop_grace_period": "1m30s", "labels": ["a=b", "c"],
+              "healthcheck": {"test": ["CMD", "probe", "-q"], "interval": "1m30s", "timeout": "500ms", "retries": 5, "start_period": "10s", "start_interval": "1s"}}}}
             """);
 
         var workload = Assert.Single(state.Workloads);
@@ -50,6 +51,51 @@ public sealed class DesiredStateParserTests
         Assert.Equal(TimeSpan.FromSeconds(90), spec.StopGrace);
         Assert.Equal("b", spec.Labels["a"]);
         Assert.Equal("", spec.Labels["c"]);
+        Assert.Equal(["CMD", "probe", "-q"], spec.Health!.Test);
+        Assert.Equal(
+            (90_000_000_000, 500_000_000, 10_000_000_000, 1_000_000_000, 5),
+            (spec.Health.Interval, spec.Health.Timeout, spec.Health.StartPeriod, spec.Health.StartInterval, spec.Health.Retries));
+    }
+
+    [Theory]
+    [InlineData("""{"test":"probe -q"}""", "CMD-SHELL probe -q")]
+    [InlineData("""{"test":["NONE"]}""", "NONE")]
+    [InlineData("""{"disable":true}""", "NONE")]
+    [InlineData("""{"disable":false,"interval":"1s"}""", "")]
+    public void A_health_check_is_what_Compose_makes_of_it(string check, string test)
+    {
+        var state = Parse($$$"""{"version":1,"workloads":{"web":{"image":"i","mem_limit":"8m","cpus":1,"healthcheck":{{{check}}} } } }""");
+
+        Assert.Equal(test, string.Join(' ', Assert.Single(state.Workloads).Container.Health!.Test));
+    }
+
+    [Theory]
+    [InlineData("""{"test":["probe"]}""", "test", "begins with NONE, CMD or CMD-SHELL")]
+    [InlineData("""{"test":[]}""", "test", "begins with NONE, CMD or CMD-SHELL")]
+    [InlineData("""{"test":["CMD"]}""", "test", "a program and its arguments")]
+    [InlineData("""{"test":["CMD-SHELL","a","b"]}""", "test", "before one line")]
+    [InlineData("""{"test":["CMD",1]}""", "test[1]", "expected text")]
+    [InlineData("""{"test":""}""", "test", "expected a line")]
+    [InlineData("""{"interval":"0s"}""", "interval", "not within 1ms and 24h")]
+    [InlineData("""{"interval":"25h"}""", "interval", "not within 1ms and 24h")]
+    [InlineData("""{"timeout":5}""", "timeout", "expected a duration")]
+    [InlineData("""{"retries":0}""", "retries", "not within 1")]
+    [InlineData("""{"disable":"yes"}""", "disable", "true or false")]
+    [InlineData("""{"command":"x"}""", "command", "unknown field")]
+    public void A_health_check_that_is_not_understood_is_refused_with_its_place(string check, string path, string reason)
+    {
+        var refusal = Assert.Throws<DesiredStateException>(() => Parse($$$"""{"version":1,"workloads":{"web":{"image":"i","mem_limit":"8m","cpus":1,"healthcheck":{{{check}}} } } }"""));
+
+        Assert.Equal("workloads.web.healthcheck." + path, refusal.Path);
+        Assert.Contains(reason, refusal.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_test_beside_disable_is_refused()
+    {
+        var refusal = Assert.Throws<DesiredStateException>(() => Parse("""{"version":1,"workloads":{"web":{"image":"i","mem_limit":"8m","cpus":1,"healthcheck":{"test":"a","disable":true}}}}"""));
+
+        Assert.Equal("workloads.web.healthcheck", refusal.Path);
     }
 
     [Fact]

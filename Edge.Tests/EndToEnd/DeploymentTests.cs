@@ -165,6 +165,37 @@ public sealed class DeploymentTests
     }
 
     /// <summary>A daemon, a registry with three images, and a broker.</summary>
+    [Theory]
+    [InlineData("embedded")]
+    [InlineData("mosquitto")]
+    public async Task The_health_of_a_workload_is_reported_when_it_changes_and_another_check_is_another_container(string kind)
+    {
+        await using var site = await Site.StartAsync(kind);
+        await using var person = await Operator.ConnectAsync(site.Broker);
+        var shared = Directory.CreateDirectory(Path.Combine(site.Daemon.Run, "shared")).FullName;
+        string Checked(int version, string check) => Document(
+            version, $"\"web\": {{\"image\": \"{site.Image("app:1")}\", \"volumes\": [\"{shared}:/shared\"], \"healthcheck\": {{{check}}}, {Sleep}}}, \"other\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}");
+        const string Check = "\"test\": \"test -e /shared/well\", \"interval\": \"100ms\", \"retries\": 2";
+
+        await person.PublishAsync(Checked(1, Check));
+        var report = await person.ReportAsync(each => HealthOf(each, "web") == "starting");
+        Assert.Equal("none", HealthOf(report, "other"));
+        var web = await site.PidAsync(report, "web");
+        await person.ReportAsync(each => HealthOf(each, "web") == "unhealthy");
+        await File.WriteAllTextAsync(Path.Combine(shared, "well"), string.Empty, TestContext.Current.CancellationToken);
+        report = await person.ReportAsync(each => HealthOf(each, "web") == "healthy");
+        Assert.Equal(web, await site.PidAsync(report, "web"));
+
+        await person.PublishAsync(Checked(2, Check));
+        Assert.Equal(web, await site.PidAsync(await person.RunsAsync(2, "other", "web"), "web"));
+        await person.PublishAsync(Checked(3, "\"disable\": true"));
+        report = await person.RunsAsync(3, "other", "web");
+        Assert.NotEqual(web, await site.PidAsync(report, "web"));
+        Assert.Equal("none", HealthOf(report, "web"));
+
+        static string? HealthOf(JsonNode report, string workload) => (string?)report["workloads"]?[workload]?["health"];
+    }
+
     private sealed class Site : IAsyncDisposable
     {
         private readonly MosquittoUnderTest? _mosquitto;

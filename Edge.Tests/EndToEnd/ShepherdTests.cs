@@ -50,6 +50,8 @@ public sealed class ShepherdTests : IDisposable
     [Theory]
     [InlineData((ushort)ShepherdMessageKind.Launch)]
     [InlineData((ushort)ShepherdMessageKind.Signal)]
+    [InlineData((ushort)ShepherdMessageKind.Check)]
+    [InlineData((ushort)ShepherdMessageKind.CancelCheck)]
     [InlineData((ushort)999)]
     public async Task A_client_that_talks_nonsense_is_let_go_and_costs_no_container(ushort kind)
     {
@@ -73,6 +75,60 @@ public sealed class ShepherdTests : IDisposable
         Assert.Equal(shepherd, await daemon.ShepherdPidAsync());
         Assert.Equal("running", await daemon.InspectAsync(container, "{{.State.Status}}"));
         (await daemon.DockerAsync("kill", container)).Succeeds();
+    }
+
+    [Fact]
+    public async Task A_shepherd_of_the_version_before_is_asked_for_no_check_and_a_daemon_of_the_version_before_is_understood()
+    {
+        using var listener = PacketSocket.Listen(_host.Sub("shepherd.sock"));
+        var old = Task.Run(() =>
+        {
+            PacketSocket? daemon;
+            while ((daemon = PacketSocket.TryAccept(listener)) is null)
+            {
+                SingleThread.WaitReadable([listener.Value], -1);
+            }
+
+            using (daemon)
+            {
+                var buffer = new byte[PacketSocket.MaximumLength];
+                daemon.Receive(buffer, []);
+                var welcome = new ShepherdMessageWriter(buffer, ShepherdMessageKind.Welcome);
+                welcome.Put(1);
+                welcome.Put(4711);
+                daemon.Send(welcome.Written);
+
+                // What comes next, up to the end of the connection.
+                return daemon.Receive(buffer, []);
+            }
+        });
+        using (var client = await ShepherdClient.ConnectAsync(_host.Path, _ => { }, mayStart: false, TestContext.Current.CancellationToken))
+        {
+            Assert.False(client.CanCheck);
+            using var plan = SealedMemory.Create("check", [1]);
+            var refusal = await Assert.ThrowsAsync<EdgeHost.Errors.EdgeHostException>(() => client.CheckAsync("id", plan, new("/cg", null, []), TimeSpan.FromSeconds(1), TestContext.Current.CancellationToken));
+            Assert.Contains("speaks protocol 1", refusal.Message, StringComparison.Ordinal);
+        }
+
+        Assert.Equal(0, await old.WaitAsync(DaemonUnderTest.Patience, TestContext.Current.CancellationToken));
+
+        // The other way round: it is told the version that it knows.
+        await using var daemon = await DaemonUnderTest.StartWithImageAsync();
+        using var before = PacketSocket.TryConnect(daemon.Run + "/shepherd.sock")!;
+        Assert.Equal(1, Greet(before, 1));
+        using var after = PacketSocket.TryConnect(daemon.Run + "/shepherd.sock")!;
+        Assert.Equal(2, Greet(after, 3));
+
+        static int Greet(PacketSocket shepherd, int version)
+        {
+            var buffer = new byte[PacketSocket.MaximumLength];
+            var hello = new ShepherdMessageWriter(buffer, ShepherdMessageKind.Hello);
+            hello.Put(version);
+            Assert.True(shepherd.Send(hello.Written));
+            var reader = new ShepherdMessageReader(buffer.AsSpan(0, shepherd.Receive(buffer, [])));
+            Assert.Equal(ShepherdMessageKind.Welcome, reader.Kind);
+            return reader.TakeInt32();
+        }
     }
 
     [Fact]

@@ -68,6 +68,25 @@ public sealed partial class ShutdownTests : IDisposable
     }
 
     [Fact]
+    public async Task A_container_that_is_paused_goes_on_to_end_in_its_own_way()
+    {
+        await using var daemon = DaemonUnderTest.Make();
+        var shepherd = await StartShepherdAsync(daemon, stopWithin: 60);
+        await daemon.StartAsync();
+        await daemon.LoadAsync("busybox");
+        var paused = await StartedAsync(daemon, Polite, "--stop-timeout", "600");
+        (await daemon.DockerAsync("pause", paused)).Succeeds();
+        await daemon.StopAsync();
+
+        await DaemonUnderTest.SignalAsync(await daemon.ShepherdPidAsync(), "TERM");
+        var said = (await shepherd).Succeeds().Error;
+
+        Assert.Contains($"container {paused[..12]} was paused: it goes on, to end", said, StringComparison.Ordinal);
+        Assert.Equal([$"ended {paused[..12]} 7 15"], Course(said));
+        Assert.Empty(daemon.CgroupPids());
+    }
+
+    [Fact]
     public async Task Stop_all_stops_what_runs_the_last_started_first_and_none_starts_again()
     {
         await using var daemon = await DaemonUnderTest.StartWithImageAsync();

@@ -59,6 +59,38 @@ public sealed class LaunchPlanTests
         Assert.Contains("try=[/a/tool /b/tool]", plan, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_later_process_brings_nothing_of_the_host_and_is_seen_by_the_container_only_when_it_has_no_more_rights(bool v2)
+    {
+        var mounts = v2 ? CgroupMounts.Parse(V2, _ => true, _ => "cpu memory pids") : CgroupMounts.Parse(["30 25 0:30 / /cg/memory rw - cgroup cgroup rw,memory"], _ => false, _ => string.Empty);
+        var plan = LaunchPlanCompiler.CompileEnter(Spec(), new CgroupEntry("/cg/x/health", v2 ? "/cg/x/health" : null, v2 ? [] : ["/cg/memory/x/tasks"]));
+        var steps = plan.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries);
+
+        Assert.Equal(0ul, plan.CloneFlags);
+        Assert.Equal(LaunchPlanCompiler.EnterSlots, plan.CallerSlots);
+        Assert.Equal(!v2, steps[1].StartsWith("JoinCgroup", StringComparison.Ordinal));
+        string[] order =
+        [
+            "NotDumpable", "Duplicate", "CloseOthers", "JoinProcess", "ChangeDirectory", "NoNewPrivileges", "LimitBounding", "SetUid", "SetCapabilities",
+            "CloneAgain", "NewSession", "ResetSignals", "EndWithParent", "LoadSeccomp", "Execute",
+        ];
+        var at = 0;
+        foreach (var op in order)
+        {
+            at = Array.FindIndex(steps, at, step => step == op || step.StartsWith(op + " ", StringComparison.Ordinal));
+            Assert.True(at >= 0, $"no step {op} in its place in:\n{string.Join('\n', steps)}");
+        }
+
+        // What a change of credentials shows again is hidden again before anybody can look.
+        Assert.Equal("NotDumpable", steps[Index(steps, "CloneAgain") - 1]);
+        Assert.DoesNotContain(steps, step => step.StartsWith("Open", StringComparison.Ordinal) || step.StartsWith("Bind", StringComparison.Ordinal));
+
+        // Mount, pid, uts and cgroup: those that the container has of its own.
+        Assert.Contains("0x26020000", steps[Index(steps, "JoinProcess")], StringComparison.Ordinal);
+    }
+
     public static TheoryData<string, RuntimeSpec> Refused
     {
         get

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using EdgeHost.Oci;
 
 namespace EdgeHost.Api;
 
@@ -52,6 +53,8 @@ internal sealed class ContainerCreateBody
     public NetworkingConfigBody? NetworkingConfig { get; set; }
 
     public string? MacAddress { get; set; }
+
+    public HealthCheck? Healthcheck { get; set; }
 
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Rest { get; set; }

@@ -70,6 +70,7 @@ internal static class ContainerCreateTranslation
             AddCapabilities = host.CapAdd ?? [],
             DropCapabilities = host.CapDrop ?? [],
             AutoRemove = host.AutoRemove,
+            Health = body.Healthcheck,
         };
         RefuseSecurityOptions(host.SecurityOpt);
         return (ContainerNetworkTranslation.Add(spec, body, host, warnings), warnings);

@@ -1,4 +1,6 @@
+using System.Text.Json.Serialization;
 using EdgeHost.Engine;
+using EdgeHost.Oci;
 
 namespace EdgeHost.Api;
 
@@ -43,6 +45,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
                 Error = container.Error,
                 StartedAt = DockerTime.Format(container.StartedAt),
                 FinishedAt = DockerTime.Format(container.FinishedAt),
+                Health = container.Health,
             },
             Image = container.ImageId,
             Name = "/" + container.Name,
@@ -63,6 +66,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
                 WorkingDir = spec.WorkingDirectory ?? string.Empty,
                 Labels = new Dictionary<string, string>(spec.Labels),
                 StopSignal = spec.StopSignal,
+                Healthcheck = spec.Health,
                 StopTimeout = spec.StopGrace is { } grace ? (int)grace.TotalSeconds : null,
             },
             NetworkSettings = NetworkViews.SettingsOf(container),
@@ -180,6 +184,9 @@ internal sealed record ContainerStateView
     public required string StartedAt { get; init; }
 
     public required string FinishedAt { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public ContainerHealth? Health { get; init; }
 }
 
 /// <summary>What was asked for that depends on the host.</summary>
@@ -343,6 +350,9 @@ internal sealed record ContainerConfigView
     public required Dictionary<string, string> Labels { get; init; }
 
     public string? StopSignal { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public HealthCheck? Healthcheck { get; init; }
 
     public int? StopTimeout { get; init; }
 }

@@ -13,6 +13,11 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
     private Task ListAsync(ApiExchange exchange)
     {
         var filters = new DockerFilters(exchange.Query["filters"], "id", "name", "label", "status", "exited", "ancestor", "before", "since", "volume", "network", "health", "is-task", "expose", "publish");
+        if (filters.Find("health", v => v is not ("starting" or "healthy" or "unhealthy" or "none")) is { } unknown)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"invalid filter 'health={unknown}'");
+        }
+
         var limit = exchange.Query.Number("limit") is > 0 and var number ? number : long.MaxValue;
         // As in Docker, a limit and a filter on the state look at containers that have ended, too.
         var all = exchange.Query.Flag("all") || limit != long.MaxValue || filters.Has("status") || filters.Has("exited");
@@ -49,7 +54,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
         && filters.Any("since", v => container.Created > engine.Inspect(v).Created)
         && filters.Any("volume", v => container.Spec.Mounts.Any(m => m.Source == v || m.Target == v))
         && filters.Any("network", v => NetworkViews.NamesOf(container).Contains(v) || container.Sandbox.Endpoints.Any(each => each.NetworkId == v))
-        && filters.Any("health", v => v == "none")
+        && filters.Any("health", v => v == (container.Health?.Word ?? "none"))
         && filters.Any("is-task", v => v is "false" or "0")
         && !filters.Has("expose") && !filters.Has("publish");
 

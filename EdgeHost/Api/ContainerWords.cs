@@ -14,11 +14,18 @@ internal static class ContainerWords
     internal static string Status(ContainerStatus container, DateTimeOffset now) => container.State switch
     {
         ContainerState.Created => "Created",
-        ContainerState.Running => $"Up {Ago(now - (container.StartedAt ?? now))}{(container.Paused ? " (Paused)" : string.Empty)}",
+        ContainerState.Running => $"Up {Ago(now - (container.StartedAt ?? now))}{(container.Paused ? " (Paused)" : HealthWords(container))}",
         ContainerState.Restarting => string.Create(CultureInfo.InvariantCulture, $"Restarting ({ExitCode(container)}) {Ago(now - (container.FinishedAt ?? now))} ago"),
         ContainerState.Removing => "Removal In Progress",
         ContainerState.Dead => "Dead",
         _ => string.Create(CultureInfo.InvariantCulture, $"Exited ({ExitCode(container)}) {Ago(now - (container.FinishedAt ?? now))} ago"),
+    };
+
+    private static string HealthWords(ContainerStatus container) => container.Health switch
+    {
+        null => string.Empty,
+        { State: HealthState.Starting } => " (health: starting)",
+        { } health => $" ({health.Word})",
     };
 
     /// <summary>The command line, with quotes where a word has spaces.</summary>

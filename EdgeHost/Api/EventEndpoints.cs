@@ -83,7 +83,7 @@ internal sealed class EventEndpoints(IContainerEngine engine)
     {
         var name = happened.Attributes.GetValueOrDefault("name");
         return filters.Any("type", v => v == happened.Type)
-            && filters.Any("event", v => v == happened.Action)
+            && filters.Any("event", v => v == happened.Action || (v == "health_status" && happened.Action.StartsWith("health_status:", StringComparison.Ordinal)))
             // As in Docker: the beginning of an id or of a name.
             && filters.Any("container", v => happened.Type == "container"
                 && (happened.Id.StartsWith(v, StringComparison.Ordinal) || name?.StartsWith(v.TrimStart('/'), StringComparison.Ordinal) == true))

@@ -3,6 +3,7 @@ using System.Text.Json.Serialization;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
 using EdgeHost.Images;
+using EdgeHost.Oci;
 
 namespace EdgeHost.Api;
 
@@ -94,6 +95,7 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
         WorkingDir = image.Config.Config.WorkingDir,
         Labels = Labels(image),
         StopSignal = image.Config.Config.StopSignal,
+        Healthcheck = image.Config.Config.Healthcheck,
         Volumes = image.Config.Config.Volumes.Keys.ToDictionary(v => v, _ => new EmptyView(), StringComparer.Ordinal),
         ExposedPorts = image.Config.Config.ExposedPorts.Keys.ToDictionary(p => p, _ => new EmptyView(), StringComparer.Ordinal),
     };
@@ -237,6 +239,9 @@ internal sealed record ImageConfigView
 
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? StopSignal { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public HealthCheck? Healthcheck { get; init; }
 
     public Dictionary<string, EmptyView> Volumes { get; init; } = [];
 

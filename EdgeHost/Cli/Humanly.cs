@@ -56,6 +56,44 @@ internal static class Humanly
             : throw new EdgeHostException(ErrorKind.Invalid, $"{option} {text}: not a size like 64m, 1g or 512k");
     }
 
+    /// <summary>Nanoseconds from a duration as Go reads it: <c>1m30s</c>, <c>1.5h</c>, <c>300ms</c>, <c>-2s</c>, <c>0</c>.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: not of the form, or over 292 years.</exception>
+    internal static long ParseDuration(string option, string text)
+    {
+        var rest = text.AsSpan().TrimStart("+-");
+        var sum = 0m;
+        var good = rest.Length > 0 && text.Length - rest.Length <= 1;
+        if (good && rest is "0")
+        {
+            return 0;
+        }
+
+        while (good && rest.Length > 0)
+        {
+            var digits = rest.IndexOfAnyExcept("0123456789.");
+            var unit = digits < 0 ? [] : rest[digits..];
+            var next = unit.IndexOfAny("0123456789.");
+            unit = next < 0 ? unit : unit[..next];
+            var factor = unit switch
+            {
+                "ns" => 1m,
+                "us" or "µs" or "μs" => 1_000m,
+                "ms" => 1_000_000m,
+                "s" => 1_000_000_000m,
+                "m" => 60_000_000_000m,
+                "h" => 3_600_000_000_000m,
+                _ => 0m,
+            };
+            good = factor > 0 && decimal.TryParse(rest[..Math.Max(digits, 0)], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number)
+                && number < 10_000_000_000_000_000_000m && (sum += number * factor) <= long.MaxValue;
+            rest = good ? rest[(digits + unit.Length)..] : rest;
+        }
+
+        return good
+            ? (long)(text[0] == '-' ? -sum : sum)
+            : throw new EdgeHostException(ErrorKind.Invalid, $"{option} {text}: not a duration like 30s, 1m30s or 500ms");
+    }
+
     private static string Scaled(double value, double step, string[] units, int digits)
     {
         var unit = 0;

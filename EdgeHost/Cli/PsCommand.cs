@@ -17,7 +17,7 @@ internal static class PsCommand
         var all = new Option<bool>("--all", "-a") { Description = "Show all containers (default: those that run)" };
         var quiet = new Option<bool>("--quiet", "-q") { Description = "Print ids only" };
         var whole = new Option<bool>("--no-trunc") { Description = "Shorten nothing" };
-        var filter = new Option<string[]>("--filter", "-f") { Description = "Show those that fit (name=, label=, status=, ancestor=, exited=, id=, volume=)", HelpName = "key=value" };
+        var filter = new Option<string[]>("--filter", "-f") { Description = "Show those that fit (name=, label=, status=, ancestor=, exited=, id=, volume=, health=)", HelpName = "key=value" };
         var last = new Option<int?>("--last", "-n") { Description = "Show the newest so many, in all states", HelpName = "number" };
         var json = new Option<bool>("--json") { Description = "Print what the daemon answers, as JSON" };
         var command = new Command("ps", "List containers") { all, quiet, whole, filter, last, json };

@@ -64,6 +64,8 @@ internal sealed class RunOptions
 
     private Option<int?> StopTimeout { get; } = new("--stop-timeout") { Description = "Seconds that it may take to stop", HelpName = "seconds" };
 
+    private HealthRunOptions Health { get; } = new();
+
     private Option<string[]> Label { get; } = new("--label", "-l") { Description = "Set a label", HelpName = "name=value" };
 
     private Option<bool> Interactive { get; } = new("--interactive", "-i") { Description = "Not in this version" };
@@ -78,7 +80,7 @@ internal sealed class RunOptions
         Option[] options =
         [
             Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, Cpus, Pids, Cpuset, RestartPolicy,
-            User, WorkDir, Entrypoint, Hostname, ReadOnly, CapAdd, CapDrop, SecurityOpt, StopSignal, StopTimeout, Label, Interactive, Tty,
+            User, WorkDir, Entrypoint, Hostname, ReadOnly, CapAdd, CapDrop, SecurityOpt, StopSignal, StopTimeout, .. Health.All, Label, Interactive, Tty,
             Privileged,
         ];
         foreach (var option in options)
@@ -118,6 +120,7 @@ internal sealed class RunOptions
                 json.WriteNumber("StopTimeout", timeout);
             }
 
+            Health.Write(json, parsed);
             Texts(json, "Env", Variables(parsed));
             json.WriteStartObject("Labels");
             foreach (var label in parsed.GetValue(Label)!)

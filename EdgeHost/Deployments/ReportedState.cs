@@ -92,8 +92,8 @@ public sealed record ReportedWorkload
     /// <summary><c>created</c>, <c>running</c>, <c>restarting</c>, <c>removing</c>, <c>exited</c>, <c>dead</c>.</summary>
     public required string State { get; init; }
 
-    /// <summary><c>none</c>: health checks come with a later version.</summary>
-    public string Health { get; init; } = "none";
+    /// <summary><c>none</c> without a check, else <c>starting</c>, <c>healthy</c> or <c>unhealthy</c>.</summary>
+    public required string Health { get; init; }
 
     /// <summary>How often its policy has started it again.</summary>
     public required int Restarts { get; init; }

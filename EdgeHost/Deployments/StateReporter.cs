@@ -128,6 +128,7 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
                 ContainerState.Dead => "dead",
                 _ => throw new ArgumentOutOfRangeException(nameof(container), container.State, "not a state"),
             },
+            Health = container.Health?.Word ?? "none",
             Restarts = container.RestartCount,
             ExitCode = container.ExitCode,
             OomKilled = container.OomKilled,

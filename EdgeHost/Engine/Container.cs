@@ -8,6 +8,7 @@ internal sealed class Container : IDisposable
     private readonly Lock _lock = new();
     private TaskCompletionSource _changed = New();
     private ContainerRecord _record;
+    private ContainerHealth? _health;
 
     internal Container(ContainerRecord record) => _record = record;
 
@@ -47,7 +48,16 @@ internal sealed class Container : IDisposable
 
     internal bool IsRunning => Record.State == ContainerState.Running;
 
-    internal ContainerStatus Status => Record.ToStatus();
+    /// <summary>Held while <see cref="Monitor"/> and <see cref="Health"/> are changed.</summary>
+    internal Lock Checking { get; } = new();
+
+    /// <summary>Its checks; null while it is not checked.</summary>
+    internal HealthMonitor? Monitor { get; set; }
+
+    /// <summary>What its checks have told; null when it was never checked.</summary>
+    internal ContainerHealth? Health { get => Volatile.Read(ref _health); set => Volatile.Write(ref _health, value); }
+
+    internal ContainerStatus Status => Record.ToStatus() with { Health = Health };
 
     /// <summary>Puts another record in place and wakes who waits.</summary>
     internal void Set(ContainerRecord record, bool began = false, bool ended = false, bool removed = false)

@@ -23,6 +23,8 @@ public sealed partial class ContainerEngine
             throw new EdgeHostException(ErrorKind.Conflict, $"container {found.Record.Id} is already paused");
         }
 
+        // A check that is held would not end when its time is over.
+        await StopHealthAsync(found).ConfigureAwait(false);
         var cgroup = CgroupOf(found.Record.Id);
         try
         {
@@ -31,6 +33,7 @@ public sealed partial class ContainerEngine
         catch
         {
             cgroup.Thaw();
+            StartHealth(found, started: false);
             throw;
         }
 
@@ -84,5 +87,6 @@ public sealed partial class ContainerEngine
         CgroupOf(container.Record.Id).Thaw();
         Change(container, record => record with { Paused = false });
         Tell(container.Record, "unpause");
+        StartHealth(container, started: false);
     }
 }

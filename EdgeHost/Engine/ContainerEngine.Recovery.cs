@@ -21,7 +21,7 @@ public sealed partial class ContainerEngine
         LimitParent();
         foreach (var record in _files.LoadAll())
         {
-            _containers[record.Id] = new Container(record);
+            _containers[record.Id] = new Container(record) { Health = record.BootId == SystemIdentity.BootId ? _files.LoadHealth(record.Id) : null };
         }
 
         await ConnectAsync(cancel).ConfigureAwait(false);
@@ -176,6 +176,7 @@ public sealed partial class ContainerEngine
             _networks.Adopt(status.Id, sandbox, NameServersOf(container.Record));
         }
 
+        StartHealth(container, started: false);
         return true;
     }
 

@@ -182,6 +182,7 @@ public sealed partial class ContainerEngine
                 },
                 began: true);
             Tell(container.Record, "start");
+            StartHealth(container, started: true);
         }
         catch (Exception e)
         {
@@ -318,6 +319,7 @@ public sealed partial class ContainerEngine
     /// <summary>Writes the end of a run down and clears the cgroup away; the turn is held.</summary>
     private async Task EndRunAsync(Container container, int? exitCode, DateTimeOffset at)
     {
+        await StopHealthAsync(container).ConfigureAwait(false);
         var cgroup = CgroupOf(container.Record.Id);
         var oom = cgroup.ReadOomKills() > 0;
         await DeleteCgroupAsync(cgroup).ConfigureAwait(false);

@@ -62,6 +62,24 @@ internal sealed partial class ContainerFiles
         _table.Upsert(record.Id, record);
     }
 
+    /// <summary>Writes what is known of a container's health, for daemons of this boot.</summary>
+    internal void SaveHealth(string id, ContainerHealth health) =>
+        DurableFile.WriteVolatile(HealthFile(id), JsonSerializer.SerializeToUtf8Bytes(health, EngineJson.Default.ContainerHealth));
+
+    /// <summary>What was known of it in this boot; null when nothing was.</summary>
+    internal ContainerHealth? LoadHealth(string id)
+    {
+        try
+        {
+            return ReadPlain(HealthFile(id), MaximumRecordBytes) is { } bytes ? JsonSerializer.Deserialize(bytes, EngineJson.Default.ContainerHealth) : null;
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or FormatException)
+        {
+            LogDamaged(_log, HealthFile(id), e.Message);
+            return null;
+        }
+    }
+
     /// <summary>Removes all traces of a container; its layer and volumes are gone by then.</summary>
     internal void Remove(ContainerRecord record)
     {
@@ -143,6 +161,8 @@ internal sealed partial class ContainerFiles
     }
 
     private string FactsFile(string id) => DataDirectory(id) + "/container.json";
+
+    private string HealthFile(string id) => RunDirectory(id) + "/health.json";
 
     private string RunFile(string id) => RunDirectory(id) + "/container.json";
 

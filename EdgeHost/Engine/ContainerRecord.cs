@@ -96,6 +96,7 @@ internal sealed record ContainerRecord
     Converters = [typeof(IPAddressConverter)])]
 [JsonSerializable(typeof(ContainerRecord))]
 [JsonSerializable(typeof(VolumeFacts))]
+[JsonSerializable(typeof(ContainerHealth))]
 internal sealed partial class EngineJson : JsonSerializerContext
 {
 }

@@ -1,4 +1,5 @@
 using EdgeHost.Networks;
+using EdgeHost.Oci;
 
 namespace EdgeHost.Engine;
 
@@ -79,6 +80,9 @@ public sealed record ContainerSpec
 
     /// <summary>Capabilities to take from the default set; <c>ALL</c> for all.</summary>
     public IReadOnlyList<string> DropCapabilities { get; init; } = [];
+
+    /// <summary>How its health is checked; null as the image says, what is 0 or empty in it too.</summary>
+    public HealthCheck? Health { get; init; }
 
     /// <summary>Whether it is removed, with its anonymous volumes, once it has ended.</summary>
     public bool AutoRemove { get; init; }

@@ -1,5 +1,6 @@
 using EdgeHost.Errors;
 using EdgeHost.Linux;
+using EdgeHost.Oci;
 using EdgeHost.Runtime.Cgroups;
 
 namespace EdgeHost.Engine;
@@ -29,6 +30,44 @@ internal static class ContainerSpecCheck
         }
 
         CheckLimits(spec.Limits);
+        CheckHealth(spec.Health);
+    }
+
+    // Docker's rules and words; of a test that is not known, which Docker never runs, it says nothing.
+    private static void CheckHealth(HealthCheck? check)
+    {
+        if (check is null)
+        {
+            return;
+        }
+
+        RefuseZero("Healthcheck.Test", check.Test);
+        if (check.Test is [not (HealthCheck.None or HealthCheck.Command or HealthCheck.ShellCommand), ..])
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"Healthcheck.Test: \"{check.Test[0]}\" is not one of NONE, CMD and CMD-SHELL");
+        }
+
+        if (check.Test is [HealthCheck.Command or HealthCheck.ShellCommand] or [HealthCheck.Command, "", ..])
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"Healthcheck.Test: {check.Test[0]} is given without the command to run");
+        }
+
+        Duration("Interval", check.Interval);
+        Duration("Timeout", check.Timeout);
+        Duration("StartPeriod", check.StartPeriod);
+        Duration("StartInterval", check.StartInterval);
+        if (check.Retries < 0)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "Retries in Healthcheck cannot be negative");
+        }
+
+        static void Duration(string name, long nanoseconds)
+        {
+            if (nanoseconds is not 0 and < 1_000_000)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"{name} in Healthcheck cannot be less than 1ms");
+            }
+        }
     }
 
     private static void RefuseZero(string what, IEnumerable<string>? texts)

@@ -70,6 +70,9 @@ public sealed record ContainerStatus
     /// <summary>How often its policy has started it again.</summary>
     public int RestartCount { get; init; }
 
+    /// <summary>What its health checks have told; null when it has none, or was never started.</summary>
+    public ContainerHealth? Health { get; init; }
+
     /// <summary>Whether all its processes are held still.</summary>
     public bool Paused { get; init; }
 

@@ -24,6 +24,7 @@ internal static class EffectiveSpec
             Command = spec.Command ?? (spec.Entrypoint is null && image.Cmd.Count > 0 ? image.Cmd : null),
             WorkingDirectory = spec.WorkingDirectory is { Length: > 0 } directory ? directory : image.WorkingDir,
             User = spec.User is { Length: > 0 } user ? user : image.User,
+            Health = spec.Health?.Over(image.Healthcheck) ?? image.Healthcheck,
             StopSignal = spec.StopSignal is { Length: > 0 } signal ? signal : image.StopSignal,
         };
     }

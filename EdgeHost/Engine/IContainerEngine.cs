@@ -141,7 +141,7 @@ public readonly record struct LogRecord(DateTimeOffset Time, bool IsError, ReadO
 /// <summary>Something that happened, in the words of <c>docker events</c>.</summary>
 /// <param name="Time">When.</param>
 /// <param name="Type"><c>container</c> or <c>volume</c>; images tell of nothing yet.</param>
-/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>pause</c>, <c>unpause</c>, <c>update</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>, <c>prune</c>.</param>
+/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>pause</c>, <c>unpause</c>, <c>update</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>, <c>prune</c>, <c>health_status: healthy</c>.</param>
 /// <param name="Id">Of the object.</param>
 /// <param name="Attributes">Name, image, labels, exit code and the like.</param>
 public sealed record EngineEvent(

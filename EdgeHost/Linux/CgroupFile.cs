@@ -22,6 +22,25 @@ public static unsafe class CgroupFile
         }
     }
 
+    /// <summary>Whether there is nothing in a file, or no such file.</summary>
+    /// <exception cref="LinuxException">It cannot be read.</exception>
+    public static bool IsEmpty(string file)
+    {
+        fixed (byte* path = Libc.Z(file))
+        {
+            var number = Libc.openat(Libc.AT_FDCWD, path, Libc.O_RDONLY | Libc.O_CLOEXEC);
+            if (number == -1)
+            {
+                return Libc.LastErrno is Errno.ENOENT or Errno.ENODEV ? true : throw Libc.Failure($"open {file}");
+            }
+
+            using var fd = new Fd(number);
+            byte first;
+            var count = Libc.read(fd.Value, &first, 1);
+            return count >= 0 ? count == 0 : Libc.LastErrno == Errno.ENODEV ? true : throw Libc.Failure($"read {file}");
+        }
+    }
+
     /// <summary>Removes one directory.</summary>
     /// <returns>False while processes are in it.</returns>
     /// <exception cref="LinuxException">Any other refusal.</exception>

@@ -73,6 +73,34 @@ public static unsafe class Processes
         return result == pid;
     }
 
+    /// <summary>Takes a child's end if it has ended, whatever it was.</summary>
+    /// <returns>Whether it is gone.</returns>
+    public static bool TryReapChild(int pid)
+    {
+        int status;
+        return Libc.wait4(pid, &status, Libc.WNOHANG) != 0;
+    }
+
+    /// <summary>Takes the ends of all children in a process group that have ended.</summary>
+    /// <returns>Whether none of the group is left that is a child of ours.</returns>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public static bool TryReapGroup(int group)
+    {
+        int status;
+        while (true)
+        {
+            switch (Libc.wait4(-group, &status, Libc.WNOHANG))
+            {
+                case 0:
+                    return false;
+                case -1 when Libc.LastErrno == Errno.ECHILD:
+                    return true;
+                case -1 when Libc.LastErrno != Errno.EINTR:
+                    throw Libc.Failure($"wait for process group {group}");
+            }
+        }
+    }
+
     /// <summary>The effective user of this process.</summary>
     public static uint EffectiveUser => (uint)Libc.syscall(Nr.geteuid);
 
@@ -92,6 +120,13 @@ public static unsafe class Processes
         return ReadStat(pid) is { } fields && fields[0] is not ("Z" or "X")
             ? long.Parse(fields[19], System.Globalization.CultureInfo.InvariantCulture)
             : null;
+    }
+
+    /// <summary>Whether a process is on its way out, or gone (proc(5), stat field 9: PF_EXITING).</summary>
+    public static bool IsEnding(int pid)
+    {
+        const uint Exiting = 4;
+        return ReadStat(pid) is not { } fields || (uint.Parse(fields[6], System.Globalization.CultureInfo.InvariantCulture) & Exiting) != 0;
     }
 
     private static string[]? ReadStat(int pid)

@@ -2,10 +2,23 @@ using System.Runtime.InteropServices;
 
 namespace EdgeHost.Linux;
 
-/// <summary>How far the board's clock can be believed.</summary>
+/// <summary>The board's clocks: how far the one on the wall can be believed, and the one that only goes forward.</summary>
 public static unsafe class SystemClock
 {
     private const int TIME_ERROR = 5;
+    private const int CLOCK_BOOTTIME = 7;
+
+    /// <summary>The time since the boot, by which the kernel dates the start of processes.</summary>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public static TimeSpan SinceBoot
+    {
+        get
+        {
+            var time = stackalloc long[2];
+            Libc.Check(Libc.syscall(Nr.clock_gettime, CLOCK_BOOTTIME, (nint)time), "read the clock");
+            return TimeSpan.FromTicks((time[0] * TimeSpan.TicksPerSecond) + (time[1] / TimeSpan.NanosecondsPerTick));
+        }
+    }
 
     /// <summary>Whether the kernel holds the clock for synchronised: adjtimex(2), which any of chrony, ntpd and timesyncd keep up to date.</summary>
     public static bool IsSynchronized

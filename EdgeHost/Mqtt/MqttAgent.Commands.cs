@@ -20,7 +20,7 @@ public sealed partial class MqttAgent
     /// <summary>What this version understands; <c>status</c> lists it.</summary>
     internal static readonly string[] Features =
     [
-        "desired.plain", "reported", "progress", "events", .. CommandExecutor.Names.Select(static name => "commands." + name),
+        "desired.plain", "desired.healthcheck", "reported", "progress", "events", .. CommandExecutor.Names.Select(static name => "commands." + name),
     ];
 
     private const int MaximumRequestBytes = 16 * 1024;

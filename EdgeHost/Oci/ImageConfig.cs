@@ -91,32 +91,12 @@ public sealed record ExecutionParameters
     [JsonPropertyName("Healthcheck")]
     public HealthCheck? Healthcheck { get; init; }
 
+    /// <summary>What a command line is given to, as in <c>["/bin/sh", "-c"]</c>, which stands for none.</summary>
+    [JsonPropertyName("Shell")]
+    public IReadOnlyList<string> Shell { get; init => field = value ?? []; } = [];
+
     private static readonly IReadOnlyDictionary<string, EmptyObject> NoKeys = new Dictionary<string, EmptyObject>();
     private static readonly IReadOnlyDictionary<string, string> NoLabels = new Dictionary<string, string>();
-}
-
-/// <summary>Docker's health check, times in nanoseconds.</summary>
-public sealed record HealthCheck
-{
-    /// <summary><c>NONE</c>, <c>CMD</c> and arguments, or <c>CMD-SHELL</c> and a line.</summary>
-    [JsonPropertyName("Test")]
-    public IReadOnlyList<string> Test { get; init => field = value ?? []; } = [];
-
-    /// <summary>Time between two checks.</summary>
-    [JsonPropertyName("Interval")]
-    public long Interval { get; init; }
-
-    /// <summary>How long a check may take.</summary>
-    [JsonPropertyName("Timeout")]
-    public long Timeout { get; init; }
-
-    /// <summary>How long failures do not count after a start.</summary>
-    [JsonPropertyName("StartPeriod")]
-    public long StartPeriod { get; init; }
-
-    /// <summary>Failures in a row that make it unhealthy.</summary>
-    [JsonPropertyName("Retries")]
-    public int Retries { get; init; }
 }
 
 /// <summary>The <c>{}</c> that Go writes as the value of a set.</summary>

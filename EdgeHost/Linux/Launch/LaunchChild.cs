@@ -125,6 +125,17 @@ internal static unsafe partial class LaunchChild
                 return ResetSignals();
             case LaunchOp.Execute:
                 return ExecuteProgram(block, text1, text2, (int)step->B, text3, (int)step->C);
+            case LaunchOp.NotDumpable:
+                return Error(Call(Nr.prctl, Libc.PR_SET_DUMPABLE, 0));
+            case LaunchOp.CloseOthers:
+                return CloseOthers(slot, *status);
+            case LaunchOp.JoinProcess:
+                slots[step->Slot] = -1;
+                return JoinProcess(slot, step->A);
+            case LaunchOp.CloneAgain:
+                return CloneAgain(status);
+            case LaunchOp.EndWithParent:
+                return EndWithParent((nint)step->A);
             default:
                 return (int)Errno.ENOSYS;
         }

@@ -131,4 +131,19 @@ public enum LaunchOp
 
     /// <summary>execve(2) of the first of the zero-separated candidates Text1 that can be; B arguments at Text2, C variables at Text3 (tables of offsets).</summary>
     Execute = 41,
+
+    /// <summary>PR_SET_DUMPABLE 0: nobody in the same user looks into this process until its program runs.</summary>
+    NotDumpable = 42,
+
+    /// <summary>Closes every descriptor from 3 on but Slot and the one for reports.</summary>
+    CloseOthers = 43,
+
+    /// <summary>setns(2) into the namespaces A of the process whose pidfd is in Slot, and closes it.</summary>
+    JoinProcess = 44,
+
+    /// <summary>Goes on in a new child of this process's parent, whose pid it reports, and ends.</summary>
+    CloneAgain = 45,
+
+    /// <summary>The signal A when the parent ends, which is outside of the pid namespace.</summary>
+    EndWithParent = 46,
 }

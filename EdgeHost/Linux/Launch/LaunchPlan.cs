@@ -46,6 +46,10 @@ public sealed partial class LaunchPlan
     public const int MaximumLength = 4 << 20;
 
     internal const int HeaderSize = 32;
+
+    /// <summary>In the place of a step in a report: the plan goes on in the process whose pid follows.</summary>
+    internal const uint Entered = uint.MaxValue;
+
     private const uint Magic = 0x504C4845;
 
     private readonly byte[] _block;
@@ -160,6 +164,11 @@ public sealed partial class LaunchPlan
             LaunchOp.CloseFrom => "mark descriptors",
             LaunchOp.ResetSignals => "reset signals",
             LaunchOp.Execute => $"exec {NameOfProgram(in step)}",
+            LaunchOp.NotDumpable => "hide from other processes",
+            LaunchOp.CloseOthers => "close descriptors",
+            LaunchOp.JoinProcess => "join the container's namespaces",
+            LaunchOp.CloneAgain => "clone a process in the container",
+            LaunchOp.EndWithParent => "follow the end of the shepherd",
             _ => $"step {index} ({step.Op})",
         };
     }
@@ -290,7 +299,7 @@ public sealed partial class LaunchPlan
 
     private void CheckStep(int index, in LaunchStep step)
     {
-        if (step.Op <= LaunchOp.None || step.Op > LaunchOp.Execute)
+        if (step.Op <= LaunchOp.None || step.Op > LaunchOp.EndWithParent)
         {
             throw Bad($"step {index} has the unknown operation {(int)step.Op}");
         }
@@ -307,6 +316,8 @@ public sealed partial class LaunchPlan
                 CheckTable(index, step.Text2, step.B);
                 CheckTable(index, step.Text3, step.C);
                 break;
+            case LaunchOp.JoinProcess when step.Slot < 0:
+                throw Bad($"step {index} ({step.Op}) names no slot");
             case LaunchOp.Mount:
                 CheckText(index, step.Text1);
                 CheckText(index, step.Text2);

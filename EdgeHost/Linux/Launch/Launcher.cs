@@ -52,7 +52,7 @@ public static unsafe class Launcher
 
             if (pid == -1)
             {
-                throw new LinuxException("clone the container's first process", (Errno)(*Libc.errno_location()));
+                throw new LinuxException("clone a process of the container", (Errno)(*Libc.errno_location()));
             }
 
             return new LaunchedProcess(plan, pid, new Fd(pidfd), new Fd(read.Release()));
@@ -88,7 +88,18 @@ public sealed unsafe class LaunchedProcess : IDisposable
 
     /// <summary>Reads what a status pipe holds, blocking until its other end is closed or a report comes.</summary>
     /// <exception cref="LinuxException">It cannot be read.</exception>
-    public static LaunchFailure? ReadOutcome(LaunchPlan plan, Fd status)
+    public static LaunchFailure? ReadOutcome(LaunchPlan plan, Fd status) =>
+        ReadEntered(plan, status, out var failure) is var pid and > 0
+            ? throw new EdgeHostException(ErrorKind.Internal, $"a launch has gone on in process {pid}, which it was not to")
+            : failure;
+
+    /// <summary>As <see cref="ReadOutcome"/>, of a plan that may go on in another process before its end.</summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="status">The pipe.</param>
+    /// <param name="failure">What failed; null when nothing did, or the plan goes on.</param>
+    /// <returns>The pid of a child of ours in which the plan goes on, and whose outcome is still to be read; 0 at the end.</returns>
+    /// <exception cref="LinuxException">It cannot be read.</exception>
+    public static int ReadEntered(LaunchPlan plan, Fd status, out LaunchFailure? failure)
     {
         long report;
         nint count;
@@ -99,7 +110,19 @@ public sealed unsafe class LaunchedProcess : IDisposable
         while (count == -1 && Libc.LastErrno == Errno.EINTR);
 
         Libc.Check(count, "read the outcome of a launch");
-        return count == 0 ? null : new LaunchFailure(plan, (int)(report & 0xFFFFFFFF), (Errno)(report >> 32));
+        failure = null;
+        if (count == 0)
+        {
+            return 0;
+        }
+
+        if ((uint)report == LaunchPlan.Entered)
+        {
+            return (int)(report >> 32);
+        }
+
+        failure = new LaunchFailure(plan, (int)(report & 0xFFFFFFFF), (Errno)(report >> 32));
+        return 0;
     }
 
     /// <inheritdoc/>

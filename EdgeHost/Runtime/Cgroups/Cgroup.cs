@@ -40,6 +40,23 @@ public abstract class Cgroup
         return mounts.Unified is null ? new CgroupV1(mounts, path.TrimEnd('/')) : new CgroupV2(mounts.Unified, path.TrimEnd('/'));
     }
 
+    /// <summary>The cgroup that a process is in, by what can hold it still: the freezer of v1, or v2.</summary>
+    /// <returns>Null when the process is gone, or is in none.</returns>
+    internal static Cgroup? Of(CgroupMounts mounts, int pid)
+    {
+        foreach (var line in (TryRead($"/proc/{pid}/cgroup") ?? string.Empty).Split('\n'))
+        {
+            // cgroups(7): hierarchy, controllers, path.
+            var fields = line.Split(':', 3);
+            if (fields.Length == 3 && fields[2].Length > 1 && (mounts.Unified is null ? fields[1].Split(',').Contains("freezer") : fields[1].Length == 0))
+            {
+                return At(mounts, fields[2]);
+            }
+        }
+
+        return null;
+    }
+
     /// <summary>Makes the cgroup, empty and without limits. One that holds processes is refused; an empty one is made anew.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Conflict"/> or <see cref="ErrorKind.Infeasible"/>.</exception>
     public abstract void Create();
@@ -71,6 +88,31 @@ public abstract class Cgroup
     /// <summary>Removes it and everything beneath it. Not there: no error.</summary>
     /// <returns>False while processes are still in it.</returns>
     public abstract bool TryDelete();
+
+    /// <summary>
+    /// Makes, where it is missing, a place beneath it for processes that come into the container later: within all of its
+    /// limits, and with nothing of its own but that what is in there can be ended apart from the rest.
+    /// </summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: no hierarchy is there in which it could be.</exception>
+    public abstract CgroupEntry MakeEntry(string name);
+
+    /// <summary>Kills what is in the directory of an entry, if anything is, and is still there.</summary>
+    internal static void KillEntry(string directory)
+    {
+        if (CgroupFile.IsEmpty(directory + "/cgroup.procs"))
+        {
+            return;
+        }
+
+        if (File.Exists(directory + "/cgroup.kill"))
+        {
+            WriteWhereThere(directory + "/cgroup.kill", "1", "end what a check left");
+        }
+        else
+        {
+            KillBeneath(directory);
+        }
+    }
 
     /// <summary>Whether it exists.</summary>
     public abstract bool Exists { get; }
@@ -248,6 +290,22 @@ public abstract class Cgroup
             }
         }
     }
+}
+
+/// <summary>Where processes that come into a running container live in its cgroup.</summary>
+/// <param name="directory">The directory that holds them and nothing else.</param>
+/// <param name="birthDirectory">The directory of v2 that they are born in; null for v1.</param>
+/// <param name="joinFiles">The files of v1 into which such a process writes 0 to join.</param>
+public sealed class CgroupEntry(string directory, string? birthDirectory, IReadOnlyList<string> joinFiles)
+{
+    /// <summary>The directory that holds them and nothing else.</summary>
+    public string Directory { get; } = directory;
+
+    /// <summary>The directory of v2 that they are born in; null for v1.</summary>
+    public string? BirthDirectory { get; } = birthDirectory;
+
+    /// <summary>The files of v1 into which such a process writes 0 to join.</summary>
+    public IReadOnlyList<string> JoinFiles { get; } = joinFiles;
 }
 
 /// <summary>The kernel's counters of a cgroup.</summary>

@@ -177,6 +177,18 @@ public sealed class CgroupV1 : Cgroup
     }
 
     /// <inheritdoc/>
+    // In one hierarchy, the cheapest, it is a directory beneath the container's; in all others it is the container's own.
+    public override CgroupEntry MakeEntry(string name)
+    {
+        var controller = Array.Find(["freezer", "pids", "memory"], _directories.ContainsKey)
+            ?? throw new EdgeHostException(ErrorKind.Infeasible, "none of the controllers freezer, pids and memory of cgroup v1 is mounted: what runs beside the container's first process could not be ended apart from it");
+        var own = _directories[controller];
+        var directory = $"{own}/{name}";
+        Directory.CreateDirectory(directory);
+        return new CgroupEntry(directory, null, [.. JoinFiles.Select(file => file == own + "/tasks" ? directory + "/tasks" : file)]);
+    }
+
+    /// <inheritdoc/>
     public override bool TryDelete() => _directories.Values.Distinct().ToList().TrueForAll(RemoveBeneath);
 
     /// <inheritdoc/>

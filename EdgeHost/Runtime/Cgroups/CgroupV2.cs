@@ -177,6 +177,15 @@ public sealed class CgroupV2 : Cgroup
     }
 
     /// <inheritdoc/>
+    // No controller is handed on to it, so it costs a directory: what is in there is charged to the container itself.
+    public override CgroupEntry MakeEntry(string name)
+    {
+        var directory = File_(name);
+        Directory.CreateDirectory(directory);
+        return new CgroupEntry(directory, directory, []);
+    }
+
+    /// <inheritdoc/>
     public override bool TryDelete() => RemoveBeneath(_directory);
 
     /// <inheritdoc/>

@@ -232,6 +232,42 @@ public static partial class LaunchPlanCompiler
 
     private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp)
     {
+        AddRlimits(plan, process);
+        plan.Add(LaunchOp.ChangeDirectory, text1: process.Cwd);
+        if (process.NoNewPrivileges)
+        {
+            plan.Add(LaunchOp.NoNewPrivileges);
+        }
+
+        if (target.Fifos is null)
+        {
+            plan.Add(LaunchOp.CloseFrom, a: 3);
+        }
+
+        // Without no_new_privs a filter needs CAP_SYS_ADMIN to be loaded, so it comes before the capabilities go.
+        if (!process.NoNewPrivileges)
+        {
+            AddSeccomp(plan, seccomp);
+        }
+
+        AddCredentials(plan, process);
+        plan.Add(LaunchOp.ResetSignals);
+        if (target.Fifos is not null)
+        {
+            plan.Add(LaunchOp.WaitForStart, slot: StatusSlot(plan), slot2: StartSlot(plan));
+            plan.Add(LaunchOp.CloseFrom, a: 3);
+        }
+
+        if (process.NoNewPrivileges)
+        {
+            AddSeccomp(plan, seccomp);
+        }
+
+        AddExecute(plan, process);
+    }
+
+    private static void AddRlimits(LaunchPlan.Builder plan, RuntimeProcess process)
+    {
         foreach (var limit in process.Rlimits ?? [])
         {
             var resource = Array.IndexOf(Rlimits, limit.Type);
@@ -247,26 +283,12 @@ public static partial class LaunchPlanCompiler
 
             plan.Add(LaunchOp.SetRlimit, a: resource, b: (long)limit.Soft, c: (long)limit.Hard);
         }
+    }
 
+    private static void AddCredentials(LaunchPlan.Builder plan, RuntimeProcess process)
+    {
         var sets = CapabilitySets.From(process.Capabilities);
         var user = process.User ?? new RuntimeUser();
-        plan.Add(LaunchOp.ChangeDirectory, text1: process.Cwd);
-        if (process.NoNewPrivileges)
-        {
-            plan.Add(LaunchOp.NoNewPrivileges);
-        }
-
-        if (target.Fifos is null)
-        {
-            plan.Add(LaunchOp.CloseFrom, a: 3);
-        }
-
-        // Without no_new_privs a filter needs CAP_SYS_ADMIN to be loaded, so it comes before the capabilities go.
-        if (!process.NoNewPrivileges)
-        {
-            AddSeccomp();
-        }
-
         plan.Add(LaunchOp.KeepCapabilities, a: 1);
         plan.Add(LaunchOp.LimitBounding, a: (long)sets.Bounding);
         var groups = (user.AdditionalGids ?? []).ToArray();
@@ -277,31 +299,23 @@ public static partial class LaunchPlanCompiler
         plan.Add(LaunchOp.SetCapabilities, a: (long)sets.Effective, b: (long)sets.Permitted, c: (long)sets.Inheritable);
         plan.Add(LaunchOp.SetAmbient, a: (long)sets.Ambient);
         plan.Add(LaunchOp.SetUmask, a: user.Umask ?? 0x12);
-        plan.Add(LaunchOp.ResetSignals);
-        if (target.Fifos is not null)
-        {
-            plan.Add(LaunchOp.WaitForStart, slot: StatusSlot(plan), slot2: StartSlot(plan));
-            plan.Add(LaunchOp.CloseFrom, a: 3);
-        }
+    }
 
-        if (process.NoNewPrivileges)
+    private static void AddSeccomp(LaunchPlan.Builder plan, RuntimeSeccomp? seccomp)
+    {
+        if (seccomp is not null)
         {
-            AddSeccomp();
+            var filter = SeccompFilter.Compile(seccomp);
+            plan.AddRaw(LaunchOp.LoadSeccomp, -1, -1, plan.PutBytes(filter.ToBytes()), -1, -1, filter.Count, filter.Flags, 0);
         }
+    }
 
+    private static void AddExecute(LaunchPlan.Builder plan, RuntimeProcess process)
+    {
         var args = process.Args!;
         var environment = process.Env ?? [];
         plan.AddRaw(
             LaunchOp.Execute, -1, -1, plan.PutList(Candidates(args[0], environment)), plan.PutTable([.. args]), plan.PutTable([.. environment]), 0, args.Count, environment.Count);
-
-        void AddSeccomp()
-        {
-            if (seccomp is not null)
-            {
-                var filter = SeccompFilter.Compile(seccomp);
-                plan.AddRaw(LaunchOp.LoadSeccomp, -1, -1, plan.PutBytes(filter.ToBytes()), -1, -1, filter.Count, filter.Flags, 0);
-            }
-        }
     }
 
     private static IEnumerable<string> Candidates(string program, IReadOnlyList<string> environment)

@@ -59,6 +59,9 @@ internal sealed class Namespaces
 
     internal ulong CloneFlags => Known.Where(known => known.Kind != "cgroup" && _new.Contains(known.Kind)).Aggregate(0UL, (flags, known) => flags | known.Flag);
 
+    /// <summary>All that the container has of its own or of another's: what a later process of it joins.</summary>
+    internal ulong Flags => Known.Where(known => _all.Contains(known.Kind)).Aggregate(0UL, (flags, known) => flags | known.Flag);
+
     internal bool NewCgroup => _new.Contains("cgroup");
 
     internal IReadOnlyList<(ulong Flag, string Path)> Joined => _joined;

@@ -1,5 +1,7 @@
 using System.Globalization;
+using EdgeHost.Errors;
 using EdgeHost.Linux;
+using EdgeHost.Runtime.Cgroups;
 
 namespace EdgeHost.Runtime.Shepherd;
 
@@ -17,6 +19,7 @@ internal sealed partial class Shepherd
     private const int KillPatienceMilliseconds = 2000;
 
     private readonly long _stopWithin;
+    private CgroupMounts? _cgroups;
     private Queue<ShepherdContainer>? _toEnd;
     private ShepherdContainer? _asked;
     private long _turnEnds;
@@ -40,6 +43,7 @@ internal sealed partial class Shepherd
         _endBy = Environment.TickCount64 + _stopWithin;
         SingleThread.PrintError(string.Create(CultureInfo.InvariantCulture, $"edgehost shepherd: ending {_toEnd.Count} containers, the last started first, within {_stopWithin / 1000} s\n"));
         _clients.ToList().ForEach(TellEnding);
+        _checks.ForEach(Cancel);
         GoOnEnding();
     }
 
@@ -80,6 +84,24 @@ internal sealed partial class Shepherd
             ? container.KillAt.Value + KillPatienceMilliseconds
             : now + (long)((double)left * container.GraceMilliseconds / wanted);
         Processes.TryKill(container.Process.PidFd, container.StopSignal);
+        Thaw(container);
+    }
+
+    // One that is held would take its signal when it goes on, that is never. The kernel knows whether it is, and where.
+    private void Thaw(ShepherdContainer container)
+    {
+        try
+        {
+            if (Cgroup.Of(_cgroups ??= CgroupMounts.Read(), container.Process.Pid) is { IsFrozen: true } cgroup)
+            {
+                cgroup.Thaw();
+                SingleThread.PrintError($"edgehost shepherd: container {ShortId(container)} was paused: it goes on, to end\n");
+            }
+        }
+        catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
+        {
+            SingleThread.PrintError($"edgehost shepherd: container {ShortId(container)} may be paused: {e.Message}\n");
+        }
     }
 
     private void SayEnded(ShepherdContainer container, int exitCode)

@@ -43,6 +43,14 @@ internal sealed partial class Shepherd
         {
             _loop.Remove(client.Fd);
             client.Dispose();
+            foreach (var check in _checks)
+            {
+                if (check.Client == client)
+                {
+                    // Nobody hears of it any more, and the next daemon begins its own.
+                    Cancel(check);
+                }
+            }
         }
     }
 
@@ -85,8 +93,9 @@ internal sealed partial class Shepherd
     {
         if (reader.Kind == ShepherdMessageKind.Hello)
         {
+            // A daemon that is older than this process speaks its own version, and refuses to speak to a newer one.
             var welcome = new ShepherdMessageWriter(_answer, ShepherdMessageKind.Welcome);
-            welcome.Put(ProtocolVersion);
+            welcome.Put(Math.Clamp(reader.TakeInt32(), 1, ProtocolVersion));
             welcome.Put(Environment.ProcessId);
             Answer(client, welcome);
             if (IsEnding)
@@ -105,6 +114,12 @@ internal sealed partial class Shepherd
                 case ShepherdMessageKind.Launch:
                     Launch(client, request, ref reader, descriptors);
                     return;
+                case ShepherdMessageKind.Check:
+                    Check(client, request, ref reader, descriptors);
+                    return;
+                case ShepherdMessageKind.CancelCheck:
+                    CancelCheck(client, reader.TakeInt32());
+                    break;
                 case ShepherdMessageKind.Signal:
                     SendSignal(reader.TakeText(), reader.TakeInt32());
                     break;

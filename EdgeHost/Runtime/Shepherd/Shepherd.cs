@@ -9,13 +9,14 @@ namespace EdgeHost.Runtime.Shepherd;
 internal sealed partial class Shepherd : IDisposable
 {
     /// <summary>The version of the protocol.</summary>
-    internal const int ProtocolVersion = 1;
+    internal const int ProtocolVersion = 2;
 
     private const int DrainMilliseconds = 1000;
     private const int QuietMilliseconds = 2000;
     private const int ListenPauseMilliseconds = 1000;
     private const int MaximumIdLength = 128;
     private const long WorthCollectingBytes = 256 << 10;
+    private const long MostGarbageBytes = 1 << 20;
 
     private readonly string _runDirectory;
     private readonly Fd _signals;
@@ -59,6 +60,7 @@ internal sealed partial class Shepherd : IDisposable
             GiveMemoryBack(busy);
             _logger.GoOn();
             TellExits();
+            GoOnChecking();
             if (Environment.TickCount64 >= _listenAt)
             {
                 _listenAt = null;
@@ -78,7 +80,14 @@ internal sealed partial class Shepherd : IDisposable
     {
         if (busy)
         {
-            _collectAt = GC.GetTotalAllocatedBytes() - _collected > WorthCollectingBytes ? Environment.TickCount64 + QuietMilliseconds : null;
+            var garbage = GC.GetTotalAllocatedBytes() - _collected;
+            _collectAt = garbage > WorthCollectingBytes ? Environment.TickCount64 + QuietMilliseconds : null;
+            if (garbage > MostGarbageBytes)
+            {
+                // Where containers are checked every second it is never quiet.
+                GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+                _collected = GC.GetTotalAllocatedBytes();
+            }
         }
         else if (_collectAt is { } at && Environment.TickCount64 >= at)
         {
@@ -92,6 +101,7 @@ internal sealed partial class Shepherd : IDisposable
     private int NextTimeout()
     {
         var at = _containers.Values.Select(container => container.TellAt)
+            .Concat(_checks.Select(check => check.NextAt))
             .Concat([_logger.NextAt, _collectAt, _listenAt, NextEndingAt])
             .Min() ?? long.MaxValue;
         return at == long.MaxValue ? -1 : (int)Math.Clamp(at - Environment.TickCount64, 0, int.MaxValue);
@@ -106,6 +116,8 @@ internal sealed partial class Shepherd : IDisposable
                 EndAll();
             }
         }
+
+        FindLostChecks();
     }
 
     public void Dispose()
@@ -118,6 +130,11 @@ internal sealed partial class Shepherd : IDisposable
         foreach (var container in _containers.Values.Concat(_draining))
         {
             container.Dispose();
+        }
+
+        foreach (var check in _checks)
+        {
+            check.Dispose();
         }
 
         _logger.Dispose();

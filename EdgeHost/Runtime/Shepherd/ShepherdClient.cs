@@ -31,6 +31,9 @@ public sealed class ShepherdClient : IDisposable
     /// <summary>The version of the protocol that the shepherd speaks.</summary>
     public int Version { get; private set; }
 
+    /// <summary>Whether it runs checks: one that was started by an older version of this program does not.</summary>
+    public bool CanCheck => Version >= 2;
+
     /// <summary>The shepherd's pid.</summary>
     public int Pid { get; private set; }
 
@@ -116,6 +119,37 @@ public sealed class ShepherdClient : IDisposable
         }, cgroup is null ? [memory.Value] : [memory.Value, cgroup.Value]);
         await pending.Answer.Task.ConfigureAwait(false);
         return (pending.Pid, pending.StartTime);
+    }
+
+    /// <summary>Runs a check in a container and waits for its end. Everything that it has started is gone then.</summary>
+    /// <param name="id">The container's id.</param>
+    /// <param name="plan">The plan of <see cref="Launch.LaunchPlanCompiler.CompileEnter"/>, in sealed memory.</param>
+    /// <param name="entry">Where it lives.</param>
+    /// <param name="timeout">How long it may take.</param>
+    /// <param name="cancel">Kills it; it is then still waited for.</param>
+    /// <exception cref="EdgeHostException">The step that failed, in words; <see cref="ErrorKind.NotFound"/>: the container
+    /// does not run; <see cref="ErrorKind.Conflict"/>: a check of it still does; <see cref="ErrorKind.Unsupported"/>: not <see cref="CanCheck"/>.</exception>
+    public async Task<CheckResult> CheckAsync(string id, Fd plan, Cgroups.CgroupEntry entry, TimeSpan timeout, CancellationToken cancel)
+    {
+        if (!CanCheck)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, $"the shepherd (pid {Pid}) speaks protocol {Version}, which has no checks");
+        }
+
+        cancel.ThrowIfCancellationRequested();
+        using var cgroup = entry.BirthDirectory is null ? null : Files.OpenDirectory(entry.BirthDirectory);
+        var pending = new Pending();
+        var request = Register(pending);
+        Send(request, ShepherdMessageKind.Check, (ref ShepherdMessageWriter writer) =>
+        {
+            writer.Put(id);
+            writer.Put(entry.Directory);
+            writer.Put((int)Math.Clamp(timeout.TotalMilliseconds, 1, int.MaxValue));
+            writer.Put(cgroup is null ? 0 : 1);
+        }, cgroup is null ? [plan.Value] : [plan.Value, cgroup.Value]);
+        using var cancelling = cancel.Register(() => Cancel(request));
+        await pending.Answer.Task.ConfigureAwait(false);
+        return pending.Result!;
     }
 
     /// <summary>Sends a signal to a container's first process.</summary>
@@ -206,6 +240,19 @@ public sealed class ShepherdClient : IDisposable
     }
 
     private static EdgeHostException Gone() => new(ErrorKind.Unavailable, "the shepherd is gone");
+
+    private void Cancel(int check)
+    {
+        try
+        {
+            // Its own answer says nothing that the check's does not.
+            Send(Register(new Pending()), ShepherdMessageKind.CancelCheck, (ref ShepherdMessageWriter writer) => writer.Put(check));
+        }
+        catch (EdgeHostException e) when (e.Kind == ErrorKind.Unavailable)
+        {
+            // The shepherd is gone, and the check with it.
+        }
+    }
 
     private async Task Ask(ShepherdMessageKind kind, Put put)
     {
@@ -317,6 +364,10 @@ public sealed class ShepherdClient : IDisposable
                 pending.StartTime = reader.TakeInt64();
                 pending.Answer.TrySetResult();
                 break;
+            case ShepherdMessageKind.Checked:
+                pending.Result = new CheckResult((CheckOutcome)reader.TakeInt32(), reader.TakeInt32(), reader.TakeInt32() != 0, reader.TakeText());
+                pending.Answer.TrySetResult();
+                break;
             case ShepherdMessageKind.Failed:
                 pending.Answer.TrySetException(new EdgeHostException((ErrorKind)reader.TakeInt32(), reader.TakeText()));
                 break;
@@ -335,5 +386,7 @@ public sealed class ShepherdClient : IDisposable
         internal int Pid { get; set; }
 
         internal long StartTime { get; set; }
+
+        internal CheckResult? Result { get; set; }
     }
 }

@@ -52,6 +52,18 @@ internal enum ShepherdMessageKind : ushort
     /// <summary>Shepherd, unasked: 0. It was told to end: it ends all containers, launches no other, and is gone then.</summary>
     Ending = 14,
 
+    /// <summary>
+    /// Client, from version 2 on: request, id, directory of the check's cgroup, timeout in ms, whether a descriptor of that
+    /// directory follows the plan's. Runs the plan in the container and answers when it has ended.
+    /// </summary>
+    Check = 15,
+
+    /// <summary>Shepherd: request, how it ended (<see cref="CheckOutcome"/>), exit code, whether output was left out, output.</summary>
+    Checked = 16,
+
+    /// <summary>Client, from version 2 on: request, the request of a check. It is killed; the check is answered as ever.</summary>
+    CancelCheck = 17,
+
     /// <summary>To the logger, with pipes: run, log directory, segment bytes, segments, and for each pipe its stream.</summary>
     AddStreams = 20,
 
@@ -84,6 +96,13 @@ internal ref struct ShepherdMessageWriter
     {
         BinaryPrimitives.WriteInt64LittleEndian(_buffer[_length..], value);
         _length += 8;
+    }
+
+    internal void Put(ReadOnlySpan<byte> bytes)
+    {
+        BinaryPrimitives.WriteUInt16LittleEndian(_buffer[_length..], checked((ushort)bytes.Length));
+        bytes.CopyTo(_buffer[(_length + 2)..]);
+        _length += 2 + bytes.Length;
     }
 
     internal void Put(string text)
@@ -159,6 +178,43 @@ public sealed record ShepherdContainerStatus(string Id, int Pid, long StartTime,
 /// <param name="ExitCode">0 to 255; 128 + signal when it was killed.</param>
 /// <param name="At">When the shepherd saw it.</param>
 public sealed record ContainerExit(int ExitCode, DateTimeOffset At);
+
+/// <summary>How a check came to its end. Numbers are part of the protocol.</summary>
+public enum CheckOutcome
+{
+    /// <summary>Its program has ended by itself.</summary>
+    Exited = 0,
+
+    /// <summary>It took too long, and was killed with all that it had started.</summary>
+    TimedOut = 1,
+
+    /// <summary>It was killed because nobody wants its result any more.</summary>
+    Cancelled = 2,
+}
+
+/// <summary>What came of a check.</summary>
+public sealed class CheckResult
+{
+    internal CheckResult(CheckOutcome outcome, int exitCode, bool truncated, string output)
+    {
+        Outcome = outcome;
+        ExitCode = exitCode;
+        Truncated = truncated;
+        Output = output;
+    }
+
+    /// <summary>How it came to its end.</summary>
+    public CheckOutcome Outcome { get; }
+
+    /// <summary>0 to 255; 128 + signal when it was killed.</summary>
+    public int ExitCode { get; }
+
+    /// <summary>Whether it has written more than <see cref="Output"/>.</summary>
+    public bool Truncated { get; }
+
+    /// <summary>The first 4096 bytes that it wrote, on both of its streams.</summary>
+    public string Output { get; }
+}
 
 /// <summary>How the output of a container is kept.</summary>
 /// <param name="Directory">The absolute directory of its segments.</param>

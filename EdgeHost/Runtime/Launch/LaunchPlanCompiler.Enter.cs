@@ -1,0 +1,81 @@
+using System.Globalization;
+using EdgeHost.Errors;
+using EdgeHost.Linux.Launch;
+using EdgeHost.Oci;
+using EdgeHost.Runtime.Cgroups;
+
+namespace EdgeHost.Runtime.Launch;
+
+/// <summary>One more process in a container that runs: <c>exec</c>, and the checks of its health.</summary>
+public static partial class LaunchPlanCompiler
+{
+    /// <summary>The slots that the caller of such a plan fills: standard input, output and error, and a pidfd of the container's first process.</summary>
+    public const int EnterSlots = StandardSlots + 1;
+
+    /// <summary>
+    /// Compiles a process of the configuration's kind that joins the container: its namespaces and cgroup, its user,
+    /// capabilities, filter and limits. Until its last step the plan is executed by a process that the container cannot
+    /// see, and that holds nothing of the host's when it joins; what appears in the container's pid namespace has no
+    /// more rights than the container, no descriptor but its output (CVE-2016-9962, CVE-2024-21626), and is not to be
+    /// looked into.
+    /// </summary>
+    /// <param name="spec">The container's configuration, with the program to run in the place of its own.</param>
+    /// <param name="entry">Where in the container's cgroup it lives.</param>
+    /// <exception cref="EdgeHostException">As in <see cref="Compile"/>.</exception>
+    public static LaunchPlan CompileEnter(RuntimeSpec spec, CgroupEntry entry)
+    {
+        var process = spec.Process ?? throw Invalid("process: is missing");
+        RefuseUnsupported(spec, process);
+        var plan = new LaunchPlan.Builder(EnterSlots);
+        foreach (var file in entry.JoinFiles)
+        {
+            plan.Add(LaunchOp.JoinCgroup, text1: file);
+        }
+
+        plan.Add(LaunchOp.NewSession);
+        plan.Add(LaunchOp.NewKeyring);
+        if (process.OomScoreAdj is { } adjustment)
+        {
+            plan.Add(LaunchOp.WriteHost, text1: "/proc/self/oom_score_adj", text2: adjustment.ToString(CultureInfo.InvariantCulture));
+        }
+
+        plan.Add(LaunchOp.NotDumpable);
+        for (var descriptor = 0; descriptor < StandardSlots; descriptor++)
+        {
+            plan.Add(LaunchOp.Duplicate, slot: descriptor, a: descriptor);
+        }
+
+        plan.Add(LaunchOp.CloseOthers, slot: StandardSlots);
+        plan.Add(LaunchOp.JoinProcess, slot: StandardSlots, a: (long)new Namespaces(spec.Linux?.Namespaces ?? []).Flags);
+        AddRlimits(plan, process);
+        plan.Add(LaunchOp.ChangeDirectory, text1: process.Cwd);
+        if (process.NoNewPrivileges)
+        {
+            plan.Add(LaunchOp.NoNewPrivileges);
+            AddCredentials(plan, process);
+            AddAppearance(plan);
+            plan.Add(LaunchOp.EndWithParent, a: Linux.Signals.SIGKILL);
+            AddSeccomp(plan, spec.Linux?.Seccomp);
+        }
+        else
+        {
+            // The filter must be loaded while there are capabilities, and may refuse the clone.
+            AddAppearance(plan);
+            AddSeccomp(plan, spec.Linux?.Seccomp);
+            AddCredentials(plan, process);
+            plan.Add(LaunchOp.EndWithParent, a: Linux.Signals.SIGKILL);
+        }
+
+        AddExecute(plan, process);
+        return plan.Build();
+    }
+
+    // A change of credentials sets what a dump may show anew (prctl(2), PR_SET_DUMPABLE).
+    private static void AddAppearance(LaunchPlan.Builder plan)
+    {
+        plan.Add(LaunchOp.NotDumpable);
+        plan.Add(LaunchOp.CloneAgain);
+        plan.Add(LaunchOp.NewSession);
+        plan.Add(LaunchOp.ResetSignals);
+    }
+}

@@ -1,0 +1,88 @@
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Linux.Launch;
+
+namespace EdgeHost.Runtime.Shepherd;
+
+/// <summary>A check under way: the process that joins the container, then the check itself, and the first bytes of its output.</summary>
+internal sealed class ShepherdCheck : IDisposable
+{
+    /// <summary>How much of its output is kept, as in Docker.</summary>
+    internal const int MostOutput = 4096;
+
+    private byte[]? _kept;
+    private int _length;
+
+    internal ShepherdCheck(ShepherdContainer container, PacketSocket client, int request, LaunchedProcess entering, Fd output, string directory)
+    {
+        Container = container;
+        Client = client;
+        Request = request;
+        Entering = entering;
+        Output = output;
+        Directory = directory;
+    }
+
+    internal ShepherdContainer Container { get; }
+
+    internal PacketSocket Client { get; }
+
+    internal int Request { get; }
+
+    /// <summary>The process that joins the container and clones the check.</summary>
+    internal LaunchedProcess Entering { get; }
+
+    internal bool EnteringGone { get; set; }
+
+    /// <summary>Whether it was read to its end how the plan came to its end.</summary>
+    internal bool PlanEnded { get; set; }
+
+    internal EdgeHostException? Failure { get; set; }
+
+    internal int Pid { get; set; }
+
+    /// <summary>The pidfd of the check itself; null before it is known.</summary>
+    internal Fd? PidFd { get; set; }
+
+    internal int? ExitCode { get; set; }
+
+    internal CheckOutcome Outcome { get; set; }
+
+    internal Fd Output { get; }
+
+    /// <summary>The directory of the cgroup that holds it and what it starts.</summary>
+    internal string Directory { get; }
+
+    /// <summary>When it is killed, and killed again; in ticks of <see cref="Environment.TickCount64"/>.</summary>
+    internal long KillAt { get; set; }
+
+    /// <summary>When it is read again; null while whatever comes is read at once.</summary>
+    internal long? ReadAt { get; set; }
+
+    internal bool Truncated { get; private set; }
+
+    internal bool Answered { get; set; }
+
+    internal long? NextAt => ReadAt is { } read ? Math.Min(read, KillAt) : KillAt;
+
+    internal ReadOnlySpan<byte> Kept => _kept.AsSpan(0, _length);
+
+    /// <summary>Keeps the beginning.</summary>
+    /// <returns>Whether there is room for more.</returns>
+    internal bool Keep(ReadOnlySpan<byte> bytes)
+    {
+        _kept ??= new byte[MostOutput];
+        var taken = bytes[..Math.Min(bytes.Length, MostOutput - _length)];
+        taken.CopyTo(_kept.AsSpan(_length));
+        _length += taken.Length;
+        Truncated |= taken.Length < bytes.Length;
+        return !Truncated;
+    }
+
+    public void Dispose()
+    {
+        Entering.Dispose();
+        Output.Dispose();
+        PidFd?.Dispose();
+    }
+}
