@@ -1,6 +1,7 @@
 using System.Net;
 using EdgeHost.Errors;
 using EdgeHost.Networks;
+using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Engine;
 
@@ -74,6 +75,48 @@ public sealed partial class ContainerEngine
             NetworkFiles.Refresh(container.Record, _files.RunDirectory(container.Record.Id));
         }
     }
+
+    /// <summary>Containers follow the name servers of this machine, as far as they have none of their own.</summary>
+    private async Task FollowResolverAsync()
+    {
+        foreach (var container in _containers.Values)
+        {
+            try
+            {
+                using var turn = await container.TakeTurnAsync(_ended).ConfigureAwait(false);
+                if (container.Record.Spec.Network == NetworkMode.Host && container.IsRunning)
+                {
+                    NetworkFiles.Refresh(container.Record, _files.RunDirectory(container.Record.Id));
+                }
+                else
+                {
+                    RefreshFiles(container);
+                }
+            }
+            catch (EdgeHostException e) when (e.Kind == ErrorKind.NotFound)
+            {
+                // It was removed meanwhile.
+            }
+            catch (OperationCanceledException)
+            {
+                // The next daemon looks at its start.
+                return;
+            }
+            catch (Exception e)
+            {
+                LogResolverNotFollowed(_log, container.Record.Name, e.Message);
+            }
+        }
+    }
+
+    /// <summary>The process of a running container; one that took its number over is none.</summary>
+    private int? ProcessOf(string id) =>
+        _containers.TryGetValue(id, out var container) && container.Record is { State: ContainerState.Running } record && EdgeHost.Linux.Processes.TryReadStartTime(record.Pid) == record.StartTime
+            ? record.Pid
+            : null;
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name} keeps the name servers that it has: {Reason}")]
+    private static partial void LogResolverNotFollowed(ILogger log, string name, string reason);
 
     private static IReadOnlyList<EndpointSpec> EndpointsOf(ContainerSpec spec) =>
         spec.Network != NetworkMode.Bridge ? [] : spec.Endpoints.Count > 0 ? spec.Endpoints : [new EndpointSpec(NetworkDrivers.Bridge)];

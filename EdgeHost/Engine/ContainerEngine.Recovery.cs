@@ -24,7 +24,12 @@ public sealed partial class ContainerEngine
             _containers[record.Id] = new Container(record);
         }
 
+        _networks.ProcessOf = ProcessOf;
+        _networks.OnResolverChange = () => _ = FollowResolverAsync();
         await ConnectAsync(cancel).ConfigureAwait(false);
+
+        // They may have changed while no daemon was there. A turn may be long in coming, and nothing waits for this.
+        _ = FollowResolverAsync();
         _ = ReadReportsAsync();
     }
 

@@ -131,16 +131,31 @@ public sealed partial class NetworkHost
         }
     }
 
-    /// <summary>Makes sure that bridges and table stand for all that was adopted: a new daemon calls it once.</summary>
+    /// <summary>
+    /// Makes sure that bridges and table stand for all that was adopted, and from now on that they do whatever other
+    /// programs do: a new daemon calls it.
+    /// </summary>
     /// <exception cref="EdgeHostException">The kernel refuses.</exception>
     public void Restore()
     {
         lock (_lock)
         {
+            if (_watch is null)
+            {
+                _watch = new NetworkWatch(_options.Table, this, _log);
+                SayServers();
+                GiveWay();
+            }
+
             var used = _held.Values.SelectMany(each => each.Status.Endpoints).Select(each => each.NetworkId).ToHashSet(StringComparer.Ordinal);
             foreach (var network in _networks.Values.Where(each => used.Contains(each.Record.Id)))
             {
                 BringUp(network);
+                if (network.IsUp)
+                {
+                    // What was taken away while no daemon was there.
+                    Mend(network, null);
+                }
             }
         }
     }
@@ -272,20 +287,12 @@ public sealed partial class NetworkHost
             LogSwitched(_log, string.Join(", ", changed));
         }
 
-        var found = _links.FindLink(record.Interface);
-        if (found is { Kind: not "bridge" })
+        MakeBridge(network);
+        foreach (var clash in ClashesOf(record))
         {
-            throw new EdgeHostException(ErrorKind.Conflict, $"network {record.Name}: {record.Interface} is there and is no bridge; remove it, or make the network with another com.docker.network.bridge.name");
+            SayClash(record, clash);
         }
 
-        var index = found?.Index ?? _links.CreateBridge(record.Interface, [2, 0x42, .. Convert.FromHexString(record.Id[..8])], record.Mtu);
-        HostSettings.PrepareBridge(record.Interface, withIPv6);
-        foreach (var subnet in record.Subnets)
-        {
-            _links.AddAddress(index, subnet.Gateway, subnet.Subnet.PrefixLength);
-        }
-
-        _links.SetUp(index);
         ServeNames(network);
         network.IsUp = true;
         try
@@ -298,6 +305,48 @@ public sealed partial class NetworkHost
             network.IsUp = false;
             throw;
         }
+    }
+
+    /// <summary>Makes a network's bridge, as far as it is not there, not up, or without its addresses.</summary>
+    /// <returns>What was made, in words.</returns>
+    private List<string> MakeBridge(Network network)
+    {
+        var record = network.Record;
+        var made = new List<string>();
+        var found = _links.FindLink(record.Interface);
+        if (found is { Kind: not "bridge" })
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"network {record.Name}: {record.Interface} is there and is no bridge; remove it, or make the network with another com.docker.network.bridge.name");
+        }
+
+        if (found is null)
+        {
+            made.Add("the bridge itself");
+        }
+
+        network.Index = found?.Index ?? _links.CreateBridge(record.Interface, [2, 0x42, .. Convert.FromHexString(record.Id[..8])], record.Mtu);
+        if (found is not { IsUp: true } || !network.IsUp)
+        {
+            HostSettings.PrepareBridge(record.Interface, record.Subnets.Any(each => IsV6(each.Gateway)));
+        }
+
+        var addresses = _links.ReadAddresses();
+        foreach (var subnet in record.Subnets)
+        {
+            if (!addresses.Any(each => each.Link == network.Index && each.Address.Equals(subnet.Gateway) && each.Prefix == subnet.Subnet.PrefixLength))
+            {
+                _links.AddAddress(network.Index, subnet.Gateway, subnet.Subnet.PrefixLength);
+                made.Add($"address {subnet.Gateway}");
+            }
+        }
+
+        if (found is not { IsUp: true })
+        {
+            _links.SetUp(network.Index);
+            made.Add("its being up");
+        }
+
+        return made;
     }
 
     /// <summary>Changes the table; where somebody may have changed it too, all that is held is written anew.</summary>
@@ -320,14 +369,19 @@ public sealed partial class NetworkHost
         }
         catch (LinuxException e) when (e.Errno is Errno.ENOENT or Errno.EEXIST)
         {
-            LogTableLost(_log, _options.Table);
+            LogTableLost(_log, _options.Table, "somebody");
             ApplyFirewall();
         }
     }
 
     private void ApplyFirewall()
     {
-        _firewall ??= new Firewall(NetlinkSocket.Open(NetlinkProtocol.Netfilter), _options.Table);
+        if (_firewall is null)
+        {
+            _firewall = new Firewall(NetlinkSocket.Open(NetlinkProtocol.Netfilter), _options.Table);
+            Volatile.Write(ref _ownPort, _firewall.Port);
+        }
+
         _firewall.Apply(
             [
                 .. _networks.Values
@@ -336,6 +390,7 @@ public sealed partial class NetworkHost
             ],
             _held.Values.SelectMany(each => each.Published),
             _offered);
+        LetThrough();
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "published ports of container {Container} are not held: {Reason}")]
@@ -343,7 +398,4 @@ public sealed partial class NetworkHost
 
     [LoggerMessage(Level = LogLevel.Information, Message = "switched on for networks, and left on: {Names}")]
     private static partial void LogSwitched(ILogger log, string names);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "table inet {Table} of nftables was changed by somebody else and is written anew")]
-    private static partial void LogTableLost(ILogger log, string table);
 }

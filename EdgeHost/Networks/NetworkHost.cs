@@ -102,6 +102,7 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             if (network.IsUp && record.Driver == NetworkDrivers.Bridge)
             {
                 network.IsUp = false;
+                network.Index = 0;
                 StopNames(network);
                 _links.Delete(record.Interface);
                 ApplyFirewall();
@@ -127,7 +128,10 @@ public sealed partial class NetworkHost : INetworks, IDisposable
         }
     }
 
-    /// <summary>Takes bridges and table out of the kernel; what networks there are stays on disk.</summary>
+    /// <summary>
+    /// Takes bridges and table out of the kernel, and what was added to the tables of others; what networks there are
+    /// stays on disk.
+    /// </summary>
     /// <exception cref="EdgeHostException">The kernel refuses.</exception>
     public void RemoveFromKernel()
     {
@@ -145,12 +149,14 @@ public sealed partial class NetworkHost : INetworks, IDisposable
 
             _firewall ??= new Firewall(NetlinkSocket.Open(NetlinkProtocol.Netfilter), _options.Table);
             _firewall.Remove();
+            _firewall.LetThrough([], () => []);
         }
     }
 
     /// <summary>Lets go; where no container has anything of networks any more, nothing of them stays in the kernel.</summary>
     public void Dispose()
     {
+        _watch?.Dispose();
         if (_held.Count == 0 && _firewall is not null)
         {
             try
@@ -231,9 +237,9 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             : throw new EdgeHostException(ErrorKind.Invalid, $"network {spec.Name}: an mtu of \"{text}\" is not {least} to {most}");
     }
 
-    private List<NetworkSubnet> SubnetsOf(NetworkSpec spec)
+    private List<NetworkSubnet> SubnetsOf(NetworkSpec spec, NetworkRecord? except = null)
     {
-        var taken = _store.All.SelectMany(each => each.Subnets).Select(each => each.Subnet).ToList();
+        var taken = _store.All.Where(each => each != except).SelectMany(each => each.Subnets).Select(each => each.Subnet).ToList();
         var subnets = new List<NetworkSubnet>();
         foreach (var given in spec.Subnets)
         {
@@ -256,7 +262,7 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             throw new EdgeHostException(ErrorKind.Invalid, $"network {spec.Name}: macvlan needs the subnet of the real network: --subnet 192.168.1.0/24 --gateway 192.168.1.1");
         }
 
-        taken.AddRange(_links.ReadRoutes().Select(each => each.Destination));
+        taken.AddRange(_links.ReadRoutes().Where(each => !each.LeadsOut).Select(each => each.Destination));
         if (!isComplete && !Has(AddressFamily.InterNetwork))
         {
             Take(SubnetPool.Take4(_options.Pools, taken));
@@ -308,6 +314,9 @@ public sealed partial class NetworkHost : INetworks, IDisposable
 
         /// <summary>Whether its bridge was made since this process began.</summary>
         internal bool IsUp { get; set; }
+
+        /// <summary>The number of its bridge; 0 before it was up.</summary>
+        internal int Index { get; set; }
 
         /// <summary>Where its names are served; null until it is up, and on one without names.</summary>
         internal IPEndPoint? Names { get; set; }

@@ -16,7 +16,14 @@ public sealed record Link(int Index, string Name, string Kind, int Master, bool 
 /// <summary>A route of the main table.</summary>
 /// <param name="Destination">Where to; 0.0.0.0/0 or ::/0 is the default route.</param>
 /// <param name="Interface">The number of the interface; 0 when there is none.</param>
-public sealed record Route(IPNetwork Destination, int Interface);
+public sealed record Route(IPNetwork Destination, int Interface)
+{
+    /// <summary>
+    /// Whether it leads to the world rather than to a network: the default route, or one of the halves by which OpenVPN
+    /// and its like take its place. No subnet has to avoid it.
+    /// </summary>
+    public bool LeadsOut => Destination.PrefixLength < (Destination.BaseAddress.AddressFamily == AddressFamily.InterNetworkV6 ? 7 : 8);
+}
 
 /// <summary>
 /// Links, addresses and routes of one network namespace, asked for and changed by rtnetlink(7). All of it is done when
@@ -90,6 +97,21 @@ public sealed class RouteNetlink : IDisposable
         try
         {
             return ParseLink(_socket.Query(new NetlinkMessage(GetLink, NetlinkFlags.None, LinkMessage(0, 0, 0)).Add(LinkName, name), $"find network interface {name}")[0]);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.ENODEV)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>The name of the interface with a number.</summary>
+    /// <returns>Null when there is none.</returns>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public string? NameOf(int index)
+    {
+        try
+        {
+            return index == 0 ? null : NameOf(_socket.Query(new NetlinkMessage(GetLink, NetlinkFlags.None, LinkMessage(index, 0, 0)), $"find network interface {index}")[0]);
         }
         catch (LinuxException e) when (e.Errno == Errno.ENODEV)
         {
@@ -268,21 +290,35 @@ public sealed class RouteNetlink : IDisposable
         var routes = new List<Route>();
         foreach (var reply in _socket.Query(new NetlinkMessage(GetRoute, NetlinkFlags.Dump, new byte[RouteHeader]), "list routes"))
         {
-            var header = reply.Payload.Span;
-            if (header[7] != Unicast)
+            if (ParseRoute(reply) is { } route)
             {
-                continue;
+                routes.Add(route);
             }
-
-            var attributes = reply.Attributes(RouteHeader);
-            var isV6 = header[0] == FamilyOf(IPAddress.IPv6Any);
-            var destination = attributes.TryFind(RouteDestination, out var bytes) ? new IPAddress(bytes) : isV6 ? IPAddress.IPv6Any : IPAddress.Any;
-            var link = attributes.TryFind(RouteInterface, out var index) ? BitConverter.ToInt32(index) : 0;
-            routes.Add(new Route(Subnet.Containing(destination, header[1]), link));
         }
 
         return routes;
     }
+
+    /// <summary>The route that a message tells of.</summary>
+    /// <returns>Null for one of local, broadcast and other addresses.</returns>
+    internal static Route? ParseRoute(NetlinkReply reply)
+    {
+        var header = reply.Payload.Span;
+        if (header[7] != Unicast)
+        {
+            return null;
+        }
+
+        var attributes = reply.Attributes(RouteHeader);
+        var isV6 = header[0] == FamilyOf(IPAddress.IPv6Any);
+        var destination = attributes.TryFind(RouteDestination, out var bytes) ? new IPAddress(bytes) : isV6 ? IPAddress.IPv6Any : IPAddress.Any;
+        var link = attributes.TryFind(RouteInterface, out var index) ? BitConverter.ToInt32(index) : 0;
+        return new Route(Subnet.Containing(destination, header[1]), link);
+    }
+
+    /// <summary>The name of the interface that a message tells of; empty when it says none.</summary>
+    internal static string NameOf(NetlinkReply reply) =>
+        reply.Attributes(LinkHeader).TryFind(LinkName, out var name) ? System.Text.Encoding.UTF8.GetString(name.TrimEnd((byte)0)) : string.Empty;
 
     /// <inheritdoc/>
     public void Dispose() => _socket.Dispose();
