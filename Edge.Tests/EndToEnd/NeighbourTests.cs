@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using Edge.Tests.Fixtures;
 using Xunit;
 
@@ -69,6 +71,7 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
     public async Task A_container_whose_interface_another_program_deletes_gets_one_with_the_same_address_and_one_that_ended_gets_none()
     {
         (await Daemon.DockerAsync("network", "create", "--subnet", "10.211.32.0/24", "paired")).Succeeds();
+        var bridge = "eh-" + (await Daemon.DockerAsync("network", "inspect", "-f", "{{.Id}}", "paired")).Succeeds().Output[..12];
         var id = await Daemon.RunDetachedAsync("--network", "paired", "--ip", "10.211.32.9", "busybox", "sleep", "1000");
         var before = (await Daemon.InAsync(id, "-n", "ip", "-o", "address", "show", "eth0")).Succeeds().Output;
         var port = (await machine.InAsync("sh", "-c", "ip -o link show type veth | sed -n 's/.* \\(ehv[0-9a-f]*\\)@.*/\\1/p'")).Succeeds().Output.Trim();
@@ -83,10 +86,20 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
         Assert.Equal(AddressesOf(before), AddressesOf(after));
         await PingAsync(id, MachineOfItsOwn.World);
 
+        // One that a daemon was killed over before it could write it down belongs to nobody; what is lost while none is
+        // there is put back.
+        (await machine.InAsync("sh", "-c", $"ip link add ehvstray type veth peer name ehp && ip link set ehvstray master {bridge}")).Succeeds();
+        await Daemon.KillAsync();
+        (await machine.InAsync("ip", "link", "delete", port)).Succeeds();
+        await Daemon.StartAsync();
+        Assert.DoesNotContain("ehvstray", (await machine.InAsync("ip", "link")).Succeeds().Output, StringComparison.Ordinal);
+        await PingAsync(id, MachineOfItsOwn.World);
+
         var last = Daemon.Said.Length;
         (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
         (await Daemon.DockerAsync("network", "rm", "paired")).Succeeds();
         Assert.DoesNotContain("put back", Daemon.Said[last..], StringComparison.Ordinal);
+        Assert.DoesNotContain("net.ipv6.conf.eh", Daemon.Said, StringComparison.Ordinal);
 
         static string AddressesOf(string text) => string.Join(' ', text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[3]));
     }
@@ -157,7 +170,7 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
         // By a link that leads nowhere yet, with which a container starts nevertheless, and the upstreams of
         // systemd-resolved behind it.
         var before = Daemon.Said.Length;
-        await machine.ShellAsync("rm /etc/resolv.conf && ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf");
+        await machine.ShellAsync("ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.link && mv -T /etc/resolv.link /etc/resolv.conf");
         await Daemon.SaysAsync("containers can look up no names of the world: /etc/resolv.conf is a link to ../run/systemd/resolve/stub-resolv.conf, where no file is", before);
         Assert.Equal(string.Empty, (await Daemon.RunAsync("--rm", "busybox", "cat", "/etc/resolv.conf")).Succeeds().Output);
         await machine.ShellAsync("mkdir -p /run/systemd/resolve && echo nameserver 192.0.2.54 > /run/systemd/resolve/resolv.conf && echo nameserver 127.0.0.53 > /run/systemd/resolve/stub-resolv.conf");
@@ -166,6 +179,102 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
         Assert.Equal("nameserver 192.0.2.60\n", await ResolverAsync(own));
         Assert.Equal("nameserver 192.0.2.61\n", await ResolverAsync(changed));
         (await Daemon.DockerAsync("rm", "-f", follows, own, changed, ofHost)).Succeeds();
+    }
+
+    [Fact]
+    public async Task Where_dockerd_drops_what_is_forwarded_our_containers_reach_out_and_nothing_of_that_is_left_when_the_daemon_has_left()
+    {
+        await Packages.NeedAsync("iptables", "nftables");
+        (await machine.InAsync("sh", "-c", "for i in iptables-nft ip6tables-nft; do $i -N DOCKER-USER; $i -A DOCKER-USER -j RETURN; $i -I FORWARD -j DOCKER-USER; done")).Succeeds();
+        var before = await SavedAsync();
+        var id = await Daemon.RunDetachedAsync("busybox", "sleep", "1000");
+        Assert.Equal(before, await SavedAsync());
+        var said = Daemon.Said.Length;
+        (await machine.InAsync("sh", "-c", "iptables-nft -P FORWARD DROP; ip6tables-nft -P FORWARD DROP")).Succeeds();
+        await Daemon.SaysAsync("chain DOCKER-USER has rules of ours by now that let " + Daemon.Bridge + " through", said);
+        await PingAsync(id, MachineOfItsOwn.World);
+
+        // Somebody who empties that chain has meant his own rules.
+        said = Daemon.Said.Length;
+        (await machine.InAsync("iptables-nft", "-F", "DOCKER-USER")).Succeeds();
+        await Daemon.SaysAsync("chain DOCKER-USER has rules of ours", said);
+        await PingAsync(id, MachineOfItsOwn.World);
+        (await machine.InAsync("iptables-nft", "-A", "DOCKER-USER", "-j", "RETURN")).Succeeds();
+
+        // A daemon that ends while containers run leaves what they need; with the last container it takes that along.
+        var pid = await Daemon.PidOfAsync(id);
+        await Daemon.StopAsync();
+        Assert.Contains("1 packets received", (await CommandRun.RunAsync("nsenter", ["-t", $"{pid}", "-n", "-m", "ping", "-c", "1", "-W", "10", MachineOfItsOwn.World])).Succeeds().Output, StringComparison.Ordinal);
+        await Daemon.StartAsync();
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+        await Daemon.StopAsync();
+        Assert.Equal(before.Replace("FORWARD ACCEPT", "FORWARD DROP", StringComparison.Ordinal), await SavedAsync());
+        Assert.DoesNotContain("edgehost", (await machine.InAsync("nft", "list", "ruleset")).Succeeds().Output, StringComparison.Ordinal);
+        (await machine.InAsync("sh", "-c", "for i in iptables-nft ip6tables-nft; do $i -P FORWARD ACCEPT; $i -F; $i -X; done")).Succeeds();
+        await Daemon.StartAsync();
+
+        async Task<string> SavedAsync() =>
+            (await machine.InAsync("sh", "-c", "for i in iptables-nft ip6tables-nft; do $i-save | sed 's/ [[][0-9:]*]//; /^#/d'; done")).Succeeds().Output;
+    }
+
+    [Fact]
+    public async Task Check_names_each_neighbour_and_what_to_do_about_it()
+    {
+        await Packages.NeedAsync("nftables");
+        var space = EdgeHost.Linux.NetworkNamespace.Of(Daemon.Pid);
+        var fake = Path.Combine(machine.Directory, "NetworkManager");
+        File.Copy("/bin/sleep", fake, overwrite: true);
+        File.SetUnixFileMode(fake, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        using var manager = System.Diagnostics.Process.Start(fake, ["1000"]);
+        using var broker = space.Run(() => Listen(SocketType.Stream, 1883));
+        using var names = space.Run(() => Listen(SocketType.Dgram, 53));
+        try
+        {
+            (await Daemon.DockerAsync("network", "create", "--subnet", "10.211.33.0/24", "clashing")).Succeeds();
+            (await machine.InAsync("ip", "route", "add", "10.211.32.0/20", "via", MachineOfItsOwn.World, "dev", "w1")).Succeeds();
+            (await machine.InAsync("nft", "add table inet other; add chain inet other through { type filter hook forward priority 0; policy drop; }")).Succeeds();
+            var text = await CheckAsync();
+            foreach (var line in (string[])
+            [
+                "note     nftables inet other through  drops what is forwarded, containers' packets too",
+                "-> nft insert rule inet other through iifname edgehost0 accept; nft insert rule inet other through oifname edgehost0 accept",
+                "overlaps network clashing (10.211.33.0/24)",
+                $"so that the broker inside the daemon cannot listen at 127.0.0.1:1883",
+                $"(pid {Environment.ProcessId}); no conflict: names of containers are served at other ports",
+                $"NetworkManager               process {manager.Id}: may take EdgeHost's interfaces for its own",
+                "bridge, veth, macvlan, and what NAT needs of nftables",
+            ])
+            {
+                Assert.Contains(line, text, StringComparison.Ordinal);
+            }
+
+            (await machine.InAsync("nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }; add chain ip filter DOCKER-USER; delete table inet other")).Succeeds();
+            await machine.ShellAsync("mkdir -p /etc/NetworkManager/conf.d && printf '[keyfile]\\nunmanaged-devices+=interface-name:ehv*\\n' > /etc/NetworkManager/conf.d/edgehost.conf");
+            text = await CheckAsync();
+            Assert.Contains("drops what is forwarded; EdgeHost has its networks let through in DOCKER-USER", text, StringComparison.Ordinal);
+            Assert.Contains("/etc/NetworkManager/conf.d/edgehost.conf tells it to leave EdgeHost's interfaces alone", text, StringComparison.Ordinal);
+        }
+        finally
+        {
+            manager.Kill();
+            (await machine.InAsync("sh", "-c", "nft delete table inet other 2>/dev/null; nft delete table ip filter 2>/dev/null; ip route flush 10.211.32.0/20")).Exits(0);
+            (await Daemon.DockerAsync("network", "rm", "clashing")).Succeeds();
+        }
+
+        async Task<string> CheckAsync() => (await CommandRun.RunAsync("nsenter", [
+            "-t", $"{Daemon.Pid}", "-n", "-m", await PublishedBinary.NativeAsync(), "check", "--data-dir", Daemon.Data])).Output;
+
+        static Socket Listen(SocketType type, int port)
+        {
+            var socket = new Socket(AddressFamily.InterNetwork, type, ProtocolType.Unspecified);
+            socket.Bind(new IPEndPoint(IPAddress.Any, port));
+            if (type == SocketType.Stream)
+            {
+                socket.Listen();
+            }
+
+            return socket;
+        }
     }
 
     private async Task PingAsync(string id, string address) =>
@@ -194,10 +303,16 @@ public sealed class MachineOfItsOwn : IAsyncLifetime
 
     private const string Machine = "192.0.2.1";
 
-    private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("eh-etc-");
+    private readonly DirectoryInfo _directory = System.IO.Directory.CreateTempSubdirectory("eh-etc-");
     private readonly string _name = "eh" + Guid.NewGuid().ToString("N")[..8];
 
     internal DaemonUnderTest Daemon { get; } = DaemonUnderTest.Make();
+
+    /// <summary>The option of nsenter(1) that leads there.</summary>
+    internal string InNamespace => $"--net=/run/netns/{_name}";
+
+    /// <summary>A directory for what tests need.</summary>
+    internal string Directory => _directory.FullName;
 
     public async ValueTask InitializeAsync()
     {
@@ -216,9 +331,11 @@ public sealed class MachineOfItsOwn : IAsyncLifetime
             (await CommandRun.RunAsync("ip", command.Split(' '))).Succeeds();
         }
 
+        // As on a machine that was just booted; a new namespace has what its maker has.
+        (await InAsync("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding")).Succeeds();
         _directory.CreateSubdirectory("work");
         var mount = $"mount -t tmpfs none {_directory}/work && mkdir {_directory}/work/u {_directory}/work/w && mount -t overlay -o lowerdir=/etc,upperdir={_directory}/work/u,workdir={_directory}/work/w overlay /etc && mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && exec \"$@\"";
-        Daemon.Before = ["nsenter", $"--net=/run/netns/{_name}", "unshare", "--mount", "sh", "-c", mount, "sh"];
+        Daemon.Before = ["nsenter", InNamespace, "unshare", "--mount", "sh", "-c", mount, "sh"];
         await Daemon.StartAsync();
         await Daemon.LoadAsync("busybox");
     }
@@ -232,7 +349,7 @@ public sealed class MachineOfItsOwn : IAsyncLifetime
     }
 
     /// <summary>Runs a program on the machine.</summary>
-    internal Task<CommandRun> InAsync(params string[] command) => CommandRun.RunAsync("nsenter", [$"--net=/run/netns/{_name}", .. command]);
+    internal Task<CommandRun> InAsync(params string[] command) => CommandRun.RunAsync("nsenter", [InNamespace, .. command]);
 
     /// <summary>Runs a script where the daemon sees the files that it changes.</summary>
     internal async Task ShellAsync(string script) =>

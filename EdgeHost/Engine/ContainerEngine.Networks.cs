@@ -43,6 +43,7 @@ public sealed partial class ContainerEngine
         }
 
         RefreshFiles(found);
+        TellOfNetwork("connect", network.Id, network.Name, network.Driver, record.Id);
     }
 
     /// <inheritdoc/>
@@ -65,6 +66,7 @@ public sealed partial class ContainerEngine
             Sandbox = status ?? was.Sandbox,
         });
         RefreshFiles(found);
+        TellOfNetwork("disconnect", left.Id, left.Name, left.Driver, record.Id);
     }
 
     /// <summary>Names and name servers of a running container, after its networks have changed.</summary>
@@ -159,8 +161,10 @@ public sealed partial class ContainerEngine
         switch (record.Spec.Network)
         {
             case NetworkMode.Bridge:
-                var sandbox = _networks.Connect(new SandboxSpec(record.Id, record.Name, EndpointsOf(record.Spec), record.Spec.Ports, NameServersOf(record)));
+                var ports = ExposedPorts.Publish(record.Spec, _images.Find(record.ImageId)?.Config.Config.ExposedPorts.Keys ?? []);
+                var sandbox = _networks.Connect(new SandboxSpec(record.Id, record.Name, EndpointsOf(record.Spec), ports, NameServersOf(record)));
                 Change(container, was => was with { Sandbox = sandbox.Status });
+                TellOfNetworks("connect", record.Id, sandbox.Status);
 
                 // The child that is cloned opens it by this process, which holds it until the launch is done.
                 return new NetworkPlace($"/proc/{Environment.ProcessId}/fd/{sandbox.Namespace.Fd.Value}", Sandbox: sandbox);

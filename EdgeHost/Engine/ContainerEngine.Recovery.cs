@@ -25,6 +25,7 @@ public sealed partial class ContainerEngine
         }
 
         _networks.ProcessOf = ProcessOf;
+        _networks.OnChange = (action, network) => TellOfNetwork(action, network.Id, network.Name, network.Driver, null);
         _networks.OnResolverChange = () => _ = FollowResolverAsync();
         await ConnectAsync(cancel).ConfigureAwait(false);
 

@@ -12,6 +12,9 @@ namespace EdgeHost.Networks;
 /// <summary>What containers get and give back.</summary>
 public sealed partial class NetworkHost
 {
+    /// <summary>How the ends of containers' interfaces are called that stay on this machine.</summary>
+    internal const string PortPrefix = "ehv";
+
     /// <summary>
     /// Makes a network namespace with interfaces, addresses and routes in the networks that a container wants to be in,
     /// and publishes its ports. All of it is undone when any of it fails.
@@ -21,6 +24,19 @@ public sealed partial class NetworkHost
     /// <see cref="ErrorKind.Full"/>: no address is left; <see cref="ErrorKind.Unsupported"/>: what the kernel lacks.
     /// </exception>
     public Sandbox Connect(SandboxSpec spec)
+    {
+        try
+        {
+            return ConnectWhole(spec);
+        }
+        catch (LinuxException e) when (MissingOptions(e) is { Count: > 0 } missing)
+        {
+            throw new EdgeHostException(
+                ErrorKind.Unsupported, $"{e.Message}: this kernel lacks {string.Join(", ", missing)}; use one that has it, or --network none or host, which need nothing of that", e);
+        }
+    }
+
+    private Sandbox ConnectWhole(SandboxSpec spec)
     {
         lock (_lock)
         {
@@ -153,11 +169,34 @@ public sealed partial class NetworkHost
                 BringUp(network);
                 if (network.IsUp)
                 {
-                    // What was taken away while no daemon was there.
+                    // What was taken away while no daemon was there, and what one that was killed had given and not
+                    // yet written down: who asked for that has no answer.
                     Mend(network, null);
+                    RemoveStrays(network);
                 }
             }
         }
+    }
+
+    /// <summary>What the kernel lacks, where a refusal may be for that.</summary>
+    private static IReadOnlyList<string> MissingOptions(LinuxException refusal)
+    {
+        const Errno notSupported = (Errno)524; // ENOTSUPP, which is meant for the kernel itself
+        return refusal.Errno is Errno.ENOENT or Errno.EOPNOTSUPP or Errno.EPROTONOSUPPORT or Errno.EAFNOSUPPORT or Errno.EINVAL or notSupported ? NetworkProbe.MissingOptions() : [];
+    }
+
+    /// <summary>Whether an interface of this machine is a bridge of ours, or the end of a container's interface.</summary>
+    private bool IsOurs(string link)
+    {
+        foreach (var network in _networks.Values)
+        {
+            if (network.Record.Interface == link)
+            {
+                return network.Record.Driver == NetworkDrivers.Bridge;
+            }
+        }
+
+        return link.StartsWith(PortPrefix, StringComparison.Ordinal);
     }
 
     private static bool IsV6(IPAddress address) => address.AddressFamily == AddressFamily.InterNetworkV6;
@@ -215,7 +254,7 @@ public sealed partial class NetworkHost
             network.Record.Id,
             network.Record.Name,
             name,
-            network.Record.Driver == NetworkDrivers.Bridge ? "ehv" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(5)) : string.Empty,
+            network.Record.Driver == NetworkDrivers.Bridge ? PortPrefix + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(5)) : string.Empty,
             string.Join(':', HardwareAddressOf(asked, addresses.FirstOrDefault()?.Address).Select(each => each.ToString("x2", CultureInfo.InvariantCulture))),
             addresses,
             [spec.Name, spec.Container[..Math.Min(12, spec.Container.Length)], .. asked.Aliases]);
@@ -281,7 +320,7 @@ public sealed partial class NetworkHost
         }
 
         var withIPv6 = record.Subnets.Any(each => IsV6(each.Gateway));
-        var changed = HostSettings.EnableForwarding(withIPv6);
+        var changed = HostSettings.EnableForwarding(withIPv6, IsOurs);
         if (changed.Count > 0)
         {
             LogSwitched(_log, string.Join(", ", changed));

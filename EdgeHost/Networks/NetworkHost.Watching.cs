@@ -9,8 +9,6 @@ namespace EdgeHost.Networks;
 /// <summary>What other programs do to our part of the kernel is undone at once, and said.</summary>
 public sealed partial class NetworkHost : INetworkWatcher
 {
-    private static readonly System.Buffers.SearchValues<char> HexDigits = System.Buffers.SearchValues.Create("0123456789abcdef");
-
     private readonly HashSet<string> _clashesSaid = new(StringComparer.Ordinal);
     private readonly Quarrel _overTable = new();
     private readonly Quarrel _overForward = new();
@@ -20,6 +18,9 @@ public sealed partial class NetworkHost : INetworkWatcher
 
     /// <summary>A process of a running container, by the container's id; null when it does not run.</summary>
     public Func<string, int?> ProcessOf { get; set; } = _ => null;
+
+    /// <summary>Called when a network was made or removed: <c>create</c> or <c>destroy</c>, and the network.</summary>
+    public Action<string, NetworkRecord> OnChange { get; set; } = (_, _) => { };
 
     /// <summary>Called, by a thread of its own, when the name servers of this machine may be others.</summary>
     public Action OnResolverChange { get; set; } = () => { };
@@ -96,7 +97,7 @@ public sealed partial class NetworkHost : INetworkWatcher
     }
 
     /// <inheritdoc/>
-    void INetworkWatcher.AddressesChanged(IReadOnlySet<int> links)
+    void INetworkWatcher.AddressesChanged(IReadOnlyList<int> links)
     {
         lock (_lock)
         {
@@ -192,7 +193,6 @@ public sealed partial class NetworkHost : INetworkWatcher
                 }
             }
 
-            bridges.Sort(StringComparer.Ordinal);
             if (_overForward.IsOver)
             {
                 return;
@@ -222,13 +222,12 @@ public sealed partial class NetworkHost : INetworkWatcher
         var found = new List<string>();
         foreach (var link in _links.ReadLinks())
         {
-            if (link.Kind == "bridge" && (link.Name == "docker0" || (link.Name.Length == 15 && link.Name.StartsWith("br-", StringComparison.Ordinal) && link.Name.AsSpan(3).IndexOfAnyExcept(HexDigits) < 0)))
+            if (link.Kind == "bridge" && (link.Name == "docker0" || (link.Name.Length == 15 && link.Name.StartsWith("br-", StringComparison.Ordinal) && link.Name.AsSpan(3).IndexOfAnyExcept("0123456789abcdef") < 0)))
             {
                 found.Add(link.Name);
             }
         }
 
-        found.Sort(StringComparer.Ordinal);
         return found;
     }
 
@@ -264,18 +263,7 @@ public sealed partial class NetworkHost : INetworkWatcher
     {
         var record = network.Record;
         var isBridge = names is null || names.Contains(record.Interface);
-        var endpoints = new List<(string Container, Endpoint Endpoint)>();
-        foreach (var (container, held) in _held)
-        {
-            foreach (var endpoint in held.Status.Endpoints)
-            {
-                if (endpoint.NetworkId == record.Id && endpoint.HostInterface.Length > 0 && (isBridge || names!.Contains(endpoint.HostInterface)))
-                {
-                    endpoints.Add((container, endpoint));
-                }
-            }
-        }
-
+        var (containers, endpoints) = PortsOf(record, isBridge ? null : names);
         if (!isBridge && endpoints.Count == 0)
         {
             return;
@@ -292,12 +280,19 @@ public sealed partial class NetworkHost : INetworkWatcher
         }
 
         var mended = MakeBridge(network);
-        var (ports, pairs) = (0, 0);
-        foreach (var (container, endpoint) in endpoints)
+        if (mended.Count > 0 && !isBridge)
         {
+            // A bridge that is deleted loses its ports one after the other, and what is told first is a port.
+            (containers, endpoints) = PortsOf(record, null);
+        }
+
+        var (ports, pairs) = (0, 0);
+        for (var i = 0; i < endpoints.Count; i++)
+        {
+            var endpoint = endpoints[i];
             if (_links.FindLink(endpoint.HostInterface) is not { } port)
             {
-                pairs += Renew(network, container, endpoint) ? 1 : 0;
+                pairs += Renew(network, containers[i], endpoint) ? 1 : 0;
             }
             else if (port.Master != network.Index)
             {
@@ -324,6 +319,39 @@ public sealed partial class NetworkHost : INetworkWatcher
         else
         {
             _overLinks.Forget();
+        }
+    }
+
+    /// <summary>Containers in a network, and the place of each, as far as its port has one of these names.</summary>
+    private (List<string> Containers, List<Endpoint> Endpoints) PortsOf(NetworkRecord record, IReadOnlySet<string>? names)
+    {
+        var (containers, endpoints) = (new List<string>(), new List<Endpoint>());
+        foreach (var (container, held) in _held)
+        {
+            foreach (var endpoint in held.Status.Endpoints)
+            {
+                if (endpoint.NetworkId == record.Id && endpoint.HostInterface.Length > 0 && names?.Contains(endpoint.HostInterface) != false)
+                {
+                    containers.Add(container);
+                    endpoints.Add(endpoint);
+                }
+            }
+        }
+
+        return (containers, endpoints);
+    }
+
+    /// <summary>Takes interfaces away that are ports of a network's bridge and that no container is known to have.</summary>
+    private void RemoveStrays(Network network)
+    {
+        var known = _held.Values.SelectMany(each => each.Status.Endpoints).Select(each => each.HostInterface).ToHashSet(StringComparer.Ordinal);
+        foreach (var link in _links.ReadLinks())
+        {
+            if (link.Master == network.Index && link.Kind == "veth" && link.Name.StartsWith(PortPrefix, StringComparison.Ordinal) && !known.Contains(link.Name))
+            {
+                _links.Delete(link.Name);
+                LogStray(_log, network.Record.Name, link.Name);
+            }
         }
     }
 
@@ -368,6 +396,9 @@ public sealed partial class NetworkHost : INetworkWatcher
 
     [LoggerMessage(Level = LogLevel.Error, Message = "table inet {Table} of nftables was changed by {By} {Times} times within a minute, and is left so until the next container starts or ends; end that program, or let it leave this table alone")]
     private static partial void LogTableQuarrel(ILogger log, string table, string by, int times);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "network {Network}: interface {Interface} belongs to a connect or a start that was never finished, and was removed")]
+    private static partial void LogStray(ILogger log, string network, string @interface);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "bridge {Bridge} or a port of it was changed by another program {Times} times within a minute, and is left so until the next container starts; end that program, or let it leave this interface alone")]
     private static partial void LogLinkQuarrel(ILogger log, string bridge, int times);

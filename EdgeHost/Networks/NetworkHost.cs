@@ -68,6 +68,7 @@ public sealed partial class NetworkHost : INetworks, IDisposable
     public NetworkRecord Create(NetworkSpec spec)
     {
         CheckName(spec.Name);
+        CheckKernel(spec);
         lock (_lock)
         {
             if (_store.Has(spec.Name) || spec.Name is "none" or "host" or "container" or NetworkDrivers.Bridge)
@@ -75,7 +76,9 @@ public sealed partial class NetworkHost : INetworks, IDisposable
                 throw new EdgeHostException(ErrorKind.Conflict, $"network with name {spec.Name} already exists");
             }
 
-            return Add(spec);
+            var record = Add(spec);
+            OnChange("create", record);
+            return record;
         }
     }
 
@@ -107,6 +110,8 @@ public sealed partial class NetworkHost : INetworks, IDisposable
                 _links.Delete(record.Interface);
                 ApplyFirewall();
             }
+
+            OnChange("destroy", record);
         }
     }
 
@@ -173,6 +178,31 @@ public sealed partial class NetworkHost : INetworks, IDisposable
         _names?.Dispose();
         _firewall?.Dispose();
         _links.Dispose();
+    }
+
+    private static void CheckKernel(NetworkSpec spec)
+    {
+        const string macvlan = "CONFIG_MACVLAN";
+        List<string> missing = [];
+        try
+        {
+            foreach (var option in NetworkProbe.MissingOptions())
+            {
+                if (option == macvlan == (spec.Driver == NetworkDrivers.Macvlan))
+                {
+                    missing.Add(option);
+                }
+            }
+        }
+        catch (LinuxException e) when (e.Errno == Errno.EPERM)
+        {
+            // Who may not ask may not start a container in it either, and is told then.
+        }
+
+        if (missing.Count > 0)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, $"network {spec.Name}: a network of driver {spec.Driver} needs a kernel with {string.Join(", ", missing)}, and this one lacks that; containers run with --network none or host");
+        }
     }
 
     private static void CheckName(string name)

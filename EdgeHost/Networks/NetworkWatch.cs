@@ -23,7 +23,7 @@ internal interface INetworkWatcher
     void LinksChanged(IReadOnlySet<string>? names);
 
     /// <summary>Addresses of interfaces with these numbers are gone.</summary>
-    void AddressesChanged(IReadOnlySet<int> links);
+    void AddressesChanged(IReadOnlyList<int> links);
 
     /// <summary>A route to another network was added, or removed.</summary>
     void RouteChanged(Route route, bool isAdded);
@@ -193,7 +193,7 @@ internal sealed partial class NetworkWatch : IDisposable
     {
         var isLost = false;
         var links = new HashSet<string>(StringComparer.Ordinal);
-        var addresses = new HashSet<int>();
+        var addresses = new List<int>();
         for (var messages = socket.Receive(); messages is not { Count: 0 }; messages = socket.Receive())
         {
             if (messages is null)
@@ -208,7 +208,8 @@ internal sealed partial class NetworkWatch : IDisposable
                 {
                     case DeleteLink:
                     case NewLink when (BitConverter.ToUInt32(message.Payload.Span[8..]) & Up) == 0:
-                        if (RouteNetlink.NameOf(message) is { Length: > 0 } name)
+                        // A port is told of as down while it is made, which is no news; as one of a bridge no more it is deleted.
+                        if (RouteNetlink.NameOf(message) is { Length: > 0 } name && (message.Type == DeleteLink || !name.StartsWith(NetworkHost.PortPrefix, StringComparison.Ordinal)))
                         {
                             links.Add(name);
                         }

@@ -39,7 +39,7 @@ internal sealed class ForeignForward(NetlinkSocket socket, string mark)
         }
 
         var isDropped = ReadChain(family, Forward) is { } forward && forward.Attributes(4).TryFind(5, out var policy) && BinaryPrimitives.ReadUInt32BigEndian(policy) == Drop;
-        var wanted = new List<(string Comment, Action<RuleExpressions> Rule)>();
+        var (wanted, rules) = (new List<string>(), new List<Action<RuleExpressions>>());
         var guarded = isDropped && bridges.Count > 0 ? others() : [];
         foreach (var bridge in isDropped ? bridges : [])
         {
@@ -53,7 +53,7 @@ internal sealed class ForeignForward(NetlinkSocket socket, string mark)
         }
 
         var found = ReadOwnRules(family);
-        if (found.Select(each => each.Comment).SequenceEqual(wanted.Select(each => each.Comment)))
+        if (AreThere(found, wanted))
         {
             return null;
         }
@@ -61,13 +61,14 @@ internal sealed class ForeignForward(NetlinkSocket socket, string mark)
         var change = new TableTransaction(Table, family);
         foreach (var rule in found)
         {
-            change.RemoveRule(Chain, rule.Handle);
+            rule.Attributes(4).TryFind(3, out var handle);
+            change.RemoveRule(Chain, BinaryPrimitives.ReadUInt64BigEndian(handle));
         }
 
         // Each is put before all others, so the first comes last.
         for (var i = wanted.Count - 1; i >= 0; i--)
         {
-            change.InsertForeignRule(Chain, wanted[i].Rule);
+            change.InsertForeignRule(Chain, rules[i]);
         }
 
         return change;
@@ -75,7 +76,8 @@ internal sealed class ForeignForward(NetlinkSocket socket, string mark)
         void Want(string comment, Action<RuleExpressions> matches, Action<RuleExpressions> verdict)
         {
             var text = mark + comment;
-            wanted.Add((text, Write));
+            wanted.Add(text);
+            rules.Add(Write);
 
             void Write(RuleExpressions rule)
             {
@@ -97,20 +99,27 @@ internal sealed class ForeignForward(NetlinkSocket socket, string mark)
         }
     }
 
-    private List<(string Comment, ulong Handle)> ReadOwnRules(byte family)
+    private static bool AreThere(List<NetlinkReply> rules, List<string> wanted)
     {
-        var found = new List<(string, ulong)>();
-        foreach (var reply in socket.Query(Message(GetRule, NetlinkFlags.Dump, family).Add(1, Table).Add(2, Chain), $"list the rules of chain {Chain}"))
+        for (var i = 0; i < rules.Count && i < wanted.Count; i++)
         {
-            var attributes = reply.Attributes(4);
-            if (attributes.TryFind(2, out var chain) && chain.TrimEnd((byte)0).SequenceEqual("DOCKER-USER"u8)
-                && attributes.TryFind(3, out var handle) && attributes.TryFind(4, out var expressions)
-                && RuleExpressions.CommentOf(expressions) is { } comment && comment.StartsWith(mark, StringComparison.Ordinal))
+            if (CommentOf(rules[i]) != wanted[i])
             {
-                found.Add((comment, BinaryPrimitives.ReadUInt64BigEndian(handle)));
+                return false;
             }
         }
 
+        return rules.Count == wanted.Count;
+    }
+
+    private static string? CommentOf(NetlinkReply rule) => rule.Attributes(4).TryFind(4, out var expressions) ? RuleExpressions.CommentOf(expressions) : null;
+
+    private List<NetlinkReply> ReadOwnRules(byte family)
+    {
+        var found = socket.Query(Message(GetRule, NetlinkFlags.Dump, family).Add(1, Table).Add(2, Chain), $"list the rules of chain {Chain}");
+        found.RemoveAll(rule =>
+            !rule.Attributes(4).TryFind(2, out var chain) || !chain.TrimEnd((byte)0).SequenceEqual("DOCKER-USER"u8)
+            || CommentOf(rule)?.StartsWith(mark, StringComparison.Ordinal) != true);
         return found;
     }
 
