@@ -232,12 +232,14 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
         {
             (await Daemon.DockerAsync("network", "create", "--subnet", "10.211.33.0/24", "clashing")).Succeeds();
             (await machine.InAsync("ip", "route", "add", "10.211.32.0/20", "via", MachineOfItsOwn.World, "dev", "w1")).Succeeds();
-            (await machine.InAsync("nft", "add table inet other; add chain inet other through { type filter hook forward priority 0; policy drop; }")).Succeeds();
+            (await machine.InAsync("nft", "add table inet other; add chain inet other through { type filter hook forward priority 0; policy drop; }; add table ip6 filter; add chain ip6 filter INPUT { type filter hook input priority 0; policy drop; }")).Succeeds();
             var text = await CheckAsync();
             foreach (var line in (string[])
             [
                 "note     nftables inet other through  drops what is forwarded, containers' packets too",
                 "-> nft insert rule inet other through iifname edgehost0 accept; nft insert rule inet other through oifname edgehost0 accept",
+                "containers reach neither their name server nor the broker in the daemon",
+                "-> ip6tables -I INPUT -i edgehost0 -j ACCEPT",
                 "overlaps network clashing (10.211.33.0/24)",
                 $"so that the broker inside the daemon cannot listen at 127.0.0.1:1883",
                 $"(pid {Environment.ProcessId}); no conflict: names of containers are served at other ports",
@@ -257,7 +259,7 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
         finally
         {
             manager.Kill();
-            (await machine.InAsync("sh", "-c", "nft delete table inet other 2>/dev/null; nft delete table ip filter 2>/dev/null; ip route flush 10.211.32.0/20")).Exits(0);
+            (await machine.InAsync("sh", "-c", "nft delete table inet other 2>/dev/null; nft delete table ip filter 2>/dev/null; nft delete table ip6 filter 2>/dev/null; ip route flush 10.211.32.0/20")).Exits(0);
             (await Daemon.DockerAsync("network", "rm", "clashing")).Succeeds();
         }
 

@@ -24,7 +24,7 @@ internal static class Neighbours
     {
         var programs = Programs();
         var found = new List<FeatureStatus>();
-        var chains = ForwardChains();
+        var chains = Chains();
         Engines(programs, found);
         Firewalls(programs, chains, found);
         Managers(programs, found);
@@ -124,24 +124,24 @@ internal static class Neighbours
         foreach (var chain in chains)
         {
             var (family, table) = (chain.Family, chain.Table);
-            if (!chain.Drops || table.StartsWith("edgehost", StringComparison.Ordinal))
+            if (chain.Drops.Length == 0 || table.StartsWith("edgehost", StringComparison.Ordinal) || (IsUfw() && table == Filter))
             {
+                // What ufw drops is said below, in its own words.
                 continue;
             }
 
             var name = $"nftables {family} {table} {chain.Name}";
-            if (table == Filter && chains.Any(each => each is { Table: Filter, Name: Ours } && each.Family == family))
+            if (chain.Drops == Chain.Input)
+            {
+                found.Add(Note(name, "drops what comes in to this machine: containers reach neither their name server nor the broker in the daemon", LetIn(chain)));
+            }
+            else if (table == Filter && chains.Any(each => each is { Table: Filter, Name: Ours } && each.Family == family))
             {
                 found.Add(Fine(name, "drops what is forwarded; EdgeHost has its networks let through in DOCKER-USER, and takes that back when it leaves"));
             }
-            else if (IsUfw() && table == Filter)
-            {
-                // Said below, in the words of ufw.
-            }
             else
             {
-                found.Add(Note(name, "drops what is forwarded, containers' packets too",
-                    $"nft insert rule {family} {table} {chain.Name} iifname {Bridge} accept; nft insert rule {family} {table} {chain.Name} oifname {Bridge} accept (and of each other bridge eh-…)"));
+                found.Add(Note(name, "drops what is forwarded, containers' packets too", $"{LetIn(chain)}; {Line(chain, "-o", "oifname")} (and of each other bridge eh-…)"));
             }
         }
 
@@ -154,8 +154,8 @@ internal static class Neighbours
         if (IsUfw())
         {
             found.Add(dockerUser
-                ? Fine("ufw", "enabled; EdgeHost has its networks let through in DOCKER-USER")
-                : Note("ufw", "enabled: it drops what is forwarded", $"ufw route allow in on {Bridge}; ufw route allow out on {Bridge}"));
+                ? Note("ufw", "enabled: containers reach neither their name server nor the broker in the daemon", $"ufw allow in on {Bridge}")
+                : Note("ufw", "enabled: it drops what is forwarded, and what containers ask their name server and the broker in the daemon", $"ufw route allow in on {Bridge}; ufw route allow out on {Bridge}; ufw allow in on {Bridge}"));
         }
 
         if (programs.TryGetValue("firewalld", out var firewalld))
@@ -163,6 +163,13 @@ internal static class Neighbours
             found.Add(Note("firewalld", $"process {firewalld}: rejects what is forwarded between zones", $"firewall-cmd --permanent --zone=trusted --add-interface={Bridge} && firewall-cmd --reload"));
         }
     }
+
+    private static string LetIn(Chain chain) => Line(chain, "-i", "iifname");
+
+    /// <summary>The line that lets packets of our bridge through, in the words of the program that the table is of.</summary>
+    private static string Line(Chain chain, string option, string expression) => chain is { Table: "filter", Family: "ip" or "ip6" }
+        ? $"{(chain.Family == "ip" ? "iptables" : "ip6tables")} -I {chain.Name} {option} {Bridge} -j ACCEPT"
+        : $"nft insert rule {chain.Family} {chain.Table} {chain.Name} {expression} {Bridge} accept";
 
     private static void Managers(Dictionary<string, int> programs, List<FeatureStatus> found)
     {
@@ -250,11 +257,11 @@ internal static class Neighbours
         }
     }
 
-    /// <summary>All chains of nftables: those that the kernel asks about forwarded packets and those that others jump to.</summary>
-    private static List<Chain> ForwardChains()
+    /// <summary>All chains of nftables.</summary>
+    private static List<Chain> Chains()
     {
         const ushort getChain = (10 << 8) | 4;
-        const uint forward = 2, drop = 0;
+        const uint input = 1, forward = 2, drop = 0;
         var found = new List<Chain>();
         try
         {
@@ -265,9 +272,9 @@ internal static class Neighbours
                 var family = reply.Payload.Span[0] switch { 1 => "inet", 2 => "ip", 10 => "ip6", 7 => "bridge", _ => string.Empty };
                 if (family.Length > 0 && family != "bridge" && attributes.TryFind(1, out var table) && attributes.TryFind(3, out var chain))
                 {
-                    var isHook = attributes.TryFind(4, out var hook) && new NetlinkAttributes(hook).TryFind(1, out var number) && BinaryPrimitives.ReadUInt32BigEndian(number) == forward;
+                    var at = attributes.TryFind(4, out var hook) && new NetlinkAttributes(hook).TryFind(1, out var number) ? BinaryPrimitives.ReadUInt32BigEndian(number) : 0;
                     var isDrop = attributes.TryFind(5, out var policy) && BinaryPrimitives.ReadUInt32BigEndian(policy) == drop;
-                    found.Add(new Chain(family, Text(table), Text(chain), isHook && isDrop));
+                    found.Add(new Chain(family, Text(table), Text(chain), !isDrop ? string.Empty : at == forward ? Chain.Forward : at == input ? Chain.Input : string.Empty));
                 }
             }
         }
@@ -316,16 +323,18 @@ internal static class Neighbours
     private static FeatureStatus Note(string name, string found, string remedy) => new(name, FeatureNeed.Recommended, FeatureState.Missing, found, remedy);
 
     /// <summary>A chain of nftables.</summary>
-    private sealed class Chain(string family, string table, string name, bool drops)
+    private sealed class Chain(string family, string table, string name, string drops)
     {
+        internal const string Input = "input", Forward = "forward";
+
         internal string Family => family;
 
         internal string Table => table;
 
         internal string Name => name;
 
-        /// <summary>Whether the kernel asks it about forwarded packets, and its policy drops them.</summary>
-        internal bool Drops => drops;
+        /// <summary>Which packets its policy drops: those that come in, those that are forwarded, or of these none.</summary>
+        internal string Drops => drops;
     }
 
     /// <summary>A route of this machine.</summary>
