@@ -218,6 +218,29 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
     }
 
     [Fact]
+    public async Task What_a_killed_daemon_left_for_containers_that_have_ended_goes_with_the_next_one_and_a_bridge_of_somebody_else_stays()
+    {
+        await Packages.NeedAsync("nftables");
+        var id = await Daemon.RunDetachedAsync("busybox", "sleep", "1000");
+        var pid = await Daemon.PidOfAsync(id);
+        await Daemon.KillAsync();
+        Assert.Contains(Daemon.Bridge, (await machine.InAsync("nft", "list", "ruleset")).Succeeds().Output, StringComparison.Ordinal);
+        await DaemonUnderTest.SignalAsync(pid, "KILL");
+        await DaemonUnderTest.GoneAsync(pid);
+        await Daemon.StartAsync();
+        Assert.DoesNotContain(Daemon.Bridge, (await machine.InAsync("sh", "-c", "nft list ruleset; ip link")).Succeeds().Output, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("rm", id)).Succeeds();
+
+        (await machine.InAsync("ip", "link", "add", "theirs0", "type", "bridge")).Succeeds();
+        (await Daemon.DockerAsync("network", "create", "--subnet", "10.211.34.0/24", "-o", "com.docker.network.bridge.name=theirs0", "lent")).Succeeds();
+        (await Daemon.RunAsync("--rm", "--network", "lent", "busybox", "true")).Succeeds();
+        Assert.Contains("10.211.34.1/24", (await machine.InAsync("ip", "address", "show", "theirs0")).Succeeds().Output, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("network", "rm", "lent")).Succeeds();
+        Assert.DoesNotContain("10.211.34.1", (await machine.InAsync("ip", "address", "show", "theirs0")).Succeeds().Output, StringComparison.Ordinal);
+        (await machine.InAsync("ip", "link", "delete", "theirs0")).Succeeds();
+    }
+
+    [Fact]
     public async Task Check_names_each_neighbour_and_what_to_do_about_it()
     {
         await Packages.NeedAsync("nftables");

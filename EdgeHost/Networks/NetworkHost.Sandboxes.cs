@@ -161,6 +161,7 @@ public sealed partial class NetworkHost
                 _watch = new NetworkWatch(_options.Table, this, _log);
                 SayServers();
                 GiveWay();
+                RemoveLeftovers();
             }
 
             var used = _held.Values.SelectMany(each => each.Status.Endpoints).Select(each => each.NetworkId).ToHashSet(StringComparer.Ordinal);
@@ -363,7 +364,7 @@ public sealed partial class NetworkHost
             made.Add("the bridge itself");
         }
 
-        network.Index = found?.Index ?? _links.CreateBridge(record.Interface, [2, 0x42, .. Convert.FromHexString(record.Id[..8])], record.Mtu);
+        network.Index = found?.Index ?? _links.CreateBridge(record.Interface, HardwareAddressOf(record), record.Mtu);
         if (found is not { IsUp: true } || !network.IsUp)
         {
             HostSettings.PrepareBridge(record.Interface, record.Subnets.Any(each => IsV6(each.Gateway)));
@@ -413,7 +414,7 @@ public sealed partial class NetworkHost
         }
     }
 
-    private void ApplyFirewall()
+    private Firewall OpenFirewall()
     {
         if (_firewall is null)
         {
@@ -421,7 +422,12 @@ public sealed partial class NetworkHost
             Volatile.Write(ref _ownPort, _firewall.Port);
         }
 
-        _firewall.Apply(
+        return _firewall;
+    }
+
+    private void ApplyFirewall()
+    {
+        OpenFirewall().Apply(
             [
                 .. _networks.Values
                     .Where(each => each.IsUp && each.Record.Driver == NetworkDrivers.Bridge)

@@ -46,7 +46,7 @@ public sealed partial class NetworkHost : INetworkWatcher
     {
         lock (_lock)
         {
-            if (_firewall is not { MayBeChanged: true })
+            if (_firewall is null || !_networks.Values.Any(each => each.IsUp) || !_firewall.MayBeChanged)
             {
                 return;
             }
@@ -244,16 +244,30 @@ public sealed partial class NetworkHost : INetworkWatcher
             return;
         }
 
-        if (_links.FindLink(record.Interface) is { Kind: "bridge" })
-        {
-            _links.Delete(record.Interface);
-        }
-
+        RemoveBridge(record);
         var spec = new NetworkSpec { Name = record.Name, EnableIPv6 = _options.EnableIPv6 && HostSettings.HasIPv6 };
         var moved = record with { Subnets = SubnetsOf(spec, except: record) };
         _store.Add(moved);
         _networks[record.Id] = new Network(moved);
         LogGaveWay(_log, record.Name, string.Join(", ", record.Subnets.Select(each => each.Subnet)), string.Join(", ", clashes), string.Join(", ", moved.Subnets.Select(each => each.Subnet)));
+    }
+
+    /// <summary>Where no container has anything of networks, a daemon that was killed may have left what it had made for them.</summary>
+    private void RemoveLeftovers()
+    {
+        if (_held.Count > 0 || _networks.Count == 0)
+        {
+            return;
+        }
+
+        try
+        {
+            RemoveFromKernel();
+        }
+        catch (EdgeHostException e)
+        {
+            LogNotRemoved(_log, e.Message);
+        }
     }
 
     /// <summary>Puts a network's bridge, its addresses and the interfaces of its containers back, as far as they are not as they must be.</summary>

@@ -107,7 +107,7 @@ public sealed partial class NetworkHost : INetworks, IDisposable
                 network.IsUp = false;
                 network.Index = 0;
                 StopNames(network);
-                _links.Delete(record.Interface);
+                RemoveBridge(record);
                 ApplyFirewall();
             }
 
@@ -146,15 +146,12 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             {
                 network.IsUp = false;
                 StopNames(network);
-                if (_links.FindLink(network.Record.Interface) is { Kind: "bridge" })
-                {
-                    _links.Delete(network.Record.Interface);
-                }
+                RemoveBridge(network.Record);
             }
 
-            _firewall ??= new Firewall(NetlinkSocket.Open(NetlinkProtocol.Netfilter), _options.Table);
-            _firewall.Remove();
-            _firewall.LetThrough([], () => []);
+            var firewall = OpenFirewall();
+            firewall.Remove();
+            firewall.LetThrough([], () => []);
         }
     }
 
@@ -179,6 +176,29 @@ public sealed partial class NetworkHost : INetworks, IDisposable
         _firewall?.Dispose();
         _links.Dispose();
     }
+
+    /// <summary>Removes the bridge of a network; one that was there before, and is named by it, loses only our addresses.</summary>
+    private void RemoveBridge(NetworkRecord record)
+    {
+        if (_links.FindLink(record.Interface) is not { Kind: "bridge" } bridge)
+        {
+            return;
+        }
+
+        if (bridge.HardwareAddress == Convert.ToHexStringLower(HardwareAddressOf(record)))
+        {
+            _links.Delete(record.Interface);
+            return;
+        }
+
+        foreach (var subnet in record.Subnets)
+        {
+            _links.RemoveAddress(bridge.Index, subnet.Gateway, subnet.Subnet.PrefixLength);
+        }
+    }
+
+    /// <summary>The hardware address of a bridge that we have made.</summary>
+    private static byte[] HardwareAddressOf(NetworkRecord record) => [2, 0x42, .. Convert.FromHexString(record.Id[..8])];
 
     private static void CheckKernel(NetworkSpec spec)
     {

@@ -11,7 +11,11 @@ namespace EdgeHost.Networks;
 /// <param name="Master">The number of the bridge that it is a port of; 0 without one.</param>
 /// <param name="IsUp">Whether it was set up.</param>
 /// <param name="Mtu">The longest packet in bytes.</param>
-public sealed record Link(int Index, string Name, string Kind, int Master, bool IsUp, int Mtu);
+public sealed record Link(int Index, string Name, string Kind, int Master, bool IsUp, int Mtu)
+{
+    /// <summary>Its hardware address as hexadecimal digits.</summary>
+    public string HardwareAddress { get; init; } = string.Empty;
+}
 
 /// <summary>A route of the main table.</summary>
 /// <param name="Destination">Where to; 0.0.0.0/0 or ::/0 is the default route.</param>
@@ -38,6 +42,7 @@ public sealed class RouteNetlink : IDisposable
     private const ushort DeleteLink = 17;
     private const ushort GetLink = 18;
     private const ushort NewAddress = 20;
+    private const ushort DeleteAddress = 21;
     private const ushort GetAddress = 22;
     private const ushort NewRoute = 24;
     private const ushort GetRoute = 26;
@@ -250,6 +255,23 @@ public sealed class RouteNetlink : IDisposable
         _socket.Request(message, $"give network interface {link} the address {address}/{prefix}");
     }
 
+    /// <summary>Takes an address from an interface; one that it has not is fine.</summary>
+    /// <param name="link">The number of the interface.</param>
+    /// <param name="address">The address.</param>
+    /// <param name="prefix">The length of its network's prefix in bits.</param>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public void RemoveAddress(int link, IPAddress address, int prefix)
+    {
+        var header = new byte[AddressHeader];
+        header[0] = FamilyOf(address);
+        header[1] = (byte)prefix;
+        BitConverter.TryWriteBytes(header.AsSpan(4), link);
+        if (_socket.TryRequest(new NetlinkMessage(DeleteAddress, NetlinkFlags.None, header).Add(AddressLocal, address.GetAddressBytes())) is var errno and not (Errno.None or Errno.EADDRNOTAVAIL))
+        {
+            throw new LinuxException($"take address {address}/{prefix} from network interface {link}", errno);
+        }
+    }
+
     /// <summary>The addresses of all interfaces, with the numbers of these.</summary>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
     public List<(int Link, IPAddress Address, int Prefix)> ReadAddresses() =>
@@ -339,12 +361,15 @@ public sealed class RouteNetlink : IDisposable
 
     private static Link ParseLink(NetlinkReply reply)
     {
-        var (name, kind, master, mtu) = (string.Empty, string.Empty, 0, 0);
+        var (name, kind, master, mtu, hardware) = (string.Empty, string.Empty, 0, 0, string.Empty);
         var attributes = reply.Attributes(LinkHeader);
         while (attributes.Next())
         {
             switch ((ushort)attributes.Type)
             {
+                case LinkAddress:
+                    hardware = Convert.ToHexStringLower(attributes.Value);
+                    break;
                 case LinkName:
                     name = attributes.Text;
                     break;
@@ -363,7 +388,7 @@ public sealed class RouteNetlink : IDisposable
         }
 
         var header = reply.Payload.Span;
-        return new Link(BitConverter.ToInt32(header[4..]), name, kind, master, (BitConverter.ToUInt32(header[8..]) & Up) != 0, mtu);
+        return new Link(BitConverter.ToInt32(header[4..]), name, kind, master, (BitConverter.ToUInt32(header[8..]) & Up) != 0, mtu) { HardwareAddress = hardware };
     }
 
     private int IndexOf(string name) => (FindLink(name) ?? throw new LinuxException($"find network interface {name}", Errno.ENODEV)).Index;
