@@ -68,7 +68,10 @@ public static partial class Daemon
             var logger = log.CreateLogger("EdgeHost.Daemon");
             using var networks = new NetworkHost(
                 DaemonComposition.Networks(new DaemonContext(paths, new ConfigurationSource(paths, Environment.GetEnvironmentVariable, logger), null)), logger);
-            networks.RemoveFromKernel();
+            if (networks.Networks.Count > 0)
+            {
+                networks.RemoveFromKernel();
+            }
         }
     }
 

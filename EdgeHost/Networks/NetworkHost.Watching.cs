@@ -200,6 +200,12 @@ public sealed partial class NetworkHost : INetworkWatcher
 
             if (_firewall!.LetThrough(bridges, BridgesOfDocker) > 0)
             {
+                if (bridges.Count == 0)
+                {
+                    // The last network is gone, and what was there for it.
+                    return;
+                }
+
                 if (_overForward.MayGoOn(out _))
                 {
                     LogLetThrough(_log, ForeignForward.Chain, string.Join(", ", bridges));
