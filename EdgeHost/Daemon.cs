@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using EdgeHost.Cli;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
+using EdgeHost.Networks;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -33,6 +34,12 @@ public static partial class Daemon
     {
         var paths = DaemonPaths.From(flags.ConfigFile, flags.DataDirectory, flags.RunDirectory, Environment.GetEnvironmentVariable);
         using var log = new DaemonLog(Console.OpenStandardError(), ServiceSupervisor.LogsToJournal);
+        if (flags.Leaves)
+        {
+            Leave(paths, log);
+            return ExitCode.Ok;
+        }
+
         using var running = Start(paths, Environment.GetEnvironmentVariable, log, (services, context) =>
             DaemonComposition.Compose(services, context with { ExternalShepherd = flags.ExternalShepherd }));
         log.Least = running.Configuration.Current.LogLevel;
@@ -50,6 +57,22 @@ public static partial class Daemon
         });
         running.RunToEnd();
         return ExitCode.Ok;
+    }
+
+    /// <summary>Takes bridges and rules out of the kernel.</summary>
+    private static void Leave(DaemonPaths paths, DaemonLog log)
+    {
+        if (Directory.Exists(paths.DataDirectory))
+        {
+            using var alone = DirectoryLock.Take(paths.DataDirectory);
+            var logger = log.CreateLogger("EdgeHost.Daemon");
+            using var networks = new NetworkHost(
+                DaemonComposition.Networks(new DaemonContext(paths, new ConfigurationSource(paths, Environment.GetEnvironmentVariable, logger), null)), logger);
+            if (networks.Networks.Count > 0)
+            {
+                networks.RemoveFromKernel();
+            }
+        }
     }
 
     /// <summary>Takes the directories and starts all parts; returns when they run.</summary>

@@ -81,7 +81,8 @@ internal static class DaemonComposition
         return configuration.CgroupRoot is { } root ? options with { CgroupRoot = "/" + root.Trim('/') } : options;
     }
 
-    private static NetworkOptions Networks(DaemonContext context)
+    /// <summary>What the configuration says of networks.</summary>
+    internal static NetworkOptions Networks(DaemonContext context)
     {
         var network = context.Configuration.Current.Network;
         var options = new NetworkOptions

@@ -42,6 +42,30 @@ public sealed class InstallCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Programs_that_manage_the_network_are_told_to_leave_our_interfaces_alone_and_their_files_are_as_before_afterwards()
+    {
+        Needs.Root();
+        await Packages.NeedAsync("passwd");
+        Write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+        Write("etc/group", "root:x:0:\n");
+        Write("etc/systemd/network/10-own.network", "[Match]\nName=eth0\n");
+        Write("etc/NetworkManager/NetworkManager.conf", "[main]\n");
+        Write("etc/dhcpcd.conf", "hostname\n\ninterface eth0\nstatic ip_address=192.0.2.7/24\n");
+
+        await RunAsync("install");
+        Assert.Contains("\nUnmanaged=yes\n", Read("etc/systemd/network/10-edgehost.network"), StringComparison.Ordinal);
+        Assert.Contains("\nMACAddressPolicy=none\n", Read("etc/systemd/network/10-edgehost.link"), StringComparison.Ordinal);
+        Assert.Contains("\nunmanaged-devices+=interface-name:ehv*;interface-name:eh-*;interface-name:edgehost*\n", Read("etc/NetworkManager/conf.d/edgehost.conf"), StringComparison.Ordinal);
+        Assert.Contains("\ndenyinterfaces ehv* eh-* edgehost*\n", Read("etc/dhcpcd.conf").Split("interface eth0")[0], StringComparison.Ordinal);
+        Assert.DoesNotContain("dhcpcd", await RunAsync("install"), StringComparison.Ordinal);
+
+        await RunAsync("uninstall");
+        Assert.Equal("hostname\n\ninterface eth0\nstatic ip_address=192.0.2.7/24\n", Read("etc/dhcpcd.conf"));
+        Assert.Equal(["10-own.network"], Directory.EnumerateFileSystemEntries(_image.Sub("etc/systemd/network")).Select(Path.GetFileName));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_image.Sub("etc/NetworkManager/conf.d")));
+    }
+
+    [Fact]
     public async Task The_first_configuration_is_one_that_the_daemon_reads()
     {
         Needs.Root();

@@ -64,6 +64,9 @@ public sealed class DaemonUnderTest : IAsyncDisposable
     /// <summary>Variables that the next start sees.</summary>
     internal Dictionary<string, string> Variables { get; } = new(StringComparer.Ordinal);
 
+    /// <summary>A program with arguments that executes the daemon in surroundings of its own, such as nsenter.</summary>
+    internal IReadOnlyList<string> Before { get; set; } = [];
+
     internal int Pid => _process!.Id;
 
     /// <summary>Everything that daemons, shepherds and loggers have said.</summary>
@@ -227,6 +230,10 @@ public sealed class DaemonUnderTest : IAsyncDisposable
 
     internal async Task<int> PidOfAsync(string container) =>
         int.Parse(await InspectAsync(container, "{{.State.Pid}}"), CultureInfo.InvariantCulture);
+
+    /// <summary>Runs a program in some namespaces of a container, with the options of nsenter(1) before it.</summary>
+    internal async Task<CommandRun> InAsync(string container, params string[] command) =>
+        await CommandRun.RunAsync("nsenter", ["-t", $"{await PidOfAsync(container)}", .. command]);
 
     /// <summary>The lines that a container has written so far.</summary>
     internal async Task<string[]> LinesAsync(string container) =>
@@ -446,8 +453,9 @@ public sealed class DaemonUnderTest : IAsyncDisposable
     private async Task<Process> SpawnAsync()
     {
         var binary = await PublishedBinary.NativeAsync();
+        List<string> command = [.. Before, binary, .. Arguments];
         var start = _bootId is null
-            ? new ProcessStartInfo(binary, Arguments)
+            ? new ProcessStartInfo(command[0], command[1..])
             : new ProcessStartInfo("unshare", ["--mount", "sh", "-c", "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"", await BootFileAsync(), binary, .. Arguments]);
         start.RedirectStandardInput = true;
         start.RedirectStandardOutput = true;

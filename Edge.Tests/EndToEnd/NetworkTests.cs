@@ -81,6 +81,85 @@ public sealed class NetworkTests(SharedDaemon shared) : IClassFixture<SharedDaem
     }
 
     [Fact]
+    public async Task All_exposed_ports_are_published_at_free_ones_where_that_is_asked_for()
+    {
+        var id = await Daemon.RunDetachedAsync("-P", "--expose", "8080", "--expose", "9000-9001/udp", "-p", "127.0.0.1::9001/udp", "busybox", "sh", "-c", Serve);
+        await ListensAsync(id);
+
+        var port = int.Parse(await Daemon.InspectAsync(id, "{{(index .NetworkSettings.Ports \"8080/tcp\" 0).HostPort}}"), System.Globalization.CultureInfo.InvariantCulture);
+        Assert.Equal("hello", await GetAsync(IPAddress.Loopback, port));
+        Assert.Equal("2 true", await Daemon.InspectAsync(id, "{{len (index .NetworkSettings.Ports \"9000/udp\")}} {{.HostConfig.PublishAllPorts}}"));
+        Assert.Equal("127.0.0.1", await Daemon.InspectAsync(id, "{{range index .NetworkSettings.Ports \"9001/udp\"}}{{.HostIp}}{{end}}"));
+        var own = (await Daemon.EdgehostAsync("run", "-d", "-P", "--expose", "8080", "busybox", "sleep", "1000")).Succeeds().Output.Trim();
+        Assert.NotEmpty((await Daemon.DockerAsync("port", own, "8080/tcp")).Succeeds().Output);
+        (await Daemon.DockerAsync("rm", "-f", id, own)).Succeeds();
+    }
+
+    [Fact]
+    public async Task Datagrams_to_a_published_port_reach_the_container_over_both_loopbacks_and_are_answered()
+    {
+        var id = await Daemon.RunDetachedAsync("-p", "9000/udp", "busybox", "sleep", "1000");
+        using var patience = new CancellationTokenSource(DaemonUnderTest.Patience);
+        using var inside = EdgeHost.Linux.NetworkNamespace.Of(await Daemon.PidOfAsync(id));
+        using var server = inside.Run(() => new UdpClient(9000));
+        _ = EchoAsync();
+        var port = int.Parse(await Daemon.InspectAsync(id, "{{(index .NetworkSettings.Ports \"9000/udp\" 0).HostPort}}"), System.Globalization.CultureInfo.InvariantCulture);
+        foreach (var address in (IPAddress[])[IPAddress.Loopback, IPAddress.IPv6Loopback])
+        {
+            using var socket = new Socket(address.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
+            await socket.ConnectAsync(address, port, patience.Token);
+            foreach (var length in (int[])[5, 1400, 60000])
+            {
+                var sent = new byte[length];
+                Random.Shared.NextBytes(sent);
+                await socket.SendAsync(sent, patience.Token);
+                var answer = new byte[65535];
+                Assert.Equal(length, await socket.ReceiveAsync(answer, patience.Token));
+                Assert.Equal(sent, answer[..length]);
+            }
+        }
+
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+
+        async Task EchoAsync()
+        {
+            try
+            {
+                while (true)
+                {
+                    var received = await server.ReceiveAsync(patience.Token);
+                    await server.SendAsync(received.Buffer, received.RemoteEndPoint, patience.Token);
+                }
+            }
+            catch (Exception e) when (e is ObjectDisposedException or SocketException or OperationCanceledException)
+            {
+                // The test has ended.
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Events_tell_of_networks_as_those_of_docker_do()
+    {
+        var since = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000.0;
+        (await Daemon.DockerAsync("network", "create", "told")).Succeeds();
+        var id = await Daemon.RunDetachedAsync("busybox", "sleep", "1000");
+        (await Daemon.DockerAsync("network", "connect", "told", id)).Succeeds();
+        (await Daemon.DockerAsync("network", "disconnect", "told", id)).Succeeds();
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+        (await Daemon.DockerAsync("network", "rm", "told")).Succeeds();
+        var until = (DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000.0) + 0.001;
+        string[] window = ["--since", since.ToString("F3", System.Globalization.CultureInfo.InvariantCulture), "--until", until.ToString("F3", System.Globalization.CultureInfo.InvariantCulture)];
+
+        var all = (await Daemon.DockerAsync(["events", .. window, "--filter", "type=network", "--format", "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.type}} {{.Actor.Attributes.container}}"])).Succeeds().Output;
+        Assert.Equal(
+            ["create told bridge <no value>", $"connect bridge bridge {id}", $"connect told bridge {id}", $"disconnect told bridge {id}", $"disconnect bridge bridge {id}", "destroy told bridge <no value>"],
+            all.Split('\n', StringSplitOptions.RemoveEmptyEntries).Where(line => line.Contains("told", StringComparison.Ordinal) || line.EndsWith(id, StringComparison.Ordinal)));
+        var filtered = (await Daemon.DockerAsync(["events", .. window, "--filter", "network=told", "--format", "{{.Action}}"])).Succeeds().Output;
+        Assert.Equal("create connect disconnect destroy", string.Join(' ', filtered.Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+    }
+
+    [Fact]
     public async Task A_table_that_somebody_flushed_is_there_again_with_the_next_container()
     {
         await Packages.NeedAsync("nftables");

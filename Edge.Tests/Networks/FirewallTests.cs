@@ -1,4 +1,5 @@
 using System.Net;
+using Edge.Tests.Fixtures;
 using EdgeHost.Linux;
 using EdgeHost.Networks;
 using EdgeHost.Networks.Nftables;
@@ -133,6 +134,66 @@ public sealed class FirewallTests : IDisposable
         _firewall.Remove();
         Assert.Equal(string.Empty, _router.Run("nft", "list", "ruleset"));
     }
+
+    [Fact]
+    public async Task Where_dockerd_drops_what_is_forwarded_its_own_chain_lets_our_networks_through_and_is_as_it_was_afterwards()
+    {
+        await Packages.NeedAsync("iptables", "nftables");
+        var one = AddContainer("edgehost0", 1);
+        var other = AddContainer("docker0", 2);
+        _bridges.RemoveAt(1);
+        Apply();
+        _rest.Add(_world.Serve(World, 80));
+        _rest.Add(_world.Serve(World6, 80));
+        _rest.Add(other.Serve(Address(2, 2), 80));
+        Assert.Equal(0, LetThrough());
+        foreach (var iptables in Iptables)
+        {
+            _router.Run(iptables, "-N", "DOCKER-USER");
+            _router.Run(iptables, "-A", "DOCKER-USER", "-j", "RETURN");
+            _router.Run(iptables, "-I", "FORWARD", "-j", "DOCKER-USER");
+        }
+
+        // A chain alone drops nothing, and nothing has to be let through.
+        Assert.Equal(0, LetThrough());
+        foreach (var iptables in Iptables)
+        {
+            _router.Run(iptables, "-P", "FORWARD", "DROP");
+        }
+
+        var before = Saved();
+        Assert.Null(one.Ask(World, 80));
+        Assert.Null(one.Ask(World6, 80));
+
+        Assert.Equal(2, LetThrough());
+        Assert.Equal(Router.ToString(), one.Ask(World, 80));
+        Assert.Equal(Router6.ToString(), one.Ask(World6, 80));
+        Assert.Equal(
+            """
+            -N DOCKER-USER
+            -A DOCKER-USER -i edgehost0 -o docker0 -m comment --comment "edgehost: edgehost0 to docker0" -j RETURN
+            -A DOCKER-USER -i edgehost0 -m comment --comment "edgehost: from edgehost0" -j ACCEPT
+            -A DOCKER-USER -o edgehost0 -m comment --comment "edgehost: to edgehost0" -j ACCEPT
+            -A DOCKER-USER -j RETURN
+
+            """,
+            _router.Run("iptables-nft", "-S", "DOCKER-USER"));
+
+        // What dockerd keeps apart stays apart, and what stands already is not written again.
+        Assert.Null(one.Ask(Address(2, 2), 80));
+        Assert.Equal(0, LetThrough());
+        _router.Run("iptables-nft", "-D", "DOCKER-USER", "2");
+        Assert.Equal(1, LetThrough());
+        Assert.Equal(Router.ToString(), one.Ask(World, 80));
+        Assert.Equal(2, _firewall.LetThrough([], () => []));
+        Assert.Equal(before, Saved());
+
+        int LetThrough() => _firewall.LetThrough(["edgehost0"], () => ["docker0"]);
+
+        string Saved() => string.Join('\n', Iptables.SelectMany(each => _router.Run(each + "-save").Split('\n').Where(line => !line.StartsWith('#')).Select(line => line.Split(" [")[0])));
+    }
+
+    private static readonly string[] Iptables = ["iptables-nft", "ip6tables-nft"];
 
     public void Dispose()
     {

@@ -73,6 +73,8 @@ internal sealed class HostConfigBody
 
     public Dictionary<string, List<PortBindingBody>?>? PortBindings { get; set; }
 
+    public bool PublishAllPorts { get; set; }
+
     public List<string>? Dns { get; set; }
 
     public List<string>? DnsSearch { get; set; }

@@ -84,6 +84,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             .ToDictionary(m => m.Target, m => m.Options ?? string.Empty, StringComparer.Ordinal),
         NetworkMode = NetworkViews.ModeOf(spec),
         PortBindings = NetworkViews.BindingsOf(spec),
+        PublishAllPorts = spec.PublishAll,
         Dns = [.. spec.Dns],
         DnsSearch = [.. spec.DnsSearch],
         DnsOptions = [.. spec.DnsOptions],

@@ -48,7 +48,14 @@ internal static class ContainerNetworkTranslation
                 // The one that the mode names comes first: it gives the default route.
                 var first = Endpoint(mode!, endpoints.GetValueOrDefault(mode!) ?? endpoints.GetValueOrDefault("default"), body.MacAddress);
                 var others = endpoints.Where(each => each.Key != mode && each.Key != "default").Select(each => Endpoint(each.Key, each.Value, null));
-                return named with { Network = NetworkMode.Bridge, Endpoints = [first, .. others], Ports = ports };
+                return named with
+                {
+                    Network = NetworkMode.Bridge,
+                    Endpoints = [first, .. others],
+                    Ports = ports,
+                    Exposed = [.. (body.ExposedPorts ?? []).Keys],
+                    PublishAll = host.PublishAllPorts,
+                };
         }
     }
 

@@ -92,7 +92,8 @@ internal sealed class EventEndpoints(IContainerEngine engine)
                 : happened.Attributes.GetValueOrDefault("image") == v)
             && filters.Any("volume", v => happened.Type == "volume" && happened.Id == v)
             && filters.Any("scope", v => v == "local")
-            && !filters.Has("network") && !filters.Has("plugin") && !filters.Has("service")
+            && filters.Any("network", v => happened.Type == "network" && (happened.Id.StartsWith(v, StringComparison.Ordinal) || name?.StartsWith(v, StringComparison.Ordinal) == true))
+            && !filters.Has("plugin") && !filters.Has("service")
             && !filters.Has("node") && !filters.Has("secret") && !filters.Has("config")
             && filters.Labels(happened.Attributes);
     }

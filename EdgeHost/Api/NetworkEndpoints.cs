@@ -141,6 +141,7 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
         EnableIPv6 = record.Subnets.Any(each => each.Gateway.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6),
         IPAM = new AddressesView("default", null, [.. record.Subnets.Select(each => new AddressPoolView(each.Subnet.ToString(), each.Range?.ToString(), each.Gateway.ToString()))]),
         Internal = record.IsInternal,
+        Clashes = networks.ClashesOf(record) is { Count: > 0 } clashes ? [.. clashes] : null,
         Options = new Dictionary<string, string>(record.Options),
         Labels = new Dictionary<string, string>(record.Labels),
         Containers = engine.List()
@@ -233,6 +234,10 @@ internal sealed record NetworkView
     public bool ConfigOnly { get; init; }
 
     public Dictionary<string, NetworkContainerView> Containers { get; init; } = [];
+
+    /// <summary>Ours: routes of this machine to the same addresses.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public List<string>? Clashes { get; init; }
 
     public Dictionary<string, string> Options { get; init; } = [];
 

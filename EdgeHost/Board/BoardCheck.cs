@@ -64,6 +64,7 @@ public static class BoardCheck
                 Seccomp(),
                 Overlay(),
                 NfTables(),
+                KernelOfNetworks(),
                 Pressure(),
                 MemorySize(board),
                 .. Disk(dataDirectory),
@@ -73,7 +74,7 @@ public static class BoardCheck
             var verdict = memory.State == FeatureState.Missing ? BoardVerdict.MemoryControllerOff
                 : features.Any(f => f is { Need: FeatureNeed.Required, State: FeatureState.Missing }) ? BoardVerdict.Lacking
                 : BoardVerdict.Ok;
-            return new BoardReport(verdict, board, cgroups.InWords, features);
+            return new BoardReport(verdict, board, cgroups.InWords, features, Neighbours.Observe(dataDirectory));
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
@@ -208,6 +209,22 @@ public static class BoardCheck
             var errno => new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Missing, errno.InWords(),
                 "install the module nf_tables of this kernel (CONFIG_NF_TABLES): published ports need it"),
         };
+    }
+
+    private static FeatureStatus KernelOfNetworks()
+    {
+        const string Name = "networks";
+        try
+        {
+            return NetworkProbe.MissingOptions() is { Count: > 0 } missing
+                ? new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Missing, $"this kernel lacks {string.Join(", ", missing)}",
+                    "use a kernel that has it, or install its modules; without, containers run with --network none or host")
+                : new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Present, "bridge, veth, macvlan, and what NAT needs of nftables");
+        }
+        catch (LinuxException e) when (e.Errno is Errno.EPERM or Errno.EACCES)
+        {
+            return new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Unknown, "only root may ask", "run edgehost check as root");
+        }
     }
 
     private static FeatureStatus Pressure() => File.Exists("/proc/pressure/memory")

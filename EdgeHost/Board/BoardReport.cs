@@ -24,7 +24,8 @@ public enum BoardVerdict
 /// <param name="Board">What it is.</param>
 /// <param name="Cgroups">Which cgroup hierarchies are mounted, in words.</param>
 /// <param name="Features">What it has and lacks, in the order in which they are worth reading.</param>
-public sealed record BoardReport(BoardVerdict Verdict, BoardFacts Board, string Cgroups, IReadOnlyList<FeatureStatus> Features);
+/// <param name="Neighbours">Other programs that have to do with networks; one that is "missing" something has a remedy.</param>
+public sealed record BoardReport(BoardVerdict Verdict, BoardFacts Board, string Cgroups, IReadOnlyList<FeatureStatus> Features, IReadOnlyList<FeatureStatus> Neighbours);
 
 /// <summary>The JSON of this room.</summary>
 [JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Serialization, WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,

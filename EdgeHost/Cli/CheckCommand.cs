@@ -50,14 +50,12 @@ internal static class CheckCommand
         var board = report.Board;
         output.WriteLine($"{board.Model ?? "Board"}: {board.Architecture}, Linux {board.Kernel}, {board.Cpus} CPU{(board.Cpus == 1 ? string.Empty : "s")}, cgroup {report.Cgroups}");
         output.WriteLine();
-        var width = report.Features.Max(f => f.Name.Length) + 2;
-        foreach (var feature in report.Features)
+        Print(report.Features, Mark, output);
+        if (report.Neighbours.Count > 0)
         {
-            output.WriteLine($"{Mark(feature),-9}{feature.Name.PadRight(width)}{feature.Found}");
-            if (feature is { State: not FeatureState.Present, Remedy: { } remedy })
-            {
-                output.WriteLine($"{string.Empty,-9}{string.Empty.PadRight(width)}-> {remedy}");
-            }
+            output.WriteLine();
+            output.WriteLine("Neighbours:");
+            Print(report.Neighbours, each => each.State == FeatureState.Present ? "ok" : "note", output);
         }
 
         output.WriteLine();
@@ -67,6 +65,19 @@ internal static class CheckCommand
             BoardVerdict.MemoryControllerOff => "Memory limits cannot be held: the memory controller is off.",
             _ => "Something that EdgeHost needs is missing.",
         });
+    }
+
+    private static void Print(IReadOnlyList<FeatureStatus> features, Func<FeatureStatus, string> mark, TextWriter output)
+    {
+        var width = features.Max(f => f.Name.Length) + 2;
+        foreach (var feature in features)
+        {
+            output.WriteLine($"{mark(feature),-9}{feature.Name.PadRight(width)}{feature.Found}");
+            if (feature is { State: not FeatureState.Present, Remedy: { } remedy })
+            {
+                output.WriteLine($"{string.Empty,-9}{string.Empty.PadRight(width)}-> {remedy}");
+            }
+        }
     }
 
     private static string Mark(FeatureStatus feature) => feature switch

@@ -103,7 +103,7 @@ public static class CliRoot
         StatsCommand.Create(),
         StopCommand.Create(),
         TopCommand.Create(),
-        UninstallCommand.Create(),
+        UninstallCommand.Create(daemon),
         PauseCommand.CreateUnpause(),
         UpdateCommand.Create(),
         VersionCommand.Create(),

@@ -7,7 +7,11 @@ namespace EdgeHost.Cli;
 /// <param name="DataDirectory">What survives a boot.</param>
 /// <param name="RunDirectory">Sockets and live state.</param>
 /// <param name="ExternalShepherd">Whether the shepherd is a service of its own.</param>
-public sealed record DaemonFlags(string? ConfigFile, string? DataDirectory, string? RunDirectory, bool ExternalShepherd = false);
+public sealed record DaemonFlags(string? ConfigFile, string? DataDirectory, string? RunDirectory, bool ExternalShepherd = false)
+{
+    /// <summary>Whether it is only to take out of the kernel what earlier ones have left there, once no container runs.</summary>
+    internal bool Leaves { get; init; }
+}
 
 /// <summary><c>edgehost daemon</c>.</summary>
 internal static class DaemonCommand

@@ -77,6 +77,7 @@ internal static class InstallCommand
             system.Write(ConfigurationFile, ExampleConfiguration);
         }
 
+        InstalledNeighbours.Install(system);
         var changed = InstalledUnits.For(program).Where(unit => system.Write($"/etc/systemd/system/{unit.Name}", unit.Text)).Select(unit => unit.Name).ToList();
         Enable(system);
         if (changed.Count > 0)

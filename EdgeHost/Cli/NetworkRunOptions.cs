@@ -22,6 +22,10 @@ internal sealed class NetworkRunOptions
 
     private Option<string[]> Publish { get; } = new("--publish", "-p") { Description = "Publish a port, or a range", HelpName = "[[address:]port:]port[/udp]" };
 
+    private Option<bool> PublishAll { get; } = new("--publish-all", "-P") { Description = "Publish all ports that the image exposes, at free ones" };
+
+    private Option<string[]> Expose { get; } = new("--expose") { Description = "A port for --publish-all that the image does not expose", HelpName = "port[/udp]" };
+
     private Option<string[]> Dns { get; } = new("--dns") { Description = "A name server", HelpName = "address" };
 
     private Option<string[]> DnsSearch { get; } = new("--dns-search") { Description = "A search domain", HelpName = "domain" };
@@ -30,7 +34,7 @@ internal sealed class NetworkRunOptions
 
     private Option<string[]> AddHost { get; } = new("--add-host") { Description = "A line of /etc/hosts", HelpName = "name:address" };
 
-    internal IEnumerable<Option> All => [Network, Alias, Address4, Address6, HardwareAddress, Publish, Dns, DnsSearch, DnsOption, AddHost];
+    internal IEnumerable<Option> All => [Network, Alias, Address4, Address6, HardwareAddress, Publish, PublishAll, Expose, Dns, DnsSearch, DnsOption, AddHost];
 
     /// <summary>Writes what belongs into <c>HostConfig</c>.</summary>
     /// <exception cref="EdgeHostException">A port is no port.</exception>
@@ -41,6 +45,7 @@ internal sealed class NetworkRunOptions
         Texts(json, "DnsSearch", parsed.GetValue(DnsSearch)!);
         Texts(json, "DnsOptions", parsed.GetValue(DnsOption)!);
         Texts(json, "ExtraHosts", parsed.GetValue(AddHost)!);
+        json.WriteBoolean("PublishAllPorts", parsed.GetValue(PublishAll));
         json.WriteStartObject("PortBindings");
         foreach (var port in parsed.GetValue(Publish)!.SelectMany(Ports).GroupBy(each => each.Inside, StringComparer.Ordinal))
         {
@@ -62,6 +67,14 @@ internal sealed class NetworkRunOptions
     /// <summary>Writes <c>NetworkingConfig</c>.</summary>
     internal void WriteNetworks(Utf8JsonWriter json, ParseResult parsed)
     {
+        json.WriteStartObject("ExposedPorts");
+        foreach (var (inside, _, _) in parsed.GetValue(Expose)!.SelectMany(Ports))
+        {
+            json.WriteStartObject(inside);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndObject();
         var names = parsed.GetValue(Network)!;
         var (aliases, address4, address6, hardware) = (parsed.GetValue(Alias)!, parsed.GetValue(Address4), parsed.GetValue(Address6), parsed.GetValue(HardwareAddress));
         if (names.Length == 0 && aliases.Length == 0 && address4 is null && address6 is null && hardware is null)

@@ -10,7 +10,8 @@ internal static class UninstallCommand
     private static readonly string[] Data = ["/var/lib/edgehost", "/run/edgehost", "/etc/edgehost"];
 
     /// <summary>Makes the command.</summary>
-    internal static Command Create()
+    /// <param name="daemon">Runs the daemon, which alone knows what it has made in the kernel.</param>
+    internal static Command Create(Func<DaemonFlags, int> daemon)
     {
         var root = InstallCommand.RootOption();
         var purge = new Option<bool>("--purge") { Description = "Remove images, containers, volumes, configuration, keys and the group, too" };
@@ -18,13 +19,13 @@ internal static class UninstallCommand
         command.SetAction(parsed =>
         {
             var system = new HostSystem(InstallCommand.Absolute(parsed.GetValue(root)!), parsed.InvocationConfiguration.Output);
-            Uninstall(system, parsed.GetValue(purge));
+            Uninstall(system, parsed.GetValue(purge), daemon);
             return ExitCode.Ok;
         });
         return command;
     }
 
-    private static void Uninstall(HostSystem system, bool purge)
+    private static void Uninstall(HostSystem system, bool purge, Func<DaemonFlags, int> daemon)
     {
         system.Check("uninstall");
         string[] units = [InstalledUnits.Daemon, InstalledUnits.Shepherd, InstalledUnits.Containers, InstalledUnits.Slice];
@@ -35,6 +36,12 @@ internal static class UninstallCommand
             system.Say(unit == InstalledUnits.Shepherd ? $"stopped {unit}, with all containers" : $"stopped {unit}");
         }
 
+        if (system.IsThis && ours.Count > 0)
+        {
+            Leave(system, daemon);
+        }
+
+        InstalledNeighbours.Uninstall(system);
         if (ours.Contains(InstalledUnits.Daemon) && new FileInfo(system.PathOf(InstallCommand.Wanted)).LinkTarget is not null)
         {
             DurableFile.Remove(system.PathOf(InstallCommand.Wanted));
@@ -78,6 +85,19 @@ internal static class UninstallCommand
         if (left.Count > 0)
         {
             system.Say($"left {string.Join(", ", left)}; edgehost uninstall --purge removes them");
+        }
+    }
+
+    // The containers ended after the daemon, which left their bridges and rules for them.
+    private static void Leave(HostSystem system, Func<DaemonFlags, int> daemon)
+    {
+        try
+        {
+            daemon(new DaemonFlags(null, null, null) { Leaves = true });
+        }
+        catch (EdgeHostException e)
+        {
+            system.Say($"bridges and rules stay until the next boot: {e.Message}");
         }
     }
 

@@ -1,6 +1,7 @@
 using System.Net;
 using EdgeHost.Errors;
 using EdgeHost.Networks;
+using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Engine;
 
@@ -42,6 +43,7 @@ public sealed partial class ContainerEngine
         }
 
         RefreshFiles(found);
+        TellOfNetwork("connect", network.Id, network.Name, network.Driver, record.Id);
     }
 
     /// <inheritdoc/>
@@ -64,6 +66,7 @@ public sealed partial class ContainerEngine
             Sandbox = status ?? was.Sandbox,
         });
         RefreshFiles(found);
+        TellOfNetwork("disconnect", left.Id, left.Name, left.Driver, record.Id);
     }
 
     /// <summary>Names and name servers of a running container, after its networks have changed.</summary>
@@ -74,6 +77,48 @@ public sealed partial class ContainerEngine
             NetworkFiles.Refresh(container.Record, _files.RunDirectory(container.Record.Id));
         }
     }
+
+    /// <summary>Containers follow the name servers of this machine, as far as they have none of their own.</summary>
+    private async Task FollowResolverAsync()
+    {
+        foreach (var container in _containers.Values)
+        {
+            try
+            {
+                using var turn = await container.TakeTurnAsync(_ended).ConfigureAwait(false);
+                if (container.Record.Spec.Network == NetworkMode.Host && container.IsRunning)
+                {
+                    NetworkFiles.Refresh(container.Record, _files.RunDirectory(container.Record.Id));
+                }
+                else
+                {
+                    RefreshFiles(container);
+                }
+            }
+            catch (EdgeHostException e) when (e.Kind == ErrorKind.NotFound)
+            {
+                // It was removed meanwhile.
+            }
+            catch (OperationCanceledException)
+            {
+                // The next daemon looks at its start.
+                return;
+            }
+            catch (Exception e)
+            {
+                LogResolverNotFollowed(_log, container.Record.Name, e.Message);
+            }
+        }
+    }
+
+    /// <summary>The process of a running container; one that took its number over is none.</summary>
+    private int? ProcessOf(string id) =>
+        _containers.TryGetValue(id, out var container) && container.Record is { State: ContainerState.Running } record && EdgeHost.Linux.Processes.TryReadStartTime(record.Pid) == record.StartTime
+            ? record.Pid
+            : null;
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name} keeps the name servers that it has: {Reason}")]
+    private static partial void LogResolverNotFollowed(ILogger log, string name, string reason);
 
     private static IReadOnlyList<EndpointSpec> EndpointsOf(ContainerSpec spec) =>
         spec.Network != NetworkMode.Bridge ? [] : spec.Endpoints.Count > 0 ? spec.Endpoints : [new EndpointSpec(NetworkDrivers.Bridge)];
@@ -116,8 +161,10 @@ public sealed partial class ContainerEngine
         switch (record.Spec.Network)
         {
             case NetworkMode.Bridge:
-                var sandbox = _networks.Connect(new SandboxSpec(record.Id, record.Name, EndpointsOf(record.Spec), record.Spec.Ports, NameServersOf(record)));
+                var ports = ExposedPorts.Publish(record.Spec, _images.Find(record.ImageId)?.Config.Config.ExposedPorts.Keys ?? []);
+                var sandbox = _networks.Connect(new SandboxSpec(record.Id, record.Name, EndpointsOf(record.Spec), ports, NameServersOf(record)));
                 Change(container, was => was with { Sandbox = sandbox.Status });
+                TellOfNetworks("connect", record.Id, sandbox.Status);
 
                 // The child that is cloned opens it by this process, which holds it until the launch is done.
                 return new NetworkPlace($"/proc/{Environment.ProcessId}/fd/{sandbox.Namespace.Fd.Value}", Sandbox: sandbox);

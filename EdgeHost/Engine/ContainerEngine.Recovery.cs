@@ -24,7 +24,13 @@ public sealed partial class ContainerEngine
             _containers[record.Id] = new Container(record) { Health = record.BootId == SystemIdentity.BootId ? _files.LoadHealth(record.Id) : null };
         }
 
+        _networks.ProcessOf = ProcessOf;
+        _networks.OnChange = (action, network) => TellOfNetwork(action, network.Id, network.Name, network.Driver, null);
+        _networks.OnResolverChange = () => _ = FollowResolverAsync();
         await ConnectAsync(cancel).ConfigureAwait(false);
+
+        // They may have changed while no daemon was there. A turn may be long in coming, and nothing waits for this.
+        _ = FollowResolverAsync();
         _ = ReadReportsAsync();
     }
 

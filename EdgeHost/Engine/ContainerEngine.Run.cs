@@ -200,6 +200,7 @@ public sealed partial class ContainerEngine
                 container,
                 was => change(was) with { State = was.State is ContainerState.Created ? ContainerState.Created : ContainerState.Exited, ExitCode = exitCode, Error = e.Message, Pid = 0, Sandbox = null },
                 ended: true);
+            TellOfNetworks("disconnect", record.Id, record.Sandbox);
             if (record.Spec.AutoRemove)
             {
                 await RemoveAsync(container, removeAnonymousVolumes: true, PatienceAtItsEnd).ConfigureAwait(false);
@@ -322,6 +323,7 @@ public sealed partial class ContainerEngine
         await StopHealthAsync(container).ConfigureAwait(false);
         var cgroup = CgroupOf(container.Record.Id);
         var oom = cgroup.ReadOomKills() > 0;
+        var sandbox = container.Record.Sandbox;
         await DeleteCgroupAsync(cgroup).ConfigureAwait(false);
         _networks.Disconnect(container.Record.Id);
         var ran = at - (container.Record.StartedAt ?? at);
@@ -337,6 +339,7 @@ public sealed partial class ContainerEngine
         }
 
         Tell(container.Record, "die", ("exitCode", exitCode?.ToString(CultureInfo.InvariantCulture) ?? "unknown"));
+        TellOfNetworks("disconnect", container.Record.Id, sandbox);
     }
 
     private async Task AfterEndAsync(Container container)

@@ -163,6 +163,26 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
     private void TellOfVolume(string action, string name, (string Name, string Value)[] more) =>
         _events.Tell(new EngineEvent(DateTimeOffset.UtcNow, "volume", action, name, more.Append(("driver", "local")).ToDictionary(each => each.Item1, each => each.Item2)));
 
+    private void TellOfNetwork(string action, string id, string name, string driver, string? container)
+    {
+        var attributes = new Dictionary<string, string> { ["name"] = name, ["type"] = driver };
+        if (container is not null)
+        {
+            attributes["container"] = container;
+        }
+
+        _events.Tell(new EngineEvent(DateTimeOffset.UtcNow, "network", action, id, attributes));
+    }
+
+    /// <summary>Tells of all networks that a container has joined or left with its start or end.</summary>
+    private void TellOfNetworks(string action, string container, SandboxStatus? sandbox)
+    {
+        foreach (var endpoint in sandbox?.Endpoints ?? [])
+        {
+            TellOfNetwork(action, endpoint.NetworkId, endpoint.NetworkName, endpoint.HostInterface.Length > 0 ? NetworkDrivers.Bridge : NetworkDrivers.Macvlan, container);
+        }
+    }
+
     /// <summary>Changes a container's record, on disk first.</summary>
     private void Change(Container container, Func<ContainerRecord, ContainerRecord> change, bool began = false, bool ended = false)
     {

@@ -48,6 +48,12 @@ public sealed record ContainerSpec
     /// <summary>Ports that are published.</summary>
     public IReadOnlyList<PortBinding> Ports { get; init; } = [];
 
+    /// <summary>Ports that it is said to listen at beside those of the image, as <c>80/tcp</c>; they matter to <see cref="PublishAll"/> only.</summary>
+    public IReadOnlyList<string> Exposed { get; init; } = [];
+
+    /// <summary>Whether all ports that it or its image is said to listen at are published, at ports that are free.</summary>
+    public bool PublishAll { get; init; }
+
     /// <summary>More lines of /etc/hosts, as <c>name:address</c>; the address <c>host-gateway</c> is the host's in its network.</summary>
     public IReadOnlyList<string> ExtraHosts { get; init; } = [];
 

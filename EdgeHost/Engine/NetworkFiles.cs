@@ -102,7 +102,7 @@ internal static class NetworkFiles
         var spec = record.Spec;
         if (spec.Network == NetworkMode.Host && spec.Dns.Count + spec.DnsSearch.Count + spec.DnsOptions.Count == 0)
         {
-            return File.Exists("/etc/resolv.conf") ? File.ReadAllText("/etc/resolv.conf") : string.Empty;
+            return HostResolver.Text;
         }
 
         if (spec.Network == NetworkMode.None)

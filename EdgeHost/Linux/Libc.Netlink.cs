@@ -19,6 +19,8 @@ internal static unsafe partial class Libc
 
     internal static nint recvfrom(int fd, byte* bytes, nint length, int flags) => syscall(Nr.recvfrom, fd, (nint)bytes, length, flags);
 
+    internal static int getsockname(int fd, byte* address, uint* length) => (int)syscall(Nr.getsockname, fd, (nint)address, (nint)length);
+
     internal static int unshare(ulong flags) => (int)syscall(Nr.unshare, (nint)flags);
 
     internal static int setns(int fd, ulong kind) => (int)syscall(Nr.setns, fd, (nint)kind);

@@ -7,6 +7,9 @@ namespace EdgeHost.Linux;
 /// <param name="Payload">What follows the header of netlink: that of the family, then attributes.</param>
 public readonly record struct NetlinkReply(ushort Type, ReadOnlyMemory<byte> Payload)
 {
+    /// <summary>Of a message of a group: the port of the socket whose request it tells of; 0 for the kernel itself.</summary>
+    public uint Sender { get; init; }
+
     /// <summary>The attributes after the family's header.</summary>
     /// <param name="headerLength">The length of that header in bytes.</param>
     public NetlinkAttributes Attributes(int headerLength) => new(Payload.Span.Length < headerLength ? [] : Payload.Span[((headerLength + 3) & ~3)..]);

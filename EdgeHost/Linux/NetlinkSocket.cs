@@ -136,12 +136,30 @@ public sealed unsafe class NetlinkSocket : IDisposable
         static NetlinkMessage Frame(ushort type, byte subsystem) => new(type, NetlinkFlags.None, 0, 0, 0, subsystem);
     }
 
-    /// <summary>Waits for messages of the groups that were joined.</summary>
+    /// <summary>The number by which the kernel says which socket a change came from.</summary>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public uint Port
+    {
+        get
+        {
+            var address = stackalloc byte[12];
+            var length = 12u;
+            Libc.Check(Libc.getsockname(_fd.Value, address, &length), "ask for the port of a netlink socket");
+            return *(uint*)(address + 4);
+        }
+    }
+
+    /// <summary>Takes messages of the groups that were joined; none when none are there, without waiting.</summary>
     /// <returns>They; null when some were lost because nobody read in time, and what they told about must be read anew.</returns>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
     public List<NetlinkReply>? Receive()
     {
-        var length = ReadPacket(out var errno);
+        var length = ReadPacket(out var errno, Libc.MSG_DONTWAIT);
+        if (errno == Errno.EAGAIN)
+        {
+            return [];
+        }
+
         if (errno == Errno.ENOBUFS)
         {
             return null;
@@ -153,14 +171,14 @@ public sealed unsafe class NetlinkSocket : IDisposable
         }
 
         var replies = new List<NetlinkReply>();
-        Split(_buffer.AsSpan(0, length), (type, _, payload) => replies.Add(new NetlinkReply(type, payload.ToArray())));
+        Split(_buffer.AsSpan(0, length), (type, _, sender, payload) => replies.Add(new NetlinkReply(type, payload.ToArray()) { Sender = sender }));
         return replies;
     }
 
     /// <inheritdoc/>
     public void Dispose() => _fd.Dispose();
 
-    private delegate void Part(ushort type, uint sequence, ReadOnlySpan<byte> payload);
+    private delegate void Part(ushort type, uint sequence, uint sender, ReadOnlySpan<byte> payload);
 
     private Errno TryRequest(NetlinkMessage message, out string words)
     {
@@ -201,7 +219,7 @@ public sealed unsafe class NetlinkSocket : IDisposable
                 throw new LinuxException("read from a netlink socket", unread);
             }
 
-            Split(_buffer.AsSpan(0, length), (type, answered, payload) =>
+            Split(_buffer.AsSpan(0, length), (type, answered, _, payload) =>
             {
                 switch (type)
                 {
@@ -240,13 +258,13 @@ public sealed unsafe class NetlinkSocket : IDisposable
             : string.Empty;
     }
 
-    private int ReadPacket(out Errno errno)
+    private int ReadPacket(out Errno errno, int flags = 0)
     {
         fixed (byte* start = _buffer)
         {
             while (true)
             {
-                var length = Libc.recvfrom(_fd.Value, start, _buffer.Length, 0);
+                var length = Libc.recvfrom(_fd.Value, start, _buffer.Length, flags);
                 errno = length == -1 ? Libc.LastErrno : Errno.None;
                 if (errno != Errno.EINTR)
                 {
@@ -266,7 +284,7 @@ public sealed unsafe class NetlinkSocket : IDisposable
                 return;
             }
 
-            part(BitConverter.ToUInt16(packet[4..]), BitConverter.ToUInt32(packet[8..]), packet[HeaderLength..length]);
+            part(BitConverter.ToUInt16(packet[4..]), BitConverter.ToUInt32(packet[8..]), BitConverter.ToUInt32(packet[12..]), packet[HeaderLength..length]);
             packet = packet[Math.Min((length + 3) & ~3, packet.Length)..];
         }
     }

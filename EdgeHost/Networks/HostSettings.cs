@@ -14,8 +14,10 @@ internal static class HostSettings
     /// Lets packets through this machine. With IPv6 that would make its own interfaces deaf to routers' advertisements,
     /// by which many a gateway has its address: those that listen are told to go on (accept_ra 2).
     /// </summary>
+    /// <param name="withIPv6">Whether IPv6 too.</param>
+    /// <param name="isOurs">Whether an interface is one of ours, which listens to nobody's advertisements.</param>
     /// <returns>What was changed, for the log.</returns>
-    internal static IReadOnlyList<string> EnableForwarding(bool withIPv6)
+    internal static IReadOnlyList<string> EnableForwarding(bool withIPv6, Predicate<string> isOurs)
     {
         var changed = new List<string>();
         if (Read("ipv4/ip_forward") != "1")
@@ -28,11 +30,12 @@ internal static class HostSettings
         {
             foreach (var directory in Directory.EnumerateDirectories(Root + "ipv6/conf"))
             {
-                var name = $"ipv6/conf/{Path.GetFileName(directory)}/accept_ra";
-                if (Path.GetFileName(directory) is not ("all" or "lo") && Read(name) == "1")
+                var link = Path.GetFileName(directory);
+                var name = $"ipv6/conf/{link}/accept_ra";
+                if (link is not ("all" or "lo") && !isOurs(link) && Read(name) == "1")
                 {
                     Write(name, "2");
-                    changed.Add($"net.ipv6.conf.{Path.GetFileName(directory)}.accept_ra");
+                    changed.Add($"net.ipv6.conf.{link}.accept_ra");
                 }
             }
 

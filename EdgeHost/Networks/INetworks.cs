@@ -11,7 +11,8 @@ public interface INetworks
     /// <summary>Makes a network; it is on disk when this returns.</summary>
     /// <exception cref="EdgeHostException">
     /// <see cref="ErrorKind.Invalid"/>: a bad name, subnet, gateway or option; <see cref="ErrorKind.Conflict"/>: the name is
-    /// taken, or the subnet overlaps another; <see cref="ErrorKind.Full"/>: no subnet is left.
+    /// taken, or the subnet overlaps another; <see cref="ErrorKind.Full"/>: no subnet is left;
+    /// <see cref="ErrorKind.Unsupported"/>: what the kernel lacks.
     /// </exception>
     NetworkRecord Create(NetworkSpec spec);
 

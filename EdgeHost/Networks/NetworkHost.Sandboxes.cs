@@ -12,6 +12,9 @@ namespace EdgeHost.Networks;
 /// <summary>What containers get and give back.</summary>
 public sealed partial class NetworkHost
 {
+    /// <summary>How the ends of containers' interfaces are called that stay on this machine.</summary>
+    internal const string PortPrefix = "ehv";
+
     /// <summary>
     /// Makes a network namespace with interfaces, addresses and routes in the networks that a container wants to be in,
     /// and publishes its ports. All of it is undone when any of it fails.
@@ -21,6 +24,19 @@ public sealed partial class NetworkHost
     /// <see cref="ErrorKind.Full"/>: no address is left; <see cref="ErrorKind.Unsupported"/>: what the kernel lacks.
     /// </exception>
     public Sandbox Connect(SandboxSpec spec)
+    {
+        try
+        {
+            return ConnectWhole(spec);
+        }
+        catch (LinuxException e) when (MissingOptions(e) is { Count: > 0 } missing)
+        {
+            throw new EdgeHostException(
+                ErrorKind.Unsupported, $"{e.Message}: this kernel lacks {string.Join(", ", missing)}; use one that has it, or --network none or host, which need nothing of that", e);
+        }
+    }
+
+    private Sandbox ConnectWhole(SandboxSpec spec)
     {
         lock (_lock)
         {
@@ -131,18 +147,57 @@ public sealed partial class NetworkHost
         }
     }
 
-    /// <summary>Makes sure that bridges and table stand for all that was adopted: a new daemon calls it once.</summary>
+    /// <summary>
+    /// Makes sure that bridges and table stand for all that was adopted, and from now on that they do whatever other
+    /// programs do: a new daemon calls it.
+    /// </summary>
     /// <exception cref="EdgeHostException">The kernel refuses.</exception>
     public void Restore()
     {
         lock (_lock)
         {
+            if (_watch is null)
+            {
+                _watch = new NetworkWatch(_options.Table, this, _log);
+                SayServers();
+                GiveWay();
+                RemoveLeftovers();
+            }
+
             var used = _held.Values.SelectMany(each => each.Status.Endpoints).Select(each => each.NetworkId).ToHashSet(StringComparer.Ordinal);
             foreach (var network in _networks.Values.Where(each => used.Contains(each.Record.Id)))
             {
                 BringUp(network);
+                if (network.IsUp)
+                {
+                    // What was taken away while no daemon was there, and what one that was killed had given and not
+                    // yet written down: who asked for that has no answer.
+                    Mend(network, null);
+                    RemoveStrays(network);
+                }
             }
         }
+    }
+
+    /// <summary>What the kernel lacks, where a refusal may be for that.</summary>
+    private static IReadOnlyList<string> MissingOptions(LinuxException refusal)
+    {
+        const Errno notSupported = (Errno)524; // ENOTSUPP, which is meant for the kernel itself
+        return refusal.Errno is Errno.ENOENT or Errno.EOPNOTSUPP or Errno.EPROTONOSUPPORT or Errno.EAFNOSUPPORT or Errno.EINVAL or notSupported ? NetworkProbe.MissingOptions() : [];
+    }
+
+    /// <summary>Whether an interface of this machine is a bridge of ours, or the end of a container's interface.</summary>
+    private bool IsOurs(string link)
+    {
+        foreach (var network in _networks.Values)
+        {
+            if (network.Record.Interface == link)
+            {
+                return network.Record.Driver == NetworkDrivers.Bridge;
+            }
+        }
+
+        return link.StartsWith(PortPrefix, StringComparison.Ordinal);
     }
 
     private static bool IsV6(IPAddress address) => address.AddressFamily == AddressFamily.InterNetworkV6;
@@ -200,7 +255,7 @@ public sealed partial class NetworkHost
             network.Record.Id,
             network.Record.Name,
             name,
-            network.Record.Driver == NetworkDrivers.Bridge ? "ehv" + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(5)) : string.Empty,
+            network.Record.Driver == NetworkDrivers.Bridge ? PortPrefix + Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(5)) : string.Empty,
             string.Join(':', HardwareAddressOf(asked, addresses.FirstOrDefault()?.Address).Select(each => each.ToString("x2", CultureInfo.InvariantCulture))),
             addresses,
             [spec.Name, spec.Container[..Math.Min(12, spec.Container.Length)], .. asked.Aliases]);
@@ -266,26 +321,18 @@ public sealed partial class NetworkHost
         }
 
         var withIPv6 = record.Subnets.Any(each => IsV6(each.Gateway));
-        var changed = HostSettings.EnableForwarding(withIPv6);
+        var changed = HostSettings.EnableForwarding(withIPv6, IsOurs);
         if (changed.Count > 0)
         {
             LogSwitched(_log, string.Join(", ", changed));
         }
 
-        var found = _links.FindLink(record.Interface);
-        if (found is { Kind: not "bridge" })
+        MakeBridge(network);
+        foreach (var clash in ClashesOf(record))
         {
-            throw new EdgeHostException(ErrorKind.Conflict, $"network {record.Name}: {record.Interface} is there and is no bridge; remove it, or make the network with another com.docker.network.bridge.name");
+            SayClash(record, clash);
         }
 
-        var index = found?.Index ?? _links.CreateBridge(record.Interface, [2, 0x42, .. Convert.FromHexString(record.Id[..8])], record.Mtu);
-        HostSettings.PrepareBridge(record.Interface, withIPv6);
-        foreach (var subnet in record.Subnets)
-        {
-            _links.AddAddress(index, subnet.Gateway, subnet.Subnet.PrefixLength);
-        }
-
-        _links.SetUp(index);
         ServeNames(network);
         network.IsUp = true;
         try
@@ -298,6 +345,48 @@ public sealed partial class NetworkHost
             network.IsUp = false;
             throw;
         }
+    }
+
+    /// <summary>Makes a network's bridge, as far as it is not there, not up, or without its addresses.</summary>
+    /// <returns>What was made, in words.</returns>
+    private List<string> MakeBridge(Network network)
+    {
+        var record = network.Record;
+        var made = new List<string>();
+        var found = _links.FindLink(record.Interface);
+        if (found is { Kind: not "bridge" })
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"network {record.Name}: {record.Interface} is there and is no bridge; remove it, or make the network with another com.docker.network.bridge.name");
+        }
+
+        if (found is null)
+        {
+            made.Add("the bridge itself");
+        }
+
+        network.Index = found?.Index ?? _links.CreateBridge(record.Interface, HardwareAddressOf(record), record.Mtu);
+        if (found is not { IsUp: true } || !network.IsUp)
+        {
+            HostSettings.PrepareBridge(record.Interface, record.Subnets.Any(each => IsV6(each.Gateway)));
+        }
+
+        var addresses = _links.ReadAddresses();
+        foreach (var subnet in record.Subnets)
+        {
+            if (!addresses.Any(each => each.Link == network.Index && each.Address.Equals(subnet.Gateway) && each.Prefix == subnet.Subnet.PrefixLength))
+            {
+                _links.AddAddress(network.Index, subnet.Gateway, subnet.Subnet.PrefixLength);
+                made.Add($"address {subnet.Gateway}");
+            }
+        }
+
+        if (found is not { IsUp: true })
+        {
+            _links.SetUp(network.Index);
+            made.Add("its being up");
+        }
+
+        return made;
     }
 
     /// <summary>Changes the table; where somebody may have changed it too, all that is held is written anew.</summary>
@@ -320,15 +409,25 @@ public sealed partial class NetworkHost
         }
         catch (LinuxException e) when (e.Errno is Errno.ENOENT or Errno.EEXIST)
         {
-            LogTableLost(_log, _options.Table);
+            LogTableLost(_log, _options.Table, "somebody");
             ApplyFirewall();
         }
     }
 
+    private Firewall OpenFirewall()
+    {
+        if (_firewall is null)
+        {
+            _firewall = new Firewall(NetlinkSocket.Open(NetlinkProtocol.Netfilter), _options.Table);
+            Volatile.Write(ref _ownPort, _firewall.Port);
+        }
+
+        return _firewall;
+    }
+
     private void ApplyFirewall()
     {
-        _firewall ??= new Firewall(NetlinkSocket.Open(NetlinkProtocol.Netfilter), _options.Table);
-        _firewall.Apply(
+        OpenFirewall().Apply(
             [
                 .. _networks.Values
                     .Where(each => each.IsUp && each.Record.Driver == NetworkDrivers.Bridge)
@@ -336,6 +435,7 @@ public sealed partial class NetworkHost
             ],
             _held.Values.SelectMany(each => each.Published),
             _offered);
+        LetThrough();
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "published ports of container {Container} are not held: {Reason}")]
@@ -343,7 +443,4 @@ public sealed partial class NetworkHost
 
     [LoggerMessage(Level = LogLevel.Information, Message = "switched on for networks, and left on: {Names}")]
     private static partial void LogSwitched(ILogger log, string names);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "table inet {Table} of nftables was changed by somebody else and is written anew")]
-    private static partial void LogTableLost(ILogger log, string table);
 }

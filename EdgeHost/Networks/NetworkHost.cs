@@ -68,6 +68,7 @@ public sealed partial class NetworkHost : INetworks, IDisposable
     public NetworkRecord Create(NetworkSpec spec)
     {
         CheckName(spec.Name);
+        CheckKernel(spec);
         lock (_lock)
         {
             if (_store.Has(spec.Name) || spec.Name is "none" or "host" or "container" or NetworkDrivers.Bridge)
@@ -75,7 +76,9 @@ public sealed partial class NetworkHost : INetworks, IDisposable
                 throw new EdgeHostException(ErrorKind.Conflict, $"network with name {spec.Name} already exists");
             }
 
-            return Add(spec);
+            var record = Add(spec);
+            OnChange("create", record);
+            return record;
         }
     }
 
@@ -102,10 +105,13 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             if (network.IsUp && record.Driver == NetworkDrivers.Bridge)
             {
                 network.IsUp = false;
+                network.Index = 0;
                 StopNames(network);
-                _links.Delete(record.Interface);
+                RemoveBridge(record);
                 ApplyFirewall();
             }
+
+            OnChange("destroy", record);
         }
     }
 
@@ -127,7 +133,10 @@ public sealed partial class NetworkHost : INetworks, IDisposable
         }
     }
 
-    /// <summary>Takes bridges and table out of the kernel; what networks there are stays on disk.</summary>
+    /// <summary>
+    /// Takes bridges and table out of the kernel, and what was added to the tables of others; what networks there are
+    /// stays on disk.
+    /// </summary>
     /// <exception cref="EdgeHostException">The kernel refuses.</exception>
     public void RemoveFromKernel()
     {
@@ -137,20 +146,19 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             {
                 network.IsUp = false;
                 StopNames(network);
-                if (_links.FindLink(network.Record.Interface) is { Kind: "bridge" })
-                {
-                    _links.Delete(network.Record.Interface);
-                }
+                RemoveBridge(network.Record);
             }
 
-            _firewall ??= new Firewall(NetlinkSocket.Open(NetlinkProtocol.Netfilter), _options.Table);
-            _firewall.Remove();
+            var firewall = OpenFirewall();
+            firewall.Remove();
+            firewall.LetThrough([], () => []);
         }
     }
 
     /// <summary>Lets go; where no container has anything of networks any more, nothing of them stays in the kernel.</summary>
     public void Dispose()
     {
+        _watch?.Dispose();
         if (_held.Count == 0 && _firewall is not null)
         {
             try
@@ -167,6 +175,54 @@ public sealed partial class NetworkHost : INetworks, IDisposable
         _names?.Dispose();
         _firewall?.Dispose();
         _links.Dispose();
+    }
+
+    /// <summary>Removes the bridge of a network; one that was there before, and is named by it, loses only our addresses.</summary>
+    private void RemoveBridge(NetworkRecord record)
+    {
+        if (_links.FindLink(record.Interface) is not { Kind: "bridge" } bridge)
+        {
+            return;
+        }
+
+        if (bridge.HardwareAddress == Convert.ToHexStringLower(HardwareAddressOf(record)))
+        {
+            _links.Delete(record.Interface);
+            return;
+        }
+
+        foreach (var subnet in record.Subnets)
+        {
+            _links.RemoveAddress(bridge.Index, subnet.Gateway, subnet.Subnet.PrefixLength);
+        }
+    }
+
+    /// <summary>The hardware address of a bridge that we have made.</summary>
+    private static byte[] HardwareAddressOf(NetworkRecord record) => [2, 0x42, .. Convert.FromHexString(record.Id[..8])];
+
+    private static void CheckKernel(NetworkSpec spec)
+    {
+        const string macvlan = "CONFIG_MACVLAN";
+        List<string> missing = [];
+        try
+        {
+            foreach (var option in NetworkProbe.MissingOptions())
+            {
+                if (option == macvlan == (spec.Driver == NetworkDrivers.Macvlan))
+                {
+                    missing.Add(option);
+                }
+            }
+        }
+        catch (LinuxException e) when (e.Errno == Errno.EPERM)
+        {
+            // Who may not ask may not start a container in it either, and is told then.
+        }
+
+        if (missing.Count > 0)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, $"network {spec.Name}: a network of driver {spec.Driver} needs a kernel with {string.Join(", ", missing)}, and this one lacks that; containers run with --network none or host");
+        }
     }
 
     private static void CheckName(string name)
@@ -231,9 +287,9 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             : throw new EdgeHostException(ErrorKind.Invalid, $"network {spec.Name}: an mtu of \"{text}\" is not {least} to {most}");
     }
 
-    private List<NetworkSubnet> SubnetsOf(NetworkSpec spec)
+    private List<NetworkSubnet> SubnetsOf(NetworkSpec spec, NetworkRecord? except = null)
     {
-        var taken = _store.All.SelectMany(each => each.Subnets).Select(each => each.Subnet).ToList();
+        var taken = _store.All.Where(each => each != except).SelectMany(each => each.Subnets).Select(each => each.Subnet).ToList();
         var subnets = new List<NetworkSubnet>();
         foreach (var given in spec.Subnets)
         {
@@ -256,7 +312,7 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             throw new EdgeHostException(ErrorKind.Invalid, $"network {spec.Name}: macvlan needs the subnet of the real network: --subnet 192.168.1.0/24 --gateway 192.168.1.1");
         }
 
-        taken.AddRange(_links.ReadRoutes().Select(each => each.Destination));
+        taken.AddRange(_links.ReadRoutes().Where(each => !each.LeadsOut).Select(each => each.Destination));
         if (!isComplete && !Has(AddressFamily.InterNetwork))
         {
             Take(SubnetPool.Take4(_options.Pools, taken));
@@ -308,6 +364,9 @@ public sealed partial class NetworkHost : INetworks, IDisposable
 
         /// <summary>Whether its bridge was made since this process began.</summary>
         internal bool IsUp { get; set; }
+
+        /// <summary>The number of its bridge; 0 before it was up.</summary>
+        internal int Index { get; set; }
 
         /// <summary>Where its names are served; null until it is up, and on one without names.</summary>
         internal IPEndPoint? Names { get; set; }

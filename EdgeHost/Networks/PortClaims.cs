@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Networks;
@@ -8,7 +9,7 @@ namespace EdgeHost.Networks;
 /// <summary>
 /// Sockets that hold published ports, so that a program of the host that wants the same one is told so, and is not just
 /// never asked again. nftables leads all connections past them to the container, except those to <c>::1</c>, which the
-/// kernel never forwards: what a TCP socket is asked nevertheless is relayed.
+/// kernel never forwards: what such a socket is asked nevertheless is relayed.
 /// </summary>
 internal sealed partial class PortClaims(ILogger log) : IDisposable
 {
@@ -26,6 +27,7 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
         var isTcp = binding.Protocol == PortProtocol.Tcp;
         var address = binding.HostAddress ?? (Socket.OSSupportsIPv6 && HostSettings.HasIPv6 ? IPAddress.IPv6Any : IPAddress.Any);
         var socket = new Socket(address.AddressFamily, isTcp ? SocketType.Stream : SocketType.Dgram, isTcp ? ProtocolType.Tcp : ProtocolType.Udp);
+        var isSix = address.Equals(IPAddress.IPv6Any) || address.Equals(IPAddress.IPv6Loopback);
         try
         {
             if (address.Equals(IPAddress.IPv6Any))
@@ -38,7 +40,7 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
             {
                 socket.Listen(Backlog);
             }
-            else
+            else if (!isSix)
             {
                 // Nobody reads it.
                 socket.ReceiveBufferSize = 0;
@@ -58,11 +60,16 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
         }
 
         var taken = binding with { HostPort = (ushort)((IPEndPoint)socket.LocalEndPoint!).Port };
-        var claim = new Claim(socket, binding.ContainerPort) { Target = target };
+        var claim = new Claim(socket, binding.ContainerPort) { Datagrams = !isTcp && isSix ? new DatagramRelay(socket, binding.ContainerPort, log) : null };
+        claim.Lead(target);
         _held[taken] = claim;
         if (isTcp)
         {
             _ = RelayAsync(claim);
+        }
+        else if (claim.Datagrams is { } datagrams)
+        {
+            _ = datagrams.RunAsync();
         }
 
         return taken;
@@ -73,7 +80,7 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
     {
         if (_held.TryGetValue(binding, out var claim))
         {
-            claim.Target = target;
+            claim.Lead(target);
         }
     }
 
@@ -97,7 +104,7 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
         _held.Clear();
     }
 
-    private static string Holder(PortBinding binding) => PortHolder.Find(binding) is { } holder ? $" by {holder}" : string.Empty;
+    private static string Holder(PortBinding binding) => SocketOwner.Find(binding.HostPort, binding.Protocol == PortProtocol.Tcp) is { } holder ? $" by {holder}" : string.Empty;
 
     private async Task RelayAsync(Claim claim)
     {
@@ -175,6 +182,15 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
 
         internal ushort Port { get; } = port;
 
-        internal IPAddress? Target { get; set; }
+        internal IPAddress? Target { get; private set; }
+
+        /// <summary>What carries datagrams, where any arrive here.</summary>
+        internal DatagramRelay? Datagrams { get; init; }
+
+        internal void Lead(IPAddress? target)
+        {
+            Target = target;
+            Datagrams?.Target = target;
+        }
     }
 }

@@ -11,12 +11,23 @@ namespace EdgeHost.Networks;
 /// <param name="Master">The number of the bridge that it is a port of; 0 without one.</param>
 /// <param name="IsUp">Whether it was set up.</param>
 /// <param name="Mtu">The longest packet in bytes.</param>
-public sealed record Link(int Index, string Name, string Kind, int Master, bool IsUp, int Mtu);
+public sealed record Link(int Index, string Name, string Kind, int Master, bool IsUp, int Mtu)
+{
+    /// <summary>Its hardware address as hexadecimal digits.</summary>
+    public string HardwareAddress { get; init; } = string.Empty;
+}
 
 /// <summary>A route of the main table.</summary>
 /// <param name="Destination">Where to; 0.0.0.0/0 or ::/0 is the default route.</param>
 /// <param name="Interface">The number of the interface; 0 when there is none.</param>
-public sealed record Route(IPNetwork Destination, int Interface);
+public sealed record Route(IPNetwork Destination, int Interface)
+{
+    /// <summary>
+    /// Whether it leads to the world rather than to a network: the default route, or one of the halves by which OpenVPN
+    /// and its like take its place. No subnet has to avoid it.
+    /// </summary>
+    public bool LeadsOut => Destination.PrefixLength < (Destination.BaseAddress.AddressFamily == AddressFamily.InterNetworkV6 ? 7 : 8);
+}
 
 /// <summary>
 /// Links, addresses and routes of one network namespace, asked for and changed by rtnetlink(7). All of it is done when
@@ -31,6 +42,7 @@ public sealed class RouteNetlink : IDisposable
     private const ushort DeleteLink = 17;
     private const ushort GetLink = 18;
     private const ushort NewAddress = 20;
+    private const ushort DeleteAddress = 21;
     private const ushort GetAddress = 22;
     private const ushort NewRoute = 24;
     private const ushort GetRoute = 26;
@@ -90,6 +102,21 @@ public sealed class RouteNetlink : IDisposable
         try
         {
             return ParseLink(_socket.Query(new NetlinkMessage(GetLink, NetlinkFlags.None, LinkMessage(0, 0, 0)).Add(LinkName, name), $"find network interface {name}")[0]);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.ENODEV)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>The name of the interface with a number.</summary>
+    /// <returns>Null when there is none.</returns>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public string? NameOf(int index)
+    {
+        try
+        {
+            return index == 0 ? null : NameOf(_socket.Query(new NetlinkMessage(GetLink, NetlinkFlags.None, LinkMessage(index, 0, 0)), $"find network interface {index}")[0]);
         }
         catch (LinuxException e) when (e.Errno == Errno.ENODEV)
         {
@@ -228,6 +255,23 @@ public sealed class RouteNetlink : IDisposable
         _socket.Request(message, $"give network interface {link} the address {address}/{prefix}");
     }
 
+    /// <summary>Takes an address from an interface; one that it has not is fine.</summary>
+    /// <param name="link">The number of the interface.</param>
+    /// <param name="address">The address.</param>
+    /// <param name="prefix">The length of its network's prefix in bits.</param>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public void RemoveAddress(int link, IPAddress address, int prefix)
+    {
+        var header = new byte[AddressHeader];
+        header[0] = FamilyOf(address);
+        header[1] = (byte)prefix;
+        BitConverter.TryWriteBytes(header.AsSpan(4), link);
+        if (_socket.TryRequest(new NetlinkMessage(DeleteAddress, NetlinkFlags.None, header).Add(AddressLocal, address.GetAddressBytes())) is var errno and not (Errno.None or Errno.EADDRNOTAVAIL))
+        {
+            throw new LinuxException($"take address {address}/{prefix} from network interface {link}", errno);
+        }
+    }
+
     /// <summary>The addresses of all interfaces, with the numbers of these.</summary>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
     public List<(int Link, IPAddress Address, int Prefix)> ReadAddresses() =>
@@ -268,21 +312,35 @@ public sealed class RouteNetlink : IDisposable
         var routes = new List<Route>();
         foreach (var reply in _socket.Query(new NetlinkMessage(GetRoute, NetlinkFlags.Dump, new byte[RouteHeader]), "list routes"))
         {
-            var header = reply.Payload.Span;
-            if (header[7] != Unicast)
+            if (ParseRoute(reply) is { } route)
             {
-                continue;
+                routes.Add(route);
             }
-
-            var attributes = reply.Attributes(RouteHeader);
-            var isV6 = header[0] == FamilyOf(IPAddress.IPv6Any);
-            var destination = attributes.TryFind(RouteDestination, out var bytes) ? new IPAddress(bytes) : isV6 ? IPAddress.IPv6Any : IPAddress.Any;
-            var link = attributes.TryFind(RouteInterface, out var index) ? BitConverter.ToInt32(index) : 0;
-            routes.Add(new Route(Subnet.Containing(destination, header[1]), link));
         }
 
         return routes;
     }
+
+    /// <summary>The route that a message tells of.</summary>
+    /// <returns>Null for one of local, broadcast and other addresses.</returns>
+    internal static Route? ParseRoute(NetlinkReply reply)
+    {
+        var header = reply.Payload.Span;
+        if (header[7] != Unicast)
+        {
+            return null;
+        }
+
+        var attributes = reply.Attributes(RouteHeader);
+        var isV6 = header[0] == FamilyOf(IPAddress.IPv6Any);
+        var destination = attributes.TryFind(RouteDestination, out var bytes) ? new IPAddress(bytes) : isV6 ? IPAddress.IPv6Any : IPAddress.Any;
+        var link = attributes.TryFind(RouteInterface, out var index) ? BitConverter.ToInt32(index) : 0;
+        return new Route(Subnet.Containing(destination, header[1]), link);
+    }
+
+    /// <summary>The name of the interface that a message tells of; empty when it says none.</summary>
+    internal static string NameOf(NetlinkReply reply) =>
+        reply.Attributes(LinkHeader).TryFind(LinkName, out var name) ? System.Text.Encoding.UTF8.GetString(name.TrimEnd((byte)0)) : string.Empty;
 
     /// <inheritdoc/>
     public void Dispose() => _socket.Dispose();
@@ -303,12 +361,15 @@ public sealed class RouteNetlink : IDisposable
 
     private static Link ParseLink(NetlinkReply reply)
     {
-        var (name, kind, master, mtu) = (string.Empty, string.Empty, 0, 0);
+        var (name, kind, master, mtu, hardware) = (string.Empty, string.Empty, 0, 0, string.Empty);
         var attributes = reply.Attributes(LinkHeader);
         while (attributes.Next())
         {
             switch ((ushort)attributes.Type)
             {
+                case LinkAddress:
+                    hardware = Convert.ToHexStringLower(attributes.Value);
+                    break;
                 case LinkName:
                     name = attributes.Text;
                     break;
@@ -327,7 +388,7 @@ public sealed class RouteNetlink : IDisposable
         }
 
         var header = reply.Payload.Span;
-        return new Link(BitConverter.ToInt32(header[4..]), name, kind, master, (BitConverter.ToUInt32(header[8..]) & Up) != 0, mtu);
+        return new Link(BitConverter.ToInt32(header[4..]), name, kind, master, (BitConverter.ToUInt32(header[8..]) & Up) != 0, mtu) { HardwareAddress = hardware };
     }
 
     private int IndexOf(string name) => (FindLink(name) ?? throw new LinuxException($"find network interface {name}", Errno.ENODEV)).Index;

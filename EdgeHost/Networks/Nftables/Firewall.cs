@@ -15,7 +15,7 @@ internal sealed record BridgeRules(string Bridge, IReadOnlyList<IPNetwork> Subne
 
 /// <summary>
 /// The table of EdgeHost in nftables, <c>inet edgehost</c>: addresses are translated, ports published, networks kept
-/// apart. No other table is ever touched. Everything is done in transactions, so that no packet meets half of it.
+/// apart. No other table is touched but as <see cref="ForeignForward"/> says. Everything is done in transactions, so that no packet meets half of it.
 /// </summary>
 internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") : IDisposable
 {
@@ -49,6 +49,9 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
     /// </summary>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
     internal bool MayBeChanged => _generation != TableTransaction.ReadGeneration(socket);
+
+    /// <summary>The number by which the kernel names us to those who listen to changes.</summary>
+    internal uint Port => socket.Port;
 
     /// <summary>Puts the whole table in the place of what is there.</summary>
     /// <param name="bridges">All networks that have a bridge.</param>
@@ -135,6 +138,27 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
         }
 
         Commit(change, "lead published ports elsewhere in nftables", isWhole: false);
+    }
+
+    /// <summary>Has the tables of other programs let our bridges through, or takes that back.</summary>
+    /// <param name="bridges">Our bridges; none takes it back.</param>
+    /// <param name="others">Gives the bridges of dockerd.</param>
+    /// <returns>How many tables were changed.</returns>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    internal int LetThrough(IReadOnlyList<string> bridges, Func<IReadOnlyList<string>> others)
+    {
+        var changed = 0;
+        var foreign = new ForeignForward(socket, table + ": ");
+        foreach (var family in ForeignForward.Families)
+        {
+            if (foreign.Plan(family, bridges, others) is { } change)
+            {
+                Commit(change, $"change chain {ForeignForward.Chain} of nftables", isWhole: false);
+                changed++;
+            }
+        }
+
+        return changed;
     }
 
     /// <summary>Removes the table.</summary>

@@ -21,6 +21,9 @@ internal sealed class RuleExpressions(NetlinkMessage message)
     private const ushort DataValue = 1;
     private const ushort DataVerdict = 2;
     private const uint VerdictRegister = 0;
+    private const string MatchExpression = "match";
+    private const string CommentMatch = "comment";
+    private const int CommentLength = 256;
     private const int NetworkHeader = 1;
     private const int TransportHeader = 2;
 
@@ -49,6 +52,43 @@ internal sealed class RuleExpressions(NetlinkMessage message)
     internal RuleExpressions OutInterface(string name) => Load(Meta.OutName).Compare(NameBytes(name));
 
     internal RuleExpressions NotOutInterface(string name) => Load(Meta.OutName).Compare(NameBytes(name), equal: false);
+
+    /// <summary><c>-i name</c> of iptables-nft(8), which compares no more bytes than the name has.</summary>
+    internal RuleExpressions FromInterface(string name) => Load(Meta.InName).Compare([.. Encoding.UTF8.GetBytes(name), 0]);
+
+    /// <summary><c>-o name</c> of iptables-nft(8).</summary>
+    internal RuleExpressions ToInterface(string name) => Load(Meta.OutName).Compare([.. Encoding.UTF8.GetBytes(name), 0]);
+
+    /// <summary><c>-m comment --comment text</c> of iptables-nft(8): a match of xtables, with a text of at most 255 bytes.</summary>
+    internal RuleExpressions Comment(string text)
+    {
+        var info = new byte[CommentLength];
+        Encoding.UTF8.GetBytes(text, info);
+        return Add(MatchExpression, data => data.Add(1, CommentMatch).AddBigEndian(2, 0u).Add(3, info));
+    }
+
+    /// <summary>The comment of a rule that iptables-nft(8) could have written; null without one.</summary>
+    /// <param name="expressions">The rule's NFTA_RULE_EXPRESSIONS.</param>
+    internal static string? CommentOf(ReadOnlySpan<byte> expressions)
+    {
+        var list = new NetlinkAttributes(expressions);
+        while (list.Next())
+        {
+            if (list.Nested.TryFind(ExpressionName, out var name) && name.TrimEnd((byte)0).SequenceEqual("match"u8)
+                && list.Nested.TryFind(ExpressionData, out var data)
+                && new NetlinkAttributes(data).TryFind(1, out var match) && match.TrimEnd((byte)0).SequenceEqual("comment"u8)
+                && new NetlinkAttributes(data).TryFind(3, out var info))
+            {
+                var end = info.IndexOf((byte)0);
+                return Encoding.UTF8.GetString(end < 0 ? info : info[..end]);
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Counts packets and bytes, as each rule of iptables does.</summary>
+    internal RuleExpressions Counter() => Add("counter", data => data.AddBigEndian(1, 0ul).AddBigEndian(2, 0ul));
 
     internal RuleExpressions InInterfaceOf(string set) => Load(Meta.InName).Lookup(set);
 
@@ -122,6 +162,8 @@ internal sealed class RuleExpressions(NetlinkMessage message)
     internal RuleExpressions Accept() => Verdict(1, null);
 
     internal RuleExpressions Drop() => Verdict(0, null);
+
+    internal RuleExpressions Return() => Verdict(-5, null);
 
     internal RuleExpressions Jump(string chain) => Verdict(-3, chain);
 

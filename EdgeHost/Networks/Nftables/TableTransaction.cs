@@ -42,19 +42,22 @@ internal static class SetType
 }
 
 /// <summary>
-/// Changes to one table of the family inet, collected and then done all at once or not at all
+/// Changes to one table, of the family inet if nothing else is said, collected and then done all at once or not at all
 /// (linux/netfilter/nf_tables.h).
 /// </summary>
-internal sealed class TableTransaction(string table)
+internal sealed class TableTransaction(string table, byte family = TableTransaction.Inet)
 {
     /// <summary>The number of nftables within netfilter.</summary>
     internal const byte Subsystem = 10;
 
-    private const byte Inet = 1;
+    /// <summary>The family whose tables see IPv4 and IPv6.</summary>
+    internal const byte Inet = 1;
+
     private const ushort NewTable = 0;
     private const ushort DeleteTableType = 2;
     private const ushort NewChain = 3;
     private const ushort NewRule = 6;
+    private const ushort DeleteRule = 8;
     private const ushort NewSet = 9;
     private const ushort NewElement = 12;
     private const ushort DeleteElement = 14;
@@ -110,6 +113,24 @@ internal sealed class TableTransaction(string table)
             .Add(1, table)
             .Add(2, chain)
             .Nest(4, list => rule(new RuleExpressions(list)));
+        return this;
+    }
+
+    /// <summary>Inserts a rule before all others of a chain, in the form in which iptables-nft(8) writes and reads it.</summary>
+    internal TableTransaction InsertForeignRule(string chain, Action<RuleExpressions> rule)
+    {
+        Add(NewRule, NetlinkFlags.Create)
+            .Add(1, table)
+            .Add(2, chain)
+            .Nest(4, list => rule(new RuleExpressions(list)))
+            .Nest(5, compatibility => compatibility.AddBigEndian(1, 0u).AddBigEndian(2, 0u));
+        return this;
+    }
+
+    /// <summary>Removes the rule of a handle.</summary>
+    internal TableTransaction RemoveRule(string chain, ulong handle)
+    {
+        Add(DeleteRule, NetlinkFlags.None).Add(1, table).Add(2, chain).AddBigEndian(3, handle);
         return this;
     }
 
@@ -169,7 +190,7 @@ internal sealed class TableTransaction(string table)
 
     private NetlinkMessage Add(ushort type, NetlinkFlags flags)
     {
-        var message = new NetlinkMessage((ushort)((Subsystem << 8) | type), flags, Inet, 0, 0, 0);
+        var message = new NetlinkMessage((ushort)((Subsystem << 8) | type), flags, family, 0, 0, 0);
         _messages.Add(message);
         return message;
     }

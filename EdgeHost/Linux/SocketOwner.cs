@@ -1,27 +1,29 @@
 using System.Globalization;
 
-namespace EdgeHost.Networks;
+namespace EdgeHost.Linux;
 
 /// <summary>Finds out which program has a port, by what the kernel shows beneath /proc.</summary>
-internal static class PortHolder
+public static class SocketOwner
 {
     private const string Listening = "0A";
 
     /// <summary>The program that has a port of this machine.</summary>
-    /// <returns>As in <c>nginx (pid 312)</c>; null when it cannot be told.</returns>
-    internal static string? Find(PortBinding binding)
+    /// <param name="port">1 to 65535.</param>
+    /// <param name="isTcp">Whether it listens there by TCP; else by UDP.</param>
+    /// <returns>As in <c>nginx (pid 312)</c>; null when nobody has it, or it cannot be told who.</returns>
+    public static string? Find(int port, bool isTcp)
     {
-        var protocol = binding.Protocol == PortProtocol.Tcp ? "tcp" : "udp";
+        var protocol = isTcp ? "tcp" : "udp";
         var inodes = new HashSet<string>(StringComparer.Ordinal);
         foreach (var table in (string[])[protocol, protocol + "6"])
         {
-            AddInodes($"/proc/net/{table}", binding, inodes);
+            AddInodes($"/proc/net/{table}", port, isTcp, inodes);
         }
 
         return inodes.Count == 0 ? null : FindOwner(inodes);
     }
 
-    private static void AddInodes(string table, PortBinding binding, HashSet<string> inodes)
+    private static void AddInodes(string table, int wanted, bool isTcp, HashSet<string> inodes)
     {
         if (!File.Exists(table))
         {
@@ -34,8 +36,8 @@ internal static class PortHolder
             var fields = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
             if (fields.Length > 9
                 && int.TryParse(fields[1].AsSpan(fields[1].LastIndexOf(':') + 1), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var port)
-                && port == binding.HostPort
-                && (binding.Protocol == PortProtocol.Udp || fields[3] == Listening))
+                && port == wanted
+                && (!isTcp || fields[3] == Listening))
             {
                 inodes.Add($"socket:[{fields[9]}]");
             }
