@@ -33,7 +33,7 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
             && filters.Any("scope", v => v == "local")
             && filters.Any("dangling", v => v is "true" or "1" == (view.Containers.Count == 0 && !IsBuiltIn(view.Name)))
             && filters.Labels(view.Labels));
-        return exchange.JsonAsync(200, all.ToList(), DockerJson.Out.ListNetworkView);
+        return exchange.JsonAsync(200, all.OrderBy(view => view.Name, StringComparer.Ordinal).ToList(), DockerJson.Out.ListNetworkView);
     }
 
     private Task InspectAsync(ApiExchange exchange)
@@ -219,6 +219,8 @@ internal sealed record NetworkView
     public string Scope { get; init; } = "local";
 
     public required string Driver { get; init; }
+
+    public bool EnableIPv4 { get; init; } = true;
 
     public bool EnableIPv6 { get; init; }
 
