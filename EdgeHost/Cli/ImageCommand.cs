@@ -95,7 +95,8 @@ internal static class ImageCommand
     private static Command Load()
     {
         var input = new Option<string?>("--input", "-i") { Description = "Read this file (default: standard input)", HelpName = "file" };
-        var command = new Command("load", "Load images from an OCI layout or a docker archive (tar)") { input };
+        var quiet = new Option<bool>("--quiet", "-q") { Description = "Show no progress" };
+        var command = new Command("load", "Load images from an OCI layout or a docker archive (tar)") { input, quiet };
         command.SetAction(async parsed =>
         {
             if (parsed.GetValue(input) is null && !Console.IsInputRedirected)
@@ -105,13 +106,27 @@ internal static class ImageCommand
 
             using var client = DaemonClient.For(parsed);
             await using var archive = Open(parsed.GetValue(input));
-            using var content = new StreamContent(archive);
-            content.Headers.ContentType = new("application/x-tar");
-            using var response = await client.SendAsync(HttpMethod.Post, "images/load?quiet=1", content);
-            await ImagePull.FollowAsync(response, parsed.InvocationConfiguration.Output, terminal: false);
+            var output = parsed.InvocationConfiguration.Output;
+            using var response = await SendAsync(client, archive, new Progress(output, !parsed.GetValue(quiet) && Screen.IsLive(output)));
+            await ImagePull.FollowAsync(response, output, terminal: false);
             return ExitCode.Ok;
         });
         return command;
+    }
+
+    // The daemon unpacks while it reads, so what was sent is what is done.
+    private static async Task<HttpResponseMessage> SendAsync(DaemonClient client, Stream archive, Progress progress)
+    {
+        using (progress)
+        {
+            long? total = archive.CanSeek ? archive.Length : null;
+            var counted = new CountedStream(archive, read => progress.Show(() => total is { } all
+                ? $"loading {Progress.Bar(read, all)} {Humanly.Size(read)} of {Humanly.Size(all)}"
+                : $"loading {Humanly.Size(read)}"));
+            using var content = new StreamContent(counted);
+            content.Headers.ContentType = new("application/x-tar");
+            return await client.SendAsync(HttpMethod.Post, "images/load?quiet=1", content);
+        }
     }
 
     private static Command Pull()
@@ -123,7 +138,7 @@ internal static class ImageCommand
         {
             using var client = DaemonClient.For(parsed);
             var name = parsed.GetValue(reference)!;
-            await ImagePull.RunAsync(client, name, parsed.GetValue(quiet) ? null : parsed.InvocationConfiguration.Output, !Console.IsOutputRedirected);
+            await ImagePull.RunAsync(client, name, parsed.GetValue(quiet) ? null : parsed.InvocationConfiguration.Output, Screen.IsLive(parsed.InvocationConfiguration.Output));
             if (parsed.GetValue(quiet))
             {
                 parsed.InvocationConfiguration.Output.WriteLine(name);
