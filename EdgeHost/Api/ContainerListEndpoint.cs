@@ -1,6 +1,5 @@
 using System.Text.Json.Serialization;
 using EdgeHost.Engine;
-using EdgeHost.Errors;
 using EdgeHost.Images;
 
 namespace EdgeHost.Api;
@@ -26,6 +25,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
             all = true;
         }
 
+        Check(filters);
         var result = new List<ContainerListView>();
         foreach (var container in engine.List())
         {
@@ -43,6 +43,20 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
         return exchange.JsonAsync(200, result, DockerJson.Out.ListContainerListView);
     }
 
+    /// <summary>What is wrong is so without any container, too.</summary>
+    private void Check(DockerFilters filters)
+    {
+        filters.Check("status", v => v is "created" or "running" or "paused" or "restarting" or "removing" or "exited" or "dead");
+        filters.Check("health", v => v is "none" or "starting" or "healthy" or "unhealthy");
+        filters.Check("exited", v => int.TryParse(v, System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out _));
+        filters.Check("publish", v => PortFilter.TryParse(v, out _));
+        filters.Check("expose", v => PortFilter.TryParse(v, out _));
+        _ = filters.Switch("is-task");
+        filters.Check("name", v => new NamePattern(v) is not null);
+        filters.Check("before", v => engine.Inspect(v) is not null);
+        filters.Check("since", v => engine.Inspect(v) is not null);
+    }
+
     private bool Fits(ContainerStatus container, DockerFilters filters) =>
         filters.Any("id", v => container.Id.StartsWith(v, StringComparison.Ordinal))
         && filters.Any("name", v => NameFits(container.Name, v))
@@ -56,28 +70,21 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
         && filters.Any("network", v => NetworkViews.NamesOf(container).Contains(v) || container.Sandbox.Endpoints.Any(each => each.NetworkId == v))
         && filters.Any("health", v => v == (container.Health?.Word ?? "none"))
         && filters.Any("is-task", v => v is "false" or "0")
-        && !filters.Has("expose") && !filters.Has("publish");
+        && PortsFit(container, filters);
 
-    // Docker takes a regular expression; clients write a name, a part of one, or ^/name$. These are understood without
-    // the half megabyte of an engine for the rest.
+    // As in Docker one that fits either will do.
+    private bool PortsFit(ContainerStatus container, DockerFilters filters) => (!filters.Has("expose") && !filters.Has("publish"))
+        || Ports(container).Exists(port =>
+            (filters.Has("publish") && filters.Any("publish", v => PortFilter.TryParse(v, out var wanted) && wanted.Fits(port.PublicPort, port.Type)))
+            || (filters.Has("expose") && filters.Any("expose", v => PortFilter.TryParse(v, out var wanted) && wanted.Fits(port.PrivatePort, port.Type))));
+
+    private List<PortView> Ports(ContainerStatus container) => NetworkViews.ListOf(container, images.Find(container.ImageId)?.Config.Config.ExposedPorts.Keys ?? []);
+
+    /// <summary>Whether a name fits a filter, which is a regular expression; one with a slash in front is about the name as the API shows it.</summary>
     internal static bool NameFits(string name, string pattern)
     {
-        var starts = pattern.StartsWith('^');
-        var ends = pattern.EndsWith('$');
-        var literal = pattern[(starts ? 1 : 0)..^(ends ? 1 : 0)].Replace("\\", string.Empty, StringComparison.Ordinal);
-        if (literal.AsSpan().ContainsAny("*+?()[]{}|^$"))
-        {
-            throw new EdgeHostException(ErrorKind.Unsupported, $"filter name={pattern}: of regular expressions only ^ and $ are in this version");
-        }
-
-        var subject = literal.StartsWith('/') ? "/" + name : name;
-        return (starts, ends) switch
-        {
-            (true, true) => subject == literal,
-            (true, false) => subject.StartsWith(literal, StringComparison.Ordinal),
-            (false, true) => subject.EndsWith(literal, StringComparison.Ordinal),
-            _ => subject.Contains(literal, StringComparison.Ordinal),
-        };
+        var wanted = new NamePattern(pattern);
+        return wanted.IsIn(name) || wanted.IsIn("/" + name);
     }
 
     internal static string StateWord(ContainerStatus container) => container.State switch
@@ -100,7 +107,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
             container.ImageId,
             ContainerWords.Quoted(container.Arguments),
             container.Created.ToUnixTimeSeconds(),
-            NetworkViews.ListOf(container),
+            Ports(container),
             new Dictionary<string, string>(container.Effective.Labels),
             StateWord(container),
             ContainerWords.Status(container, DateTimeOffset.UtcNow),
@@ -108,6 +115,23 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
             NetworkViews.SettingsOf(container),
             ContainerInspectEndpoint.MountPoints(container.Spec, options.DataDirectory));
     }
+}
+
+/// <summary>Ports that a filter asks for: <c>80</c>, <c>80/udp</c>, <c>8000-8010/tcp</c>.</summary>
+internal sealed class PortFilter(int first, int last, string protocol)
+{
+    internal static bool TryParse(string text, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out PortFilter? ports)
+    {
+        var slash = text.IndexOf('/', StringComparison.Ordinal);
+        var range = slash < 0 ? text : text[..slash];
+        var protocol = slash < 0 ? "tcp" : text[(slash + 1)..];
+        var dash = range.IndexOf('-', StringComparison.Ordinal);
+        var isGood = ushort.TryParse(dash < 0 ? range : range[..dash], out var first) & ushort.TryParse(dash < 0 ? range : range[(dash + 1)..], out var last);
+        ports = isGood && first <= last && (protocol is "tcp" or "udp" or "sctp") ? new PortFilter(first, last, protocol) : null;
+        return ports is not null;
+    }
+
+    internal bool Fits(int port, string type) => port >= first && port <= last && type == protocol;
 }
 
 /// <summary>A line of the list.</summary>

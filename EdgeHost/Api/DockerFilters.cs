@@ -75,6 +75,16 @@ internal sealed class DockerFilters
     /// <summary>Whether none of the labels is there that are not to be (<c>label!</c>).</summary>
     internal bool NotLabels(IReadOnlyDictionary<string, string> labels) => All("label!", unwanted => !IsThere(labels, unwanted));
 
+    /// <summary>Looks at each value under the name.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: one is not good.</exception>
+    internal void Check(string name, Predicate<string> isGood)
+    {
+        if (_values.TryGetValue(name, out var values) && values.Find(each => !isGood(each)) is { } bad)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"invalid filter '{name}={bad}'");
+        }
+    }
+
     /// <summary>A filter that is true or false; null when it is not given.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: something else.</exception>
     internal bool? Switch(string name) => !_values.TryGetValue(name, out var values) ? null : values switch

@@ -83,17 +83,17 @@ internal sealed class EventEndpoints(IContainerEngine engine)
     {
         var name = happened.Attributes.GetValueOrDefault("name");
         return filters.Any("type", v => v == happened.Type)
-            && filters.Any("event", v => v == happened.Action || (v == "health_status" && happened.Action.StartsWith("health_status:", StringComparison.Ordinal)))
+            && filters.Any("event", v => v == happened.Action || happened.Action.StartsWith(v + ":", StringComparison.Ordinal))
             // As in Docker: the beginning of an id or of a name.
             && filters.Any("container", v => happened.Type == "container"
                 && (happened.Id.StartsWith(v, StringComparison.Ordinal) || name?.StartsWith(v.TrimStart('/'), StringComparison.Ordinal) == true))
             && filters.Any("image", v => happened.Type == "image"
-                ? happened.Id == v || name == v
-                : happened.Attributes.GetValueOrDefault("image") == v)
+                ? happened.Id == v || name == v || (name is not null && DockerReference.Untagged(name) == v)
+                : happened.Attributes.GetValueOrDefault("image") is { } image && (image == v || DockerReference.Untagged(image) == v))
             && filters.Any("volume", v => happened.Type == "volume" && happened.Id == v)
             && filters.Any("scope", v => v == "local")
             && filters.Any("network", v => happened.Type == "network" && (happened.Id.StartsWith(v, StringComparison.Ordinal) || name?.StartsWith(v, StringComparison.Ordinal) == true))
-            && !filters.Has("plugin") && !filters.Has("service")
+            && !filters.Has("daemon") && !filters.Has("plugin") && !filters.Has("service")
             && !filters.Has("node") && !filters.Has("secret") && !filters.Has("config")
             && filters.Labels(happened.Attributes);
     }

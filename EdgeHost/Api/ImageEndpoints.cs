@@ -21,17 +21,21 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
     private Task ListAsync(ApiExchange exchange)
     {
         var filters = new DockerFilters(exchange.Query["filters"], "reference", "dangling", "label", "before", "since", "until");
-        if (filters.Has("before") || filters.Has("since") || filters.Has("until") || filters.Has("label"))
-        {
-            throw new EdgeHostException(ErrorKind.Unsupported, "images are filtered by reference and dangling in this version");
-        }
-
+        var dangling = filters.Switch("dangling");
+        var now = DateTimeOffset.UtcNow;
+        filters.Check("before", v => Found(v) is not null);
+        filters.Check("since", v => Found(v) is not null);
+        filters.Check("until", v => DockerTime.Parse("until", v, now) is not null);
         var inUse = engine.List().GroupBy(c => c.ImageId, StringComparer.Ordinal).ToDictionary(g => g.Key, g => (long)g.Count(), StringComparer.Ordinal);
         var result = new List<ImageListView>();
         foreach (var image in images.List())
         {
             var names = image.References.Select(DockerReference.Short).ToList();
-            if (filters.Any("dangling", v => v is "true" or "1" == (names.Count == 0))
+            if ((dangling is null || dangling == (names.Count == 0))
+                && filters.Any("before", v => image.Created < Found(v).Created)
+                && filters.Any("since", v => image.Created > Found(v).Created)
+                && filters.Any("until", v => image.Created < DockerTime.Parse("until", v, now))
+                && filters.Labels(image.Config.Config.Labels)
                 && filters.Any("reference", v => names.Exists(n => DockerReference.Fits(n, v)) || image.References.Any(n => DockerReference.Fits(n, v))))
             {
                 result.Add(new ImageListView(
@@ -52,7 +56,7 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
 
     private Task InspectAsync(ApiExchange exchange)
     {
-        var image = images.Find(exchange.Values[0]) ?? throw NoSuchImage(exchange.Values[0]);
+        var image = Found(exchange.Values[0]);
         return exchange.JsonAsync(200, View(image), DockerJson.Out.ImageView);
     }
 
@@ -65,11 +69,11 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
         await exchange.JsonAsync(200, lines, DockerJson.Out.ListDictionaryStringString);
     }
 
-    private static EdgeHostException NoSuchImage(string name) => new(ErrorKind.NotFound, $"No such image: {name}");
+    private Image Found(string name) => images.Find(name) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {name}");
 
     private Task HistoryAsync(ApiExchange exchange)
     {
-        var image = images.Find(exchange.Values[0]) ?? throw NoSuchImage(exchange.Values[0]);
+        var image = Found(exchange.Values[0]);
         var sizes = new Queue<long>(image.LayerBytes);
         var stepBytes = image.Config.History.Select(step => !step.EmptyLayer && sizes.TryDequeue(out var bytes) ? bytes : 0).Reverse().ToList();
         var steps = image.Config.History.Reverse().Select((step, index) => new ImageHistoryView(
@@ -132,9 +136,14 @@ internal static class DockerReference
     /// <summary>Whether a name fits a pattern of docker's <c>reference</c> filter: <c>*</c> and <c>?</c> within a path part; without a tag any tag.</summary>
     internal static bool Fits(string name, string pattern)
     {
+        return FitsGlob(name, pattern) || FitsGlob(Untagged(name), pattern);
+    }
+
+    /// <summary>Without its tag; the colon of a port is none.</summary>
+    internal static string Untagged(string name)
+    {
         var colon = name.LastIndexOf(':');
-        var untagged = colon > name.LastIndexOf('/') ? name[..colon] : name;
-        return FitsGlob(name, pattern) || FitsGlob(untagged, pattern);
+        return colon > name.LastIndexOf('/') ? name[..colon] : name;
     }
 
     private static bool FitsGlob(ReadOnlySpan<char> text, ReadOnlySpan<char> pattern)

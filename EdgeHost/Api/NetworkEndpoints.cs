@@ -26,14 +26,17 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
     private Task ListAsync(ApiExchange exchange)
     {
         var filters = new DockerFilters(exchange.Query["filters"], "id", "name", "driver", "type", "scope", "label", "dangling");
+        var dangling = filters.Switch("dangling");
+        filters.Check("type", v => v is "builtin" or "custom");
+        filters.Check("name", v => new NamePattern(v) is not null);
         var all = All().Where(view => filters.Any("id", v => view.Id.StartsWith(v, StringComparison.Ordinal))
-            && filters.Any("name", v => view.Name.Contains(v, StringComparison.Ordinal))
+            && filters.Any("name", v => new NamePattern(v).IsIn(view.Name))
             && filters.Any("driver", v => view.Driver == v)
             && filters.Any("type", v => v == (IsBuiltIn(view.Name) ? "builtin" : "custom"))
             && filters.Any("scope", v => v == "local")
-            && filters.Any("dangling", v => v is "true" or "1" == (view.Containers.Count == 0 && !IsBuiltIn(view.Name)))
+            && (dangling is null || dangling == (view.Containers.Count == 0 && !IsBuiltIn(view.Name)))
             && filters.Labels(view.Labels));
-        return exchange.JsonAsync(200, all.ToList(), DockerJson.Out.ListNetworkView);
+        return exchange.JsonAsync(200, all.OrderBy(view => view.Name, StringComparer.Ordinal).ToList(), DockerJson.Out.ListNetworkView);
     }
 
     private Task InspectAsync(ApiExchange exchange)
@@ -220,6 +223,8 @@ internal sealed record NetworkView
     public string Scope { get; init; } = "local";
 
     public required string Driver { get; init; }
+
+    public bool EnableIPv4 { get; init; } = true;
 
     public bool EnableIPv6 { get; init; }
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json.Serialization;
 using EdgeHost.Engine;
 using EdgeHost.Networks;
 
@@ -51,12 +52,28 @@ internal static class NetworkViews
     /// <summary>What was asked to be published: <c>HostConfig.PortBindings</c>.</summary>
     internal static Dictionary<string, List<PortBindingView>?> BindingsOf(ContainerSpec spec) => Group(spec.Ports, isAsked: true);
 
-    /// <summary>The ports of a line of the list.</summary>
-    internal static List<PortView> ListOf(ContainerStatus container) =>
-    [
-        .. container.Sandbox.Ports.SelectMany(port => HostAddressesOf(container, port).Select(address =>
-            new PortView(address, port.ContainerPort, port.HostPort, WordOf(port.Protocol)))),
-    ];
+    /// <summary>The ports of a line of the list: those that are published, and those that the image says it has and nobody has published.</summary>
+    /// <param name="container">The container.</param>
+    /// <param name="exposed">The ports of its image, as in <c>80/tcp</c> or <c>80</c>.</param>
+    internal static List<PortView> ListOf(ContainerStatus container, IEnumerable<string> exposed)
+    {
+        List<PortView> ports =
+        [
+            .. container.Sandbox.Ports.SelectMany(port => HostAddressesOf(container, port).Select(address =>
+                new PortView(address, port.ContainerPort, port.HostPort, WordOf(port.Protocol)))),
+        ];
+        foreach (var text in container.Sandbox.Endpoints.Count > 0 ? exposed : [])
+        {
+            var parts = text.Split('/');
+            var type = parts.Length > 1 ? parts[1] : "tcp";
+            if (ushort.TryParse(parts[0], NumberStyles.None, CultureInfo.InvariantCulture, out var port) && !ports.Exists(each => each.PrivatePort == port && each.Type == type))
+            {
+                ports.Add(new PortView(null, port, 0, type));
+            }
+        }
+
+        return ports;
+    }
 
     internal static string EndpointIdOf(string container, string network) => Digest($"{container} {network}");
 
@@ -101,7 +118,11 @@ internal static class NetworkViews
 }
 
 /// <summary>A published port in the list.</summary>
-internal sealed record PortView(string IP, int PrivatePort, int PublicPort, string Type);
+internal sealed record PortView(
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? IP,
+    int PrivatePort,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] int PublicPort,
+    string Type);
 
 /// <summary>A port of the host.</summary>
 internal sealed record PortBindingView(string HostIp, string HostPort);

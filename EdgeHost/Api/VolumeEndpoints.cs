@@ -64,8 +64,9 @@ internal sealed class VolumeEndpoints(IContainerEngine engine)
     {
         var filters = new DockerFilters(exchange.Query["filters"], "dangling", "driver", "label", "name");
         var dangling = filters.Switch("dangling");
+        filters.Check("name", v => new NamePattern(v) is not null);
         var found = engine.Volumes.List()
-            .Where(volume => filters.Any("name", v => ContainerListEndpoint.NameFits(volume.Name, v))
+            .Where(volume => filters.Any("name", v => new NamePattern(v).IsIn(volume.Name))
                 && filters.Any("driver", v => v == "local")
                 && (dangling is null || dangling == (volume.Containers.Count == 0)))
             .Select(volume => View(volume))

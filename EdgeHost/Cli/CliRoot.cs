@@ -22,7 +22,7 @@ public static class CliRoot
     {
         try
         {
-            return RunParsed(args, daemon, output ?? new StreamWriter(OutputStream.StandardOutput()) { AutoFlush = true }, error ?? Console.Error);
+            return RunParsed(args, daemon, output ?? new StreamWriter(OutputStream.StandardOutput()) { AutoFlush = true }, error ?? new StreamWriter(OutputStream.StandardError()) { AutoFlush = true });
         }
         catch (LinuxException failure) when (failure.Errno == Errno.EPIPE)
         {
@@ -32,6 +32,11 @@ public static class CliRoot
         catch (EdgeHostException failure)
         {
             Complain(failure.Message);
+        }
+        catch (TemplateException failure)
+        {
+            Complain($"template parsing error: {failure.Message}");
+            return failure.ExitCode;
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {

@@ -14,11 +14,13 @@ namespace EdgeHost.Cli;
 /// </summary>
 internal sealed class DaemonClient : IDisposable
 {
+    /// <summary>The version of Docker's API that is spoken: old enough for Docker 20.10, new enough for all that is used.</summary>
+    internal const string ApiVersion = "1.41";
+
     private const string HostOptionName = "--host";
     private const string DefaultSocket = "/run/edgehost/edgehost.sock";
 
-    // Old enough for Docker 20.10, new enough for all that is used.
-    private const string Base = "http://edgehost/v1.41/";
+    private const string Base = $"http://edgehost/v{ApiVersion}/";
 
     private readonly string _socket;
     private readonly HttpClient _http;
@@ -234,6 +236,21 @@ internal static class DaemonJson
 
     /// <summary>One element as text with indentation.</summary>
     internal static string IndentedOne(JsonElement element) => Indented(element.WriteTo);
+
+    /// <summary>An object of our own, for what prints objects.</summary>
+    internal static JsonElement Made(Action<Utf8JsonWriter> members)
+    {
+        using var buffer = new MemoryStream();
+        using (var writer = new Utf8JsonWriter(buffer))
+        {
+            writer.WriteStartObject();
+            members(writer);
+            writer.WriteEndObject();
+        }
+
+        var reader = new Utf8JsonReader(buffer.GetBuffer().AsSpan(0, (int)buffer.Length));
+        return JsonElement.ParseValue(ref reader);
+    }
 
     private static string Indented(Action<Utf8JsonWriter> write)
     {

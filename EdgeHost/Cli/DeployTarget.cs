@@ -104,6 +104,7 @@ internal sealed class DeployTarget
         var output = parsed.InvocationConfiguration.Output;
         var error = parsed.InvocationConfiguration.Error;
         var said = string.Empty;
+        using var progress = new Progress(error, Screen.IsLive(error));
         var state = await client.DeployAsync(
             document,
             update =>
@@ -116,11 +117,17 @@ internal sealed class DeployTarget
                 };
                 if (words.Length > 0 && words != said)
                 {
-                    error.WriteLine(words);
+                    progress.Step(words);
                     said = words;
+                }
+
+                if (update is DeployUpdate.Pulling { TotalBytes: > 0 } bytes)
+                {
+                    progress.Show(() => $"{bytes.Workload}: {bytes.Phase} {Progress.Bar(bytes.DoneBytes, bytes.TotalBytes)} {Humanly.Size(bytes.DoneBytes)} of {Humanly.Size(bytes.TotalBytes)}");
                 }
             },
             CancellationToken.None);
+        progress.Dispose();
         if (parsed.GetValue(_json))
         {
             output.WriteLine(DaemonJson.IndentedOne(JsonSerializer.SerializeToElement(state, ReportedJson.Default.ReportedState)));

@@ -10,22 +10,31 @@ internal static class EachContainer
     internal static Argument<string[]> Argument() => new("container") { Arity = ArgumentArity.OneOrMore };
 
     /// <summary>Does it and prints each name that it was done to.</summary>
-    internal static async Task<int> DoAsync(ParseResult parsed, IEnumerable<string> names, Func<DaemonClient, string, Task> act)
+    /// <param name="parsed">The command line.</param>
+    /// <param name="names">Whom it is done to.</param>
+    /// <param name="act">Does it.</param>
+    /// <param name="doing">What is said on a terminal meanwhile, as in <c>stopping</c>; null for what takes no time.</param>
+    internal static async Task<int> DoAsync(ParseResult parsed, IEnumerable<string> names, Func<DaemonClient, string, Task> act, string? doing = null)
     {
+        using var progress = new Progress(parsed.InvocationConfiguration.Error, doing is not null && Screen.IsLive(parsed.InvocationConfiguration.Error));
+        string[] all = [.. names];
+        var begun = 0;
         using var client = DaemonClient.For(parsed);
         var output = parsed.InvocationConfiguration.Output;
-        var error = parsed.InvocationConfiguration.Error;
         var exit = ExitCode.Ok;
-        foreach (var name in names)
+        foreach (var name in all)
         {
             try
             {
+                begun++;
+                progress.Show(() => all.Length > 1 ? $"{doing} {name} ({begun} of {all.Length})" : $"{doing} {name}");
                 await act(client, name);
+                progress.Dispose();
                 await output.WriteLineAsync(name);
             }
             catch (EdgeHostException e) when (e.Kind is not (ErrorKind.Unavailable or ErrorKind.Denied))
             {
-                await error.WriteLineAsync($"edgehost: {e.Message}");
+                progress.Step($"edgehost: {e.Message}");
                 exit = ExitCode.Failed;
             }
         }

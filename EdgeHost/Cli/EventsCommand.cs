@@ -13,10 +13,12 @@ internal static class EventsCommand
         var filter = new Option<string[]>("--filter", "-f") { Description = "Show those that fit (type=, event=, container=, image=, label=)", HelpName = "key=value" };
         var since = new Option<string?>("--since") { Description = "Begin with those since this time, or this long ago", HelpName = "time" };
         var until = new Option<string?>("--until") { Description = "End at this time", HelpName = "time" };
+        var format = DocumentTemplate.Option();
         var json = new Option<bool>("--json") { Description = "Print a JSON object for each" };
-        var command = new Command("events", "Show what happens, as it happens") { filter, since, until, json };
+        var command = new Command("events", "Show what happens, as it happens") { filter, since, until, format, json };
         command.SetAction(async parsed =>
         {
+            var template = DocumentTemplate.Of(parsed.GetValue(format));
             using var client = DaemonClient.For(parsed);
             using var response = await client.SendAsync(HttpMethod.Get, "events" + EachContainer.Query(
                 ("filters", PsCommand.Filters(parsed.GetValue(filter)!)),
@@ -27,7 +29,7 @@ internal static class EventsCommand
             {
                 if (line.Length > 0)
                 {
-                    parsed.InvocationConfiguration.Output.WriteLine(parsed.GetValue(json) ? line : Words(line));
+                    parsed.InvocationConfiguration.Output.WriteLine(parsed.GetValue(json) ? line : Words(line, template));
                 }
             }
 
@@ -36,10 +38,15 @@ internal static class EventsCommand
         return command;
     }
 
-    private static string Words(string line)
+    private static string Words(string line, DocumentTemplate? template)
     {
         using var document = JsonDocument.Parse(line);
         var happened = document.RootElement;
+        if (template is not null)
+        {
+            return template.Text(happened);
+        }
+
         var nanoseconds = happened.Number("timeNano");
         var time = DateTimeOffset.UnixEpoch.AddTicks(nanoseconds / 100).ToLocalTime();
         var actor = happened.Member("Actor");

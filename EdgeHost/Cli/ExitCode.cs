@@ -12,6 +12,9 @@ public static class ExitCode
     /// <summary>The board's memory controller is off: an edit of the kernel command line and a reboot mend it.</summary>
     public const int MemoryControllerOff = 3;
 
+    /// <summary>A template of <c>--format</c> is wrong, where docker says so by a code of its own (EX_USAGE of sysexits).</summary>
+    public const int BadTemplate = 64;
+
     /// <summary>The command line was not understood, or a container could not be made: as docker.</summary>
     public const int Usage = 125;
 

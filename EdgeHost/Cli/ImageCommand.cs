@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json;
 using EdgeHost.Errors;
 
@@ -7,6 +8,8 @@ namespace EdgeHost.Cli;
 /// <summary><c>edgehost image pull|load|ls|rm|inspect</c>, and docker's short forms of them.</summary>
 internal static class ImageCommand
 {
+    private const string WithDigests = "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+
     /// <summary>Makes the command with its verbs.</summary>
     internal static Command Create() => new("image", "Work with images")
     {
@@ -22,59 +25,78 @@ internal static class ImageCommand
 
     private static Command List(string name)
     {
-        var quiet = new Option<bool>("--quiet", "-q") { Description = "Print ids only" };
-        var whole = new Option<bool>("--no-trunc") { Description = "Shorten nothing" };
-        var filter = new Option<string[]>("--filter", "-f") { Description = "Show those that fit (reference=, dangling=)", HelpName = "key=value" };
-        var json = new Option<bool>("--json") { Description = "Print what the daemon answers, as JSON" };
-        var command = new Command(name, "List images") { quiet, whole, filter, json };
+        var list = Images();
+        var all = new Option<bool>("--all", "-a") { Description = "Taken for docker's sake: no image here is a step of another" };
+        var digests = new Option<bool>("--digests") { Description = "Show digests, too" };
+        var reference = new Argument<string?>("repository") { Arity = ArgumentArity.ZeroOrOne };
+        var command = new Command(name, "List images") { all, digests, reference };
+        list.AddTo(command, "before=, dangling=, label=, reference=, since=, until=");
         command.SetAction(async parsed =>
         {
+            var printer = list.Printer(parsed, parsed.GetValue(digests) ? WithDigests : null);
             using var client = DaemonClient.For(parsed);
-            using var answer = await client.GetAsync("images/json" + EachContainer.Query(("filters", PsCommand.Filters(parsed.GetValue(filter)!))));
-            var output = parsed.InvocationConfiguration.Output;
-            if (parsed.GetValue(json))
+            string[] wanted = parsed.GetValue(reference) is { } only ? [$"reference={only}"] : [];
+            using var answer = await client.GetAsync("images/json" + EachContainer.Query(("filters", list.Filters(parsed, wanted))));
+            var images = answer.RootElement.EnumerateArray();
+            var lines = new List<JsonElement>();
+            foreach (var image in images)
             {
-                output.WriteLine(DaemonJson.Indented(answer.RootElement.EnumerateArray()));
-                return ExitCode.Ok;
+                AddNamed(lines, image);
             }
 
-            var table = new Table("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE");
-            foreach (var image in answer.RootElement.EnumerateArray())
-            {
-                var id = image.Text("Id");
-                id = parsed.GetValue(whole) ? id : id[(id.IndexOf(':', StringComparison.Ordinal) + 1)..][..12];
-                if (parsed.GetValue(quiet))
-                {
-                    output.WriteLine(id);
-                    continue;
-                }
-
-                foreach (var reference in image.Texts("RepoTags").DefaultIfEmpty("<none>:<none>"))
-                {
-                    var colon = reference.LastIndexOf(':');
-                    table.Add(
-                        reference[..colon],
-                        reference[(colon + 1)..],
-                        id,
-                        Humanly.Ago(DateTimeOffset.FromUnixTimeSeconds(image.Number("Created")), DateTimeOffset.UtcNow),
-                        Humanly.Size(image.Number("Size")));
-                }
-            }
-
-            if (!parsed.GetValue(quiet))
-            {
-                table.Write(output);
-            }
-
+            list.Print(parsed, printer, lines, images);
             return ExitCode.Ok;
         });
         return command;
     }
 
+    private static Listing Images() => new(
+        "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
+        new("ID", "IMAGE ID", (i, whole) => Listing.ShortId(i.Text("Id"), whole)),
+        new("Repository", "REPOSITORY", (i, _) => i.Text("Repository")),
+        new("Tag", "TAG", (i, _) => i.Text("Tag")),
+        new("Digest", "DIGEST", (i, _) => i.Text("Digest")),
+        new("CreatedSince", "CREATED", (i, _) => Humanly.Ago(DateTimeOffset.FromUnixTimeSeconds(i.Number("Created")), DateTimeOffset.UtcNow)),
+        new("CreatedAt", "CREATED AT", (i, _) => Listing.Created(i)),
+        new("Size", "SIZE", (i, _) => Humanly.Size(i.Number("Size"))),
+        new("Containers", "CONTAINERS", (i, _) => i.Number("Containers") is >= 0 and var count ? count.ToString(CultureInfo.InvariantCulture) : "N/A"),
+        new("VirtualSize", "SIZE", (i, _) => Humanly.Size(i.Number("Size"))),
+        new("SharedSize", "SHARED SIZE", (i, _) => i.Number("SharedSize") is >= 0 and var size ? Humanly.Size(size) : "N/A"),
+        new("UniqueSize", "UNIQUE SIZE", (i, _) => i.Number("SharedSize") is >= 0 and var size ? Humanly.Size(i.Number("Size") - size) : "N/A"));
+
+    /// <summary>A line for each of its names, with what docker makes of the name.</summary>
+    private static void AddNamed(List<JsonElement> lines, JsonElement image)
+    {
+        var digests = image.Texts("RepoDigests").ToList();
+        var names = image.Texts("RepoTags").ToList();
+        if (names.Count == 0)
+        {
+            names = [.. digests.Select(digest => digest[..digest.IndexOf('@', StringComparison.Ordinal)] + ":<none>").DefaultIfEmpty("<none>:<none>")];
+        }
+
+        foreach (var name in names)
+        {
+            var colon = name.LastIndexOf(':');
+            var repository = name[..colon];
+            var digest = digests.Find(each => each.StartsWith(repository + "@", StringComparison.Ordinal));
+            lines.Add(DaemonJson.Made(json =>
+            {
+                json.WriteString("Repository", repository);
+                json.WriteString("Tag", name[(colon + 1)..]);
+                json.WriteString("Digest", digest is null ? "<none>" : digest[(repository.Length + 1)..]);
+                foreach (var member in image.EnumerateObject())
+                {
+                    member.WriteTo(json);
+                }
+            }));
+        }
+    }
+
     private static Command Load()
     {
         var input = new Option<string?>("--input", "-i") { Description = "Read this file (default: standard input)", HelpName = "file" };
-        var command = new Command("load", "Load images from an OCI layout or a docker archive (tar)") { input };
+        var quiet = new Option<bool>("--quiet", "-q") { Description = "Show no progress" };
+        var command = new Command("load", "Load images from an OCI layout or a docker archive (tar)") { input, quiet };
         command.SetAction(async parsed =>
         {
             if (parsed.GetValue(input) is null && !Console.IsInputRedirected)
@@ -84,13 +106,27 @@ internal static class ImageCommand
 
             using var client = DaemonClient.For(parsed);
             await using var archive = Open(parsed.GetValue(input));
-            using var content = new StreamContent(archive);
-            content.Headers.ContentType = new("application/x-tar");
-            using var response = await client.SendAsync(HttpMethod.Post, "images/load?quiet=1", content);
-            await ImagePull.FollowAsync(response, parsed.InvocationConfiguration.Output, terminal: false);
+            var output = parsed.InvocationConfiguration.Output;
+            using var response = await SendAsync(client, archive, new Progress(output, !parsed.GetValue(quiet) && Screen.IsLive(output)));
+            await ImagePull.FollowAsync(response, output, terminal: false);
             return ExitCode.Ok;
         });
         return command;
+    }
+
+    // The daemon unpacks while it reads, so what was sent is what is done.
+    private static async Task<HttpResponseMessage> SendAsync(DaemonClient client, Stream archive, Progress progress)
+    {
+        using (progress)
+        {
+            long? total = archive.CanSeek ? archive.Length : null;
+            var counted = new CountedStream(archive, read => progress.Show(() => total is { } all
+                ? $"loading {Progress.Bar(read, all)} {Humanly.Size(read)} of {Humanly.Size(all)}"
+                : $"loading {Humanly.Size(read)}"));
+            using var content = new StreamContent(counted);
+            content.Headers.ContentType = new("application/x-tar");
+            return await client.SendAsync(HttpMethod.Post, "images/load?quiet=1", content);
+        }
     }
 
     private static Command Pull()
@@ -102,7 +138,7 @@ internal static class ImageCommand
         {
             using var client = DaemonClient.For(parsed);
             var name = parsed.GetValue(reference)!;
-            await ImagePull.RunAsync(client, name, parsed.GetValue(quiet) ? null : parsed.InvocationConfiguration.Output, !Console.IsOutputRedirected);
+            await ImagePull.RunAsync(client, name, parsed.GetValue(quiet) ? null : parsed.InvocationConfiguration.Output, Screen.IsLive(parsed.InvocationConfiguration.Output));
             if (parsed.GetValue(quiet))
             {
                 parsed.InvocationConfiguration.Output.WriteLine(name);
@@ -145,25 +181,8 @@ internal static class ImageCommand
         return command;
     }
 
-    private static Command Inspect()
-    {
-        var names = new Argument<string[]>("image") { Arity = ArgumentArity.OneOrMore };
-        var command = new Command("inspect", "Show all that is known of images, as JSON") { names };
-        command.SetAction(async parsed =>
-        {
-            using var client = DaemonClient.For(parsed);
-            var found = new List<JsonElement>();
-            foreach (var name in parsed.GetValue(names)!)
-            {
-                using var answer = await client.GetAsync($"images/{DaemonClient.Escape(name)}/json");
-                found.Add(answer.RootElement.Clone());
-            }
-
-            parsed.InvocationConfiguration.Output.WriteLine(DaemonJson.Indented(found));
-            return ExitCode.Ok;
-        });
-        return command;
-    }
+    private static Command Inspect() =>
+        InspectCommand.Make("image", "Show all that is known of images, as JSON", (client, _, name) => client.GetAsync($"images/{DaemonClient.Escape(name)}/json"));
 
     private static Stream Open(string? file)
     {

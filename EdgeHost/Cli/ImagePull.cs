@@ -22,7 +22,7 @@ internal static class ImagePull
     internal static async Task FollowAsync(HttpResponseMessage response, TextWriter? progress, bool terminal)
     {
         var layers = new Dictionary<string, (string Status, long Done, long Total)>(StringComparer.Ordinal);
-        var drawn = 0;
+        using var drawn = new Progress(progress, terminal);
         using var lines = new StreamReader(await response.Content.ReadAsStreamAsync());
         while (await lines.ReadLineAsync() is { } line)
         {
@@ -35,7 +35,6 @@ internal static class ImagePull
             var report = document.RootElement;
             if (report.Text("error") is { Length: > 0 } error)
             {
-                Erase(progress, ref drawn);
                 throw new EdgeHostException(ErrorKind.Internal, error);
             }
 
@@ -50,8 +49,7 @@ internal static class ImagePull
             var detail = report.Member("progressDetail");
             if (detail.ValueKind != JsonValueKind.Object || id.Length == 0)
             {
-                Erase(progress, ref drawn);
-                progress?.WriteLine(id.Length > 0 ? $"{id}: {status}" : status);
+                drawn.Step(id.Length > 0 ? $"{id}: {status}" : status);
                 continue;
             }
 
@@ -59,18 +57,13 @@ internal static class ImagePull
             layers[id] = (status, detail.Number("current"), Math.Max(before.Total, detail.Number("total")));
             if (terminal)
             {
-                Erase(progress, ref drawn);
-                var summary = Summary(layers);
-                progress?.Write(summary);
-                drawn = summary.Length;
+                drawn.Show(() => Summary(layers));
             }
             else if (before.Status != status)
             {
                 progress?.WriteLine($"{id}: {status}");
             }
         }
-
-        Erase(progress, ref drawn);
     }
 
     private static string Query(string reference)
@@ -88,16 +81,12 @@ internal static class ImagePull
         var fetching = layers.Values.Where(l => l.Status == "Downloading").ToList();
         var extracting = layers.Values.Where(l => l.Status == "Extracting").ToList();
         var text = $"{done} of {layers.Count} layers done";
-        text += fetching.Count > 0 ? $", downloading {Humanly.Size(fetching.Sum(l => l.Done))} of {Humanly.Size(fetching.Sum(l => l.Total))}" : string.Empty;
-        return text + (extracting.Count > 0 ? $", extracting {Humanly.Size(extracting.Sum(l => l.Done))} of {Humanly.Size(extracting.Sum(l => l.Total))}" : string.Empty);
-    }
-
-    private static void Erase(TextWriter? progress, ref int drawn)
-    {
-        if (drawn > 0)
+        if (fetching.Count > 0)
         {
-            progress?.Write($"\r{new string(' ', drawn)}\r");
-            drawn = 0;
+            var (here, all) = (fetching.Sum(l => l.Done), fetching.Sum(l => l.Total));
+            text += $", downloading {Progress.Bar(here, all)} {Humanly.Size(here)} of {Humanly.Size(all)}";
         }
+
+        return text + (extracting.Count > 0 ? $", extracting {Humanly.Size(extracting.Sum(l => l.Done))} of {Humanly.Size(extracting.Sum(l => l.Total))}" : string.Empty);
     }
 }

@@ -8,10 +8,12 @@ internal static class InfoCommand
     /// <summary>Makes the command.</summary>
     internal static Command Create()
     {
+        var format = DocumentTemplate.Option("-f");
         var json = new Option<bool>("--json") { Description = "Print what the daemon answers, as JSON" };
-        var command = new Command("info", "Show what the daemon knows of itself and the board") { json };
+        var command = new Command("info", "Show what the daemon knows of itself and the board") { format, json };
         command.SetAction(async parsed =>
         {
+            var template = DocumentTemplate.Of(parsed.GetValue(format));
             using var client = DaemonClient.For(parsed);
             using var answer = await client.GetAsync("info");
             var info = answer.RootElement;
@@ -19,6 +21,12 @@ internal static class InfoCommand
             if (parsed.GetValue(json))
             {
                 output.WriteLine(info.GetRawText());
+                return ExitCode.Ok;
+            }
+
+            if (template is not null)
+            {
+                output.WriteLine(template.Text(info));
                 return ExitCode.Ok;
             }
 

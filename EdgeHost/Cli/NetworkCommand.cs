@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json;
 using EdgeHost.Errors;
 
@@ -48,76 +49,37 @@ internal static class NetworkCommand
 
     private static Command List()
     {
-        var quiet = new Option<bool>("--quiet", "-q") { Description = "Print ids only" };
-        var filter = new Option<string[]>("--filter", "-f") { Description = "Show those that fit (name=, driver=, label=, id=, type=, dangling=)", HelpName = "key=value" };
-        var json = new Option<bool>("--json") { Description = "Print what the daemon answers, as JSON" };
-        var command = new Command("ls", "List networks") { quiet, filter, json };
+        var list = Networks();
+        var command = new Command("ls", "List networks");
         command.Aliases.Add("list");
+        list.AddTo(command, "dangling=, driver=, id=, label=, name=, scope=, type=");
         command.SetAction(async parsed =>
         {
+            var printer = list.Printer(parsed);
             using var client = DaemonClient.For(parsed);
-            using var answer = await client.GetAsync("networks" + EachContainer.Query(("filters", PsCommand.Filters(parsed.GetValue(filter)!))));
-            var output = parsed.InvocationConfiguration.Output;
-            if (parsed.GetValue(json))
-            {
-                output.WriteLine(DaemonJson.Indented(answer.RootElement.EnumerateArray()));
-                return ExitCode.Ok;
-            }
-
-            var table = new Table("NETWORK ID", "NAME", "DRIVER", "SUBNETS");
-            foreach (var network in answer.RootElement.EnumerateArray())
-            {
-                if (parsed.GetValue(quiet))
-                {
-                    output.WriteLine(network.Text("Id")[..12]);
-                    continue;
-                }
-
-                table.Add(
-                    network.Text("Id")[..12],
-                    network.Text("Name"),
-                    network.Text("Driver"),
-                    string.Join(", ", network.GetProperty("IPAM").GetProperty("Config").EnumerateArray().Select(each => each.Text("Subnet"))));
-            }
-
-            if (!parsed.GetValue(quiet))
-            {
-                table.Write(output);
-            }
-
+            using var answer = await client.GetAsync("networks" + EachContainer.Query(("filters", list.Filters(parsed))));
+            list.Print(parsed, printer, answer.RootElement.EnumerateArray());
             return ExitCode.Ok;
         });
         return command;
     }
 
-    private static Command Inspect()
-    {
-        var names = new Argument<string[]>("name") { Arity = ArgumentArity.OneOrMore };
-        var command = new Command("inspect", "Show all of networks, as JSON") { names };
-        command.SetAction(async parsed =>
-        {
-            using var client = DaemonClient.For(parsed);
-            var found = new List<JsonElement>();
-            var exit = ExitCode.Ok;
-            foreach (var name in parsed.GetValue(names)!)
-            {
-                try
-                {
-                    using var answer = await client.GetAsync("networks/" + Uri.EscapeDataString(name));
-                    found.Add(answer.RootElement.Clone());
-                }
-                catch (EdgeHostException e) when (e.Kind is ErrorKind.NotFound or ErrorKind.Invalid)
-                {
-                    parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {e.Message}");
-                    exit = ExitCode.Failed;
-                }
-            }
+    private static Listing Networks() => new(
+        "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
+        new("ID", "NETWORK ID", (n, whole) => Listing.ShortId(n.Text("Id"), whole)),
+        new("Name", "NAME", (n, _) => n.Text("Name")),
+        new("Driver", "DRIVER", (n, _) => n.Text("Driver")),
+        new("Scope", "SCOPE", (n, _) => n.Text("Scope")),
+        new("IPv4", "IPV4", (n, _) => Flag(n, "EnableIPv4")),
+        new("IPv6", "IPV6", (n, _) => Flag(n, "EnableIPv6")),
+        new("Internal", "INTERNAL", (n, _) => Flag(n, "Internal")),
+        new("Labels", "LABELS", (n, _) => Listing.Labels(n)),
+        new("CreatedAt", "CREATED AT", (n, _) => DateTimeOffset.TryParse(n.Text("Created"), CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? Listing.Moment(time) : string.Empty));
 
-            parsed.InvocationConfiguration.Output.WriteLine(DaemonJson.Indented(found));
-            return exit;
-        });
-        return command;
-    }
+    private static string Flag(JsonElement network, string name) => network.Member(name).ValueKind == JsonValueKind.True ? "true" : "false";
+
+    private static Command Inspect() =>
+        InspectCommand.Make("name", "Show all of networks, as JSON", (client, _, name) => client.GetAsync("networks/" + Uri.EscapeDataString(name)));
 
     private static Command Connect()
     {

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using EdgeHost.Errors;
@@ -8,43 +9,27 @@ namespace EdgeHost.Cli;
 /// <summary><c>edgehost ps</c>.</summary>
 internal static class PsCommand
 {
-    private const int ShortId = 12;
-    private const int ShortCommand = 20;
+    private const string Table = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 
     /// <summary>Makes the command.</summary>
     internal static Command Create()
     {
+        var list = Containers();
         var all = new Option<bool>("--all", "-a") { Description = "Show all containers (default: those that run)" };
-        var quiet = new Option<bool>("--quiet", "-q") { Description = "Print ids only" };
-        var whole = new Option<bool>("--no-trunc") { Description = "Shorten nothing" };
-        var filter = new Option<string[]>("--filter", "-f") { Description = "Show those that fit (name=, label=, status=, ancestor=, exited=, id=, volume=, health=)", HelpName = "key=value" };
         var last = new Option<int?>("--last", "-n") { Description = "Show the newest so many, in all states", HelpName = "number" };
-        var json = new Option<bool>("--json") { Description = "Print what the daemon answers, as JSON" };
-        var command = new Command("ps", "List containers") { all, quiet, whole, filter, last, json };
+        var latest = new Option<bool>("--latest", "-l") { Description = "Show the newest, in whatever state" };
+        var command = new Command("ps", "List containers") { all, last, latest };
+        list.AddTo(command, "ancestor=, before=, exited=, expose=, health=, id=, label=, name=, network=, publish=, since=, status=, volume=");
         command.SetAction(async parsed =>
         {
+            var printer = list.Printer(parsed);
+            var limit = parsed.GetValue(latest) ? 1 : parsed.GetValue(last);
             using var client = DaemonClient.For(parsed);
             using var answer = await client.GetAsync("containers/json" + EachContainer.Query(
                 ("all", parsed.GetValue(all) ? "1" : null),
-                ("limit", parsed.GetValue(last)?.ToString(System.Globalization.CultureInfo.InvariantCulture)),
-                ("filters", Filters(parsed.GetValue(filter)!))));
-            var output = parsed.InvocationConfiguration.Output;
-            if (parsed.GetValue(json))
-            {
-                output.WriteLine(DaemonJson.Indented(answer.RootElement.EnumerateArray()));
-            }
-            else if (parsed.GetValue(quiet))
-            {
-                foreach (var container in answer.RootElement.EnumerateArray())
-                {
-                    output.WriteLine(Id(container.Text("Id"), parsed.GetValue(whole)));
-                }
-            }
-            else
-            {
-                Print(answer.RootElement, parsed.GetValue(whole), output);
-            }
-
+                ("limit", limit?.ToString(CultureInfo.InvariantCulture)),
+                ("filters", list.Filters(parsed))));
+            list.Print(parsed, printer, answer.RootElement.EnumerateArray());
             return ExitCode.Ok;
         });
         return command;
@@ -92,28 +77,31 @@ internal static class PsCommand
         return Encoding.UTF8.GetString(buffer.ToArray());
     }
 
-    private static void Print(JsonElement containers, bool whole, TextWriter output)
+    private static Listing Containers() => new(
+        Table,
+        new("ID", "CONTAINER ID", (c, whole) => Listing.ShortId(c.Text("Id"), whole)),
+        new("Image", "IMAGE", (c, _) => c.Text("Image") is { Length: > 0 } image ? image : "<no image>"),
+        new("Command", "COMMAND", (c, whole) => TemplateFunctions.Quoted(Listing.Ellipsis(c.Text("Command"), 20, whole))),
+        new("CreatedAt", "CREATED AT", (c, _) => Listing.Created(c)),
+        new("RunningFor", "CREATED", (c, _) => Humanly.Ago(DateTimeOffset.FromUnixTimeSeconds(c.Number("Created")), DateTimeOffset.UtcNow)),
+        new("Platform", "PLATFORM", (_, _) => null),
+        new("Ports", "PORTS", (c, _) => PortText.Of(c)),
+        new("State", "STATE", (c, _) => c.Text("State")),
+        new("Status", "STATUS", (c, _) => c.Text("Status")),
+        new("Size", "SIZE", (c, _) => Size(c)),
+        new("Names", "NAMES", (c, _) => string.Join(',', c.Texts("Names").Select(n => n.TrimStart('/')))),
+        new("Labels", "LABELS", (c, _) => Listing.Labels(c)),
+        new("Mounts", "MOUNTS", (c, whole) => string.Join(',', Mounts(c).Select(m => Listing.Ellipsis(m.Text("Name") is { Length: > 0 } name ? name : m.Text("Source"), 15, whole)))),
+        new("LocalVolumes", "LOCAL VOLUMES", (c, _) => Mounts(c).Where(m => m.Text("Driver") == "local").ToList().Count.ToString(CultureInfo.InvariantCulture)),
+        new("Networks", "NETWORKS", (c, _) => string.Join(',', new JsonPart(c.Member("NetworkSettings").Member("Networks"), string.Empty).Names())))
     {
-        var table = new Table("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES");
-        foreach (var container in containers.EnumerateArray())
-        {
-            var line = container.Text("Command");
-            table.Add(
-                Id(container.Text("Id"), whole),
-                container.Text("Image"),
-                $"\"{(whole || line.Length <= ShortCommand ? line : line[..(ShortCommand - 1)] + "…")}\"",
-                Humanly.Ago(DateTimeOffset.FromUnixTimeSeconds(container.Number("Created")), DateTimeOffset.UtcNow),
-                container.Text("Status"),
-                Ports(container),
-                string.Join(',', container.Texts("Names").Select(n => n.TrimStart('/'))));
-        }
+        IsQuietFirst = true,
+    };
 
-        table.Write(output);
-    }
+    private static IEnumerable<JsonElement> Mounts(JsonElement container) =>
+        container.Member("Mounts") is { ValueKind: JsonValueKind.Array } mounts ? mounts.EnumerateArray() : [];
 
-    /// <summary>As docker: <c>0.0.0.0:8080->80/tcp, [::]:8080->80/tcp</c>.</summary>
-    private static string Ports(JsonElement container) => string.Join(", ", container.GetProperty("Ports").EnumerateArray().Select(port =>
-        $"{(port.Text("IP").Contains(':', StringComparison.Ordinal) ? $"[{port.Text("IP")}]" : port.Text("IP"))}:{port.Number("PublicPort")}->{port.Number("PrivatePort")}/{port.Text("Type")}"));
-
-    private static string Id(string id, bool whole) => whole || id.Length <= ShortId ? id : id[..ShortId];
+    private static string Size(JsonElement container) => container.Number("SizeRootFs") is > 0 and var whole
+        ? $"{Humanly.Size(container.Number("SizeRw"))} (virtual {Humanly.Size(whole)})"
+        : Humanly.Size(container.Number("SizeRw"));
 }

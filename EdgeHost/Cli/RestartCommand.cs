@@ -12,7 +12,7 @@ internal static class RestartCommand
         var seconds = new Option<int?>("--time", "-t") { Description = "Seconds to wait before killing it", HelpName = "seconds" };
         var command = new Command("restart", "Restart one or more containers") { seconds, containers };
         command.SetAction(parsed => EachContainer.DoAsync(parsed, parsed.GetValue(containers)!, (client, name) =>
-            client.PostAsync($"containers/{DaemonClient.Escape(name)}/restart" + EachContainer.Query(("t", parsed.GetValue(seconds)?.ToString(System.Globalization.CultureInfo.InvariantCulture))))));
+            client.PostAsync($"containers/{DaemonClient.Escape(name)}/restart" + EachContainer.Query(("t", parsed.GetValue(seconds)?.ToString(System.Globalization.CultureInfo.InvariantCulture)))), "restarting"));
         return command;
     }
 }

@@ -52,7 +52,7 @@ internal static class RunCommand
         var error = parsed.InvocationConfiguration.Error;
         if (pull == "always")
         {
-            await ImagePull.RunAsync(client, image, error, !Console.IsErrorRedirected);
+            await ImagePull.RunAsync(client, image, error, Screen.IsLive(error));
         }
 
         var path = "containers/create" + EachContainer.Query(("name", parsed.GetValue(options.Name)));
@@ -64,7 +64,7 @@ internal static class RunCommand
         catch (EdgeHostException e) when (e.Kind == ErrorKind.NotFound && pull == "missing")
         {
             error.WriteLine($"Unable to find image '{image}' locally");
-            await ImagePull.RunAsync(client, image, error, !Console.IsErrorRedirected);
+            await ImagePull.RunAsync(client, image, error, Screen.IsLive(error));
             answer = await client.PostAsync(path, body);
         }
 

@@ -18,10 +18,12 @@ internal static class StatsCommand
         var containers = new Argument<string[]>("container") { Arity = ArgumentArity.ZeroOrMore };
         var once = new Option<bool>("--no-stream") { Description = "Print once, and end" };
         var all = new Option<bool>("--all", "-a") { Description = "Show those that do not run, too" };
-        var json = new Option<bool>("--json") { Description = "Print what the daemon answers, as JSON; once" };
-        var command = new Command("stats", "Show what containers use") { once, all, json, containers };
+        var list = Columns();
+        var command = new Command("stats", "Show what containers use") { once, all, containers };
+        list.AddTo(command, filters: null);
         command.SetAction(async parsed =>
         {
+            var printer = list.Printer(parsed);
             using var client = DaemonClient.For(parsed);
             var output = parsed.InvocationConfiguration.Output;
             var named = parsed.GetValue(containers)!;
@@ -32,21 +34,21 @@ internal static class StatsCommand
                 // How busy a CPU is shows only between two readings.
                 await timer.WaitForNextTickAsync();
                 var now = await ReadAsync(client, named, parsed.GetValue(all));
-                if (parsed.GetValue(json))
-                {
-                    output.WriteLine(DaemonJson.Indented(now.Values));
-                    return ExitCode.Ok;
-                }
-
-                if (!parsed.GetValue(once) && !Console.IsOutputRedirected)
+                if (!parsed.GetValue(once) && !list.IsJson(parsed) && Screen.IsLive(output))
                 {
                     output.Write(ClearScreen);
                 }
 
-                Print(before, now, output);
+                var uses = new List<JsonElement>();
+                foreach (var (name, stats) in now)
+                {
+                    uses.Add(Use(name, before.GetValueOrDefault(name), stats));
+                }
+
+                list.Print(parsed, printer, uses, now.Values);
                 before = now;
             }
-            while (!parsed.GetValue(once));
+            while (!parsed.GetValue(once) && !list.IsJson(parsed));
             return ExitCode.Ok;
         });
         return command;
@@ -58,7 +60,7 @@ internal static class StatsCommand
         if (names.Count == 0)
         {
             using var list = await client.GetAsync("containers/json" + (all ? "?all=1" : string.Empty));
-            names = list.RootElement.EnumerateArray().Select(c => c.Text("Id")).ToList();
+            names = list.RootElement.EnumerateArray().Select(c => Listing.ShortId(c.Text("Id"), whole: false)).ToList();
         }
 
         var answers = await Task.WhenAll(names.Select(async name =>
@@ -77,27 +79,63 @@ internal static class StatsCommand
         return answers.Where(a => a.Stats.ValueKind == JsonValueKind.Object).ToDictionary(a => a.Name, a => a.Stats, StringComparer.Ordinal);
     }
 
-    private static void Print(Dictionary<string, JsonElement> before, Dictionary<string, JsonElement> now, TextWriter output)
+    private static Listing Columns() => new(
+        "table {{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}",
+        new("Container", "CONTAINER", (u, _) => u.Text("Container")),
+        new("ID", "CONTAINER ID", (u, whole) => Listing.ShortId(u.Text("ID"), whole)),
+        new("Name", "NAME", (u, _) => u.Text("Name")),
+        new("CPUPerc", "CPU %", (u, _) => u.Text("CPUPerc")),
+        new("MemUsage", "MEM USAGE / LIMIT", (u, _) => u.Text("MemUsage")),
+        new("MemPerc", "MEM %", (u, _) => u.Text("MemPerc")),
+        new("NetIO", "NET I/O", (u, _) => u.Text("NetIO")),
+        new("BlockIO", "BLOCK I/O", (u, _) => u.Text("BlockIO")),
+        new("PIDs", "PIDS", (u, _) => u.Text("PIDs")));
+
+    /// <summary>What docker's columns say of two readings.</summary>
+    private static JsonElement Use(string name, JsonElement before, JsonElement stats) => DaemonJson.Made(json =>
     {
-        var table = new Table("CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "PIDS");
-        foreach (var (name, stats) in now)
+        var memory = stats.Member("memory_stats");
+        var details = memory.Member("stats");
+        var cache = details.Member("inactive_file").ValueKind == JsonValueKind.Number ? details.Number("inactive_file") : details.Number("total_inactive_file");
+        var used = Math.Max(0, memory.Number("usage") - cache);
+        var limit = memory.Number("limit");
+        json.WriteString("Container", name);
+        json.WriteString("ID", stats.Text("id") is { Length: > 0 } id ? id : name);
+        json.WriteString("Name", stats.Text("name").TrimStart('/'));
+        json.WriteString("CPUPerc", Percent(Cpu(before, stats)));
+        json.WriteString("MemUsage", $"{Humanly.Memory(used)} / {Humanly.Memory(limit)}");
+        json.WriteString("MemPerc", Percent(limit > 0 ? 100.0 * used / limit : 0));
+        json.WriteString("NetIO", $"{Humanly.Size(Networks(stats, "rx_bytes"))} / {Humanly.Size(Networks(stats, "tx_bytes"))}");
+        json.WriteString("BlockIO", $"{Humanly.Size(Blocks(stats, 'r'))} / {Humanly.Size(Blocks(stats, 'w'))}");
+        json.WriteString("PIDs", stats.Member("pids_stats").Number("current").ToString(CultureInfo.InvariantCulture));
+    });
+
+    private static long Networks(JsonElement stats, string counter)
+    {
+        var sum = 0L;
+        if (stats.Member("networks") is { ValueKind: JsonValueKind.Object } networks)
         {
-            var memory = stats.Member("memory_stats");
-            var details = memory.Member("stats");
-            var cache = details.Member("inactive_file").ValueKind == JsonValueKind.Number ? details.Number("inactive_file") : details.Number("total_inactive_file");
-            var used = Math.Max(0, memory.Number("usage") - cache);
-            var limit = memory.Number("limit");
-            var id = stats.Text("id");
-            table.Add(
-                id.Length > 12 ? id[..12] : name,
-                stats.Text("name").TrimStart('/'),
-                Percent(Cpu(before.GetValueOrDefault(name), stats)),
-                $"{Humanly.Memory(used)} / {Humanly.Memory(limit)}",
-                Percent(limit > 0 ? 100.0 * used / limit : 0),
-                stats.Member("pids_stats").Number("current").ToString(CultureInfo.InvariantCulture));
+            foreach (var network in networks.EnumerateObject())
+            {
+                sum += network.Value.Number(counter);
+            }
         }
 
-        table.Write(output);
+        return sum;
+    }
+
+    private static long Blocks(JsonElement stats, char operation)
+    {
+        var sum = 0L;
+        if (stats.Member("blkio_stats").Member("io_service_bytes_recursive") is { ValueKind: JsonValueKind.Array } entries)
+        {
+            foreach (var entry in entries.EnumerateArray())
+            {
+                sum += entry.Text("op") is [var first, ..] && char.ToLowerInvariant(first) == operation ? entry.Number("value") : 0;
+            }
+        }
+
+        return sum;
     }
 
     private static double Cpu(JsonElement before, JsonElement now)

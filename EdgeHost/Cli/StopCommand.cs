@@ -24,7 +24,7 @@ internal static class StopCommand
             }
 
             return await EachContainer.DoAsync(parsed, names.Length > 0 ? names : await RunningAsync(parsed), (client, name) =>
-                client.PostAsync($"containers/{DaemonClient.Escape(name)}/stop" + EachContainer.Query(("t", parsed.GetValue(seconds)?.ToString(CultureInfo.InvariantCulture)), ("signal", parsed.GetValue(signal)))));
+                client.PostAsync($"containers/{DaemonClient.Escape(name)}/stop" + EachContainer.Query(("t", parsed.GetValue(seconds)?.ToString(CultureInfo.InvariantCulture)), ("signal", parsed.GetValue(signal)))), "stopping");
         });
         return command;
     }

@@ -1,6 +1,6 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json;
-using EdgeHost.Errors;
 
 namespace EdgeHost.Cli;
 
@@ -51,73 +51,36 @@ internal static class VolumeCommand
 
     private static Command List()
     {
-        var quiet = new Option<bool>("--quiet", "-q") { Description = "Print names only" };
-        var filter = new Option<string[]>("--filter", "-f") { Description = "Show those that fit (dangling=, driver=, label=, name=)", HelpName = "key=value" };
-        var json = new Option<bool>("--json") { Description = "Print what the daemon answers, as JSON" };
-        var command = new Command("ls", "List volumes") { quiet, filter, json };
+        var list = Volumes();
+        var command = new Command("ls", "List volumes");
+        command.Aliases.Add("list");
+        list.AddTo(command, "dangling=, driver=, label=, name=");
         command.SetAction(async parsed =>
         {
+            var printer = list.Printer(parsed);
             using var client = DaemonClient.For(parsed);
-            using var answer = await client.GetAsync("volumes" + EachContainer.Query(("filters", PsCommand.Filters(parsed.GetValue(filter)!))));
-            var output = parsed.InvocationConfiguration.Output;
-            var volumes = answer.RootElement.GetProperty("Volumes").EnumerateArray();
-            if (parsed.GetValue(json))
-            {
-                output.WriteLine(DaemonJson.Indented(volumes));
-                return ExitCode.Ok;
-            }
-
-            var table = new Table("DRIVER", "VOLUME NAME");
-            foreach (var volume in volumes)
-            {
-                if (parsed.GetValue(quiet))
-                {
-                    output.WriteLine(volume.Text("Name"));
-                }
-                else
-                {
-                    table.Add(volume.Text("Driver"), volume.Text("Name"));
-                }
-            }
-
-            if (!parsed.GetValue(quiet))
-            {
-                table.Write(output);
-            }
-
+            using var answer = await client.GetAsync("volumes" + EachContainer.Query(("filters", list.Filters(parsed))));
+            list.Print(parsed, printer, answer.RootElement.GetProperty("Volumes").EnumerateArray());
             return ExitCode.Ok;
         });
         return command;
     }
 
-    private static Command Inspect()
-    {
-        var names = new Argument<string[]>("volume") { Arity = ArgumentArity.OneOrMore };
-        var command = new Command("inspect", "Show all that is known of volumes, as JSON") { names };
-        command.SetAction(async parsed =>
-        {
-            using var client = DaemonClient.For(parsed);
-            var found = new List<JsonElement>();
-            var exit = ExitCode.Ok;
-            foreach (var name in parsed.GetValue(names)!)
-            {
-                try
-                {
-                    using var answer = await client.GetAsync($"volumes/{DaemonClient.Escape(name)}");
-                    found.Add(answer.RootElement.Clone());
-                }
-                catch (EdgeHostException e) when (e.Kind is ErrorKind.NotFound or ErrorKind.Invalid or ErrorKind.Internal)
-                {
-                    parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {e.Message}");
-                    exit = ExitCode.Failed;
-                }
-            }
+    private static Listing Volumes() => new(
+        "table {{.Driver}}\t{{.Name}}",
+        new("Name", "VOLUME NAME", (v, _) => v.Text("Name")),
+        new("Driver", "DRIVER", (v, _) => v.Text("Driver")),
+        new("Scope", "SCOPE", (v, _) => v.Text("Scope")),
+        new("Mountpoint", "MOUNTPOINT", (v, _) => v.Text("Mountpoint")),
+        new("Labels", "LABELS", (v, _) => Listing.Labels(v)),
+        new("Links", "LINKS", (v, _) => v.Member("UsageData") is { ValueKind: JsonValueKind.Object } use ? use.Number("RefCount").ToString(CultureInfo.InvariantCulture) : "N/A"),
+        new("Size", "SIZE", (v, _) => v.Member("UsageData") is { ValueKind: JsonValueKind.Object } use ? Humanly.Size(use.Number("Size")) : "N/A"),
+        new("Group", "GROUP", (_, _) => "N/A"),
+        new("Availability", "AVAILABILITY", (_, _) => "N/A"),
+        new("Status", "STATUS", (_, _) => "N/A"));
 
-            parsed.InvocationConfiguration.Output.WriteLine(DaemonJson.Indented(found));
-            return exit;
-        });
-        return command;
-    }
+    private static Command Inspect() =>
+        InspectCommand.Make("volume", "Show all that is known of volumes, as JSON", (client, _, name) => client.GetAsync($"volumes/{DaemonClient.Escape(name)}"));
 
     private static Command Remove()
     {

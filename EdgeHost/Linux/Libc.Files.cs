@@ -15,6 +15,7 @@ internal static unsafe partial class Libc
     internal const int O_CLOEXEC = 0x80000;
     internal const int O_PATH = 0x200000;
     internal const uint RENAME_NOREPLACE = 1;
+    internal const int TIOCGWINSZ = 0x5413;
 
     // These two differ between x86 and ARM (asm/fcntl.h).
     internal static int O_DIRECTORY => ArmFlags ? 0x4000 : 0x10000;
@@ -92,4 +93,12 @@ internal static unsafe partial class Libc
     internal static int pipe2(int* fds, int flags) => (int)syscall(Nr.pipe2, (nint)fds, flags);
 
     internal static int fcntl(int fd, int command, nint argument) => (int)syscall(Nr.fcntl, fd, command, argument);
+
+    /// <summary>The columns of a terminal, 0 if it does not know; null if it is none.</summary>
+    internal static int? TerminalColumns(Fd descriptor)
+    {
+        // struct winsize: rows, columns, and both in pixels.
+        var size = stackalloc ushort[4];
+        return syscall(Nr.ioctl, descriptor.Value, TIOCGWINSZ, (nint)size) == 0 ? size[1] : null;
+    }
 }

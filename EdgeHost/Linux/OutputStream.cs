@@ -21,6 +21,9 @@ public sealed class OutputStream : Stream
     /// <summary>Standard error.</summary>
     public static OutputStream StandardError() => new(2, "standard error");
 
+    /// <summary>How many columns the terminal has that it is: 0 if the terminal does not say, null if it is none.</summary>
+    public int? TerminalColumns => Libc.TerminalColumns(_fd);
+
     /// <inheritdoc/>
     public override bool CanRead => false;
 
