@@ -68,8 +68,6 @@ public sealed class RoomTests
     public void A_forbidden_room_is_found(string path, string text, string complaint) => Assert.Contains(complaint, Planted(path, text), StringComparison.Ordinal);
 
     [Theory]
-    [InlineData("Engine/Planted.cs", "using LiteDB; namespace EdgeHost.Engine; class Planted;", "LiteDB is named outside State")]
-    [InlineData("Engine/Planted.cs", "namespace EdgeHost.Engine; class Planted { LiteDB.BsonDocument? _a; }", "LiteDB is named outside State")]
     [InlineData("Api/Planted.cs", "using MQTTnet; namespace EdgeHost.Api; class Planted;", "MQTTnet is named outside Mqtt")]
     [InlineData("Mqtt/Planted.cs", "using Microsoft.AspNetCore.Http; namespace EdgeHost.Mqtt; class Planted;", "Microsoft.AspNetCore is named outside Api")]
     [InlineData("Board/Planted.cs", "namespace EdgeHost.Board; class Planted { System.CommandLine.Command? _a; }", "System.CommandLine is named outside Cli")]

@@ -127,7 +127,7 @@ public sealed class StateDatabaseTests : IDisposable
     }
 
     [Fact]
-    public async Task The_log_is_moved_into_the_file_before_it_grows_without_bound()
+    public async Task What_was_overwritten_leaves_the_file_before_it_grows_without_bound()
     {
         using var database = Open();
         var table = Samples(database);
@@ -136,7 +136,9 @@ public sealed class StateDatabaseTests : IDisposable
             await table.UpsertDurablyAsync("a", new Sample(new string('x', 20_000), i));
         }
 
-        Assert.InRange(new FileInfo(_directory.Sub("state-log.db")).Length, 0, (1 << 20) + (1 << 17));
+        Assert.InRange(new FileInfo(Path).Length, 20_000, (1 << 20) + (1 << 17));
+        Assert.Equal(199, table.Find("a")?.Number);
+        Assert.Equal([Path], Directory.GetFiles(_directory.Path));
     }
 
     [Fact]
@@ -164,7 +166,7 @@ public sealed class StateDatabaseTests : IDisposable
     [InlineData("zeroed")]
     [InlineData("truncated to half")]
     [InlineData("truncated to a stump")]
-    [InlineData("emptied beside its log")]
+    [InlineData("more than was written")]
     [InlineData("one bit in a row")]
     [InlineData("one page zeroed")]
     public async Task A_damaged_file_is_put_aside_and_a_new_one_made(string damage)
@@ -195,9 +197,8 @@ public sealed class StateDatabaseTests : IDisposable
             case "truncated to a stump":
                 bytes = bytes[..1000];
                 break;
-            case "emptied beside its log":
-                File.WriteAllBytes(_directory.Sub("state-log.db"), bytes[..8192]);
-                bytes = [];
+            case "more than was written":
+                bytes = [.. bytes, .. bytes];
                 break;
             case "one bit in a row":
                 bytes[bytes.AsSpan().IndexOf("needle-"u8) + 20] ^= 1;
@@ -259,40 +260,87 @@ public sealed class StateDatabaseTests : IDisposable
         Assert.Empty(table.Rows);
     }
 
-    /// <summary>The file that a killed process leaves is a prefix of its writes: every prefix of the log must open.</summary>
-    [Fact]
-    public async Task Killed_at_any_page_of_the_log_the_rows_of_the_last_whole_batch_are_there()
+    /// <summary>The file that a killed process leaves is a prefix of its writes, or has zeros where they were to be: each must open.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Killed_at_any_byte_of_a_batch_the_rows_of_the_last_whole_one_are_there(bool zeros)
     {
-        byte[] data, log;
+        var batches = new List<int>();
+        byte[] written;
         using (var database = Open())
         {
             var table = Samples(database);
             for (var i = 0; i < 8; i++)
             {
-                table.Upsert("a", new Sample(new string('a', 3000), i));
-                table.Upsert("b", new Sample(new string('b', 9000), i));
+                batches.Add((int)new FileInfo(Path).Length);
+                table.Upsert("a", new Sample(new string('a', 300), i));
+                table.Upsert("b", new Sample(new string('b', 900), i));
                 await database.FlushAsync();
             }
 
-            data = ReadShared(Path);
-            log = ReadShared(_directory.Sub("state-log.db"));
+            written = ReadShared(Path);
         }
 
-        Assert.True(log.Length > 8 * 8192);
-        for (var length = 0; length <= log.Length; length += 4096)
+        for (var length = batches[0]; length <= written.Length; length += 7)
         {
             using var copy = new TemporaryDirectory();
-            File.WriteAllBytes(copy.Sub("state.db"), data);
-            File.WriteAllBytes(copy.Sub("state-log.db"), log[..length]);
+            var end = batches.FirstOrDefault(at => at > length, written.Length);
+            File.WriteAllBytes(copy.Sub("state.db"), zeros && !batches.Contains(length) ? [.. written[..length], .. new byte[end - length]] : written[..length]);
             using var database = StateDatabase.Open(copy.Sub("state.db"));
-            Assert.Equal(StateOutcome.Opened, database.Report.Outcome);
+            Assert.True(database.Report.Outcome == StateOutcome.Opened, $"{length}: {database.Report.Reason}");
             var table = Samples(database);
+            var whole = batches.Count(at => at <= length) - (length == written.Length ? 0 : 1);
+            Assert.Equal(whole == 0 ? null : whole - 1, table.Find("a")?.Number);
             Assert.Equal(table.Find("a")?.Number, table.Find("b")?.Number);
-            if (length == log.Length)
-            {
-                Assert.Equal(7, table.Find("a")?.Number);
-            }
+
+            // And it can be gone on with.
+            await table.UpsertDurablyAsync("c", new Sample("c", 1));
         }
+    }
+
+    [Theory]
+    [InlineData(4)]
+    [InlineData(20)]
+    [InlineData(600)]
+    public async Task A_batch_that_is_damaged_before_others_is_no_cut_but_damage(int offset)
+    {
+        byte[] written;
+        int first;
+        using (var database = Open())
+        {
+            var table = Samples(database);
+            first = (int)new FileInfo(Path).Length;
+            for (var i = 0; i < 3; i++)
+            {
+                await table.UpsertDurablyAsync("a", new Sample(new string('a', 900), i));
+            }
+
+            written = ReadShared(Path);
+        }
+
+        written[first + offset] ^= 1;
+        File.WriteAllBytes(Path, written);
+
+        using var again = Open();
+        Assert.Equal(StateOutcome.Damaged, again.Report.Outcome);
+    }
+
+    [Fact]
+    public void A_file_of_a_newer_version_is_put_aside_and_kept()
+    {
+        using (Open())
+        {
+        }
+
+        var bytes = File.ReadAllBytes(Path);
+        bytes[8]++;
+        File.WriteAllBytes(Path, bytes);
+
+        using var database = Open();
+        Assert.Equal(StateOutcome.Newer, database.Report.Outcome);
+        Assert.Contains("version 2", database.Report.Reason, StringComparison.Ordinal);
+        Assert.Equal(bytes, File.ReadAllBytes(database.Report.KeptAside!));
     }
 
     private static byte[] ReadShared(string path)

@@ -1,36 +1,26 @@
-using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json.Serialization.Metadata;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
-using LiteDB;
-using LiteDB.Engine;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace EdgeHost.State;
 
 /// <summary>
-/// The index and the history of the host: tables of JSON rows in one LiteDB file, read whole when it is opened, written
-/// in batches. Everything in it can be rebuilt from facts that lie elsewhere on disk, so a damaged file is put aside and
-/// a new one made; each row carries a checksum, because LiteDB's pages have none. Nothing is written while nothing changes.
+/// The index and the history of the host: tables of JSON rows in one file, read whole when it is opened, written in
+/// batches. Everything in it can be rebuilt from facts that lie elsewhere on disk, so a damaged file is put aside and a
+/// new one made. Nothing is written while nothing changes.
 /// </summary>
-/// <remarks>
-/// All rows stand in one collection, <c>{_id: "table/id", json, sum}</c>. The file itself is <c>state.db</c> and its log
-/// <c>state-log.db</c> (moved into the file when it reaches 1 MiB and at the end).
-/// </remarks>
+/// <remarks>The file is described in <see cref="StateFile"/>; it is rewritten when a mebibyte was added to it, and at the end.</remarks>
 public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
 {
     /// <summary>The version of the layout that this program writes.</summary>
     public const int SchemaVersion = 1;
 
-    private const string Collection = "rows";
-    private const string SchemaRow = "schema/version";
     private const int MaximumIdBytes = 512;
     private const int MaximumRowBytes = 1 << 20;
-    private const long CheckpointBytes = 1 << 20;
-    private const int CopiesKeptAside = 3;
+    private const long RewriteBytes = 1 << 20;
 
     private static readonly TimeSpan BatchDelay = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan LongestRetry = TimeSpan.FromMinutes(1);
@@ -38,8 +28,8 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
     private readonly string _path;
     private readonly ILogger _logger;
 
-    // Held while the engine is used; never taken while _gate is held.
-    private readonly Lock _engineGate = new();
+    // Held while the file is used; never taken while _gate is held.
+    private readonly Lock _fileGate = new();
     private readonly Lock _gate = new();
     private readonly CancellationTokenSource _closing = new();
     private readonly HashSet<string> _opened = new(StringComparer.Ordinal);
@@ -47,16 +37,14 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
     private Dictionary<string, string?> _pending = new(StringComparer.Ordinal);
     private Task _batch = Task.CompletedTask;
     private bool _batchRunning;
-    private DatabaseFiles _files;
-    private LiteEngine? _engine;
+    private readonly StateFile _file;
     private bool _closed;
 
-    private StateDatabase(string path, ILogger logger, DatabaseFiles files, LiteEngine engine, Dictionary<string, string> stored, StateReport report)
+    private StateDatabase(string path, ILogger logger, StateFile file, Dictionary<string, string> stored, StateReport report)
     {
         _path = path;
         _logger = logger;
-        _files = files;
-        _engine = engine;
+        _file = file;
         _stored = stored;
         Report = report;
     }
@@ -74,26 +62,27 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
     public static StateDatabase Open(string path, ILogger? logger = null)
     {
         logger ??= NullLogger.Instance;
-        var files = DatabaseFiles.Open(path);
+        var file = StateFile.Open(path);
         try
         {
-            var report = new StateReport(files.IsNew ? StateOutcome.Created : StateOutcome.Opened);
-            if (TryRead(files, out var engine, out var stored, out var outcome, out var reason))
+            var stored = new Dictionary<string, string>(StringComparer.Ordinal);
+            var report = new StateReport(file.IsNew ? StateOutcome.Created : StateOutcome.Opened);
+            if (file.Read(stored, out var outcome) is { } reason)
             {
-                return new StateDatabase(path, logger, files, engine, stored, report);
+                var aside = file.PutAside(outcome);
+                LogPutAside(logger, path, reason, aside);
+                report = new StateReport(outcome, aside, reason);
+                stored.Clear();
+                file = StateFile.Open(path);
+                file.Read(stored, out _);
             }
 
-            var aside = files.PutAside(outcome);
-            LogPutAside(logger, path, reason, aside);
-            files = DatabaseFiles.Open(path);
-            return TryRead(files, out engine, out stored, out _, out var again)
-                ? new StateDatabase(path, logger, files, engine, stored, new StateReport(outcome, aside, reason))
-                : throw new EdgeHostException(ErrorKind.Internal, $"state database {path}: a new one cannot be made: {again}");
+            return new StateDatabase(path, logger, file, stored, report);
         }
-        catch
+        catch (Exception e)
         {
-            files.Dispose();
-            throw;
+            file.Dispose();
+            throw InWords(e, path);
         }
     }
 
@@ -159,10 +148,9 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
         }
         finally
         {
-            lock (_engineGate)
+            lock (_fileGate)
             {
-                CloseEngine();
-                _files.Dispose();
+                Close();
             }
 
             _closing.Dispose();
@@ -233,7 +221,7 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
 
     private void WritePending()
     {
-        lock (_engineGate)
+        lock (_fileGate)
         {
             Dictionary<string, string?> batch;
             lock (_gate)
@@ -261,8 +249,6 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
                     }
                 }
 
-                // After an I/O error the engine has closed itself, and what its memory holds is not what the file holds.
-                CloseEngine();
                 throw InWords(e, _path);
             }
         }
@@ -270,158 +256,49 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
 
     private void Write(Dictionary<string, string?> batch)
     {
-        if (_engine is null)
+        _file.Append(batch);
+        if (_file.AddedBytes >= RewriteBytes)
         {
-            _files.Dispose();
-            _files = DatabaseFiles.Open(_path);
-            _engine = StartEngine(_files);
-        }
-
-        _engine.BeginTrans();
-        var kept = batch.Where(row => row.Value is not null).Select(row => Document(row.Key, row.Value!)).ToList();
-        if (kept.Count > 0)
-        {
-            _engine.Upsert(Collection, kept, BsonAutoId.ObjectId);
-        }
-
-        var gone = batch.Where(row => row.Value is null).Select(row => new BsonValue(row.Key)).ToList();
-        if (gone.Count > 0)
-        {
-            _engine.Delete(Collection, gone);
-        }
-
-        _engine.Commit();
-        _files.Log.Flush();
-        if (_files.Log.Length >= CheckpointBytes)
-        {
-            _engine.Checkpoint();
-            _files.Log.Flush();
+            Rewrite();
         }
     }
 
-    private void CloseEngine()
+    /// <summary>What was overwritten goes; the rows come from the file, which has them all.</summary>
+    private void Rewrite()
     {
-        var engine = _engine;
-        _engine = null;
-        engine?.Dispose();
+        var rows = new Dictionary<string, string>(StringComparer.Ordinal);
+        if (_file.Read(rows, out _) is { } reason)
+        {
+            throw new EdgeHostException(ErrorKind.Corrupt, $"state database {_path}: {reason}; the next start puts it aside");
+        }
+
+        _file.Rewrite(rows);
     }
 
-    private static LiteEngine StartEngine(DatabaseFiles files) => new(new EngineSettings
+    private void Close()
     {
-        DataStream = files.Data,
-        LogStream = files.Log,
-        TempStream = new MemoryStream(),
-
-        // The default compares without case: two ids that differ in it would be one row.
-        Collation = Collation.Binary,
-    });
-
-    /// <summary>Reads all rows. False, with the reason, when the file cannot be trusted.</summary>
-    private static bool TryRead(
-        DatabaseFiles files, out LiteEngine engine, out Dictionary<string, string> stored, out StateOutcome outcome, out string reason)
-    {
-        engine = null!;
-        stored = new Dictionary<string, string>(StringComparer.Ordinal);
-        outcome = StateOutcome.Damaged;
-        reason = string.Empty;
-        if (files.Data.Length == 0 && files.Log.Length > 0)
-        {
-            reason = "its log is there but the file itself is empty";
-            return false;
-        }
-
-        // LiteDB would cut the stump off and go on with a new file.
-        if (files.Data.Length is > 0 and < 8192)
-        {
-            reason = $"it ends after {files.Data.Length} bytes";
-            return false;
-        }
-
-        var started = false;
         try
         {
-            engine = StartEngine(files);
-            started = true;
-            using (var reader = engine.Query(Collection, new Query()))
+            if (_file.AddedBytes > 0)
             {
-                while (reader.Read())
-                {
-                    var row = reader.Current.AsDocument;
-                    var (key, json) = (row["_id"].AsString, row["json"].AsString);
-                    if (row["sum"].AsString != Sum(key, json))
-                    {
-                        reason = $"row {key} does not have its checksum";
-                        break;
-                    }
-
-                    stored.Add(key, json);
-                }
-            }
-
-            if (reason.Length == 0 && stored.Remove(SchemaRow, out var version))
-            {
-                var found = int.Parse(version, CultureInfo.InvariantCulture);
-                if (found > SchemaVersion)
-                {
-                    outcome = StateOutcome.Newer;
-                    reason = $"its schema has version {found}, this program knows up to {SchemaVersion}";
-                }
-            }
-            else if (reason.Length == 0)
-            {
-                if (stored.Count > 0)
-                {
-                    reason = "it has rows but no schema version";
-                }
-                else
-                {
-                    engine.Upsert(Collection, [Document(SchemaRow, SchemaVersion.ToString(CultureInfo.InvariantCulture))], BsonAutoId.ObjectId);
-                    files.Log.Flush();
-                }
+                Rewrite();
             }
         }
-        catch (IOException e) when (IsFull(e))
+        catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
         {
-            throw InWords(e, files.Path);
+            // The longer file is as good.
+            LogNotRewritten(_logger, _path, InWords(e, _path).Message);
         }
-        catch (Exception e) when (e is not OutOfMemoryException)
+        finally
         {
-            // Whatever LiteDB stumbles over in a damaged file, from its own exception to a null reference, means damage.
-            reason = $"{e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}";
+            _file.Dispose();
         }
-
-        if (reason.Length == 0)
-        {
-            return true;
-        }
-
-        if (started)
-        {
-            // Not disposed: that would move the damaged log into the file that is kept for the diagnosis.
-            engine = null!;
-        }
-
-        return false;
-    }
-
-    private static BsonDocument Document(string key, string json) => new()
-    {
-        ["_id"] = key,
-        ["json"] = json,
-        ["sum"] = Sum(key, json),
-    };
-
-    private static string Sum(string key, string json)
-    {
-        Span<byte> hash = stackalloc byte[32];
-        SHA256.HashData(Encoding.UTF8.GetBytes($"{key}\n{json}"), hash);
-        return Convert.ToHexStringLower(hash[..8]);
     }
 
     // ENOSPC and EDQUOT, as .NET hands them on.
     private static bool IsFull(IOException e) => e.HResult is (int)Errno.ENOSPC or (int)Errno.EDQUOT;
 
-    private static EdgeHostException InWords(Exception e, string path) => e switch
+    internal static EdgeHostException InWords(Exception e, string path) => e switch
     {
         EdgeHostException known => known,
         IOException io when IsFull(io) => new EdgeHostException(ErrorKind.Full, $"state database {path}: no space left on the disk", e),
@@ -435,98 +312,6 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
     [LoggerMessage(Level = LogLevel.Error, Message = "State database {Path} cannot be written ({Reason}); next try in {Seconds} s")]
     private static partial void LogBatchFailed(ILogger logger, string path, string reason, double seconds);
 
-    /// <summary>The two files of the database, held exclusively (flock).</summary>
-    private sealed class DatabaseFiles : IDisposable
-    {
-        private readonly string _logPath;
-
-        private DatabaseFiles(string path, string logPath, FlushedStream data, FlushedStream log)
-        {
-            Path = path;
-            _logPath = logPath;
-            Data = data;
-            Log = log;
-            IsNew = data.Length == 0 && log.Length == 0;
-        }
-
-        internal string Path { get; }
-
-        internal FlushedStream Data { get; }
-
-        internal FlushedStream Log { get; }
-
-        internal bool IsNew { get; }
-
-        public void Dispose()
-        {
-            Data.Dispose();
-            Log.Dispose();
-        }
-
-        internal static DatabaseFiles Open(string path)
-        {
-            var directory = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path))!;
-            var logPath = System.IO.Path.Combine(
-                directory, System.IO.Path.GetFileNameWithoutExtension(path) + "-log" + System.IO.Path.GetExtension(path));
-            var data = OpenOne(path);
-            try
-            {
-                var log = OpenOne(logPath);
-                Files.FlushDirectory(directory);
-                return new DatabaseFiles(path, logPath, new FlushedStream(data, isLog: false), new FlushedStream(log, isLog: true));
-            }
-            catch
-            {
-                data.Dispose();
-                throw;
-            }
-        }
-
-        /// <summary>Renames both files while they are still locked, then lets them go.</summary>
-        /// <returns>The new name of the data file.</returns>
-        internal string PutAside(StateOutcome outcome)
-        {
-            var word = outcome == StateOutcome.Newer ? "newer" : "damaged";
-            var aside = $"{Path}.{word}-{DateTime.UtcNow.ToString("yyyyMMdd'T'HHmmss'.'fffffff'Z'", CultureInfo.InvariantCulture)}";
-            var directory = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!;
-            File.Move(Path, aside);
-            File.Move(_logPath, aside + "-log");
-            foreach (var old in Directory.GetFiles(directory, $"{System.IO.Path.GetFileName(Path)}.{word}-*")
-                .Where(name => !name.EndsWith("-log", StringComparison.Ordinal))
-                .OrderDescending(StringComparer.Ordinal)
-                .Skip(CopiesKeptAside))
-            {
-                File.Delete(old);
-                File.Delete(old + "-log");
-            }
-
-            Files.FlushDirectory(directory);
-            Dispose();
-            return aside;
-        }
-
-        private static FileStream OpenOne(string path)
-        {
-            try
-            {
-                return new FileStream(path, new FileStreamOptions
-                {
-                    Mode = FileMode.OpenOrCreate,
-                    Access = FileAccess.ReadWrite,
-                    Share = FileShare.None,
-                    BufferSize = 0,
-                    UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-                });
-            }
-            catch (IOException e) when (e.HResult == (int)Errno.EAGAIN)
-            {
-                throw new EdgeHostException(
-                    ErrorKind.Conflict, $"state database {path} is open in another process: is a second daemon running on this data directory?", e);
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                throw InWords(e, path);
-            }
-        }
-    }
+    [LoggerMessage(Level = LogLevel.Information, Message = "State database {Path} is not made shorter: {Reason}")]
+    private static partial void LogNotRewritten(ILogger logger, string path, string reason);
 }
