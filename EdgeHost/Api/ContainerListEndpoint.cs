@@ -12,11 +12,6 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
     private Task ListAsync(ApiExchange exchange)
     {
         var filters = new DockerFilters(exchange.Query["filters"], "id", "name", "label", "status", "exited", "ancestor", "before", "since", "volume", "network", "health", "is-task", "expose", "publish");
-        if (filters.Find("health", v => v is not ("starting" or "healthy" or "unhealthy" or "none")) is { } unknown)
-        {
-            throw new EdgeHostException(ErrorKind.Invalid, $"invalid filter 'health={unknown}'");
-        }
-
         var limit = exchange.Query.Number("limit") is > 0 and var number ? number : long.MaxValue;
         // As in Docker, a limit and a filter on the state look at containers that have ended, too.
         var all = exchange.Query.Flag("all") || limit != long.MaxValue || filters.Has("status") || filters.Has("exited");
