@@ -178,10 +178,9 @@ public sealed class DeploymentTests
         const string Check = "\"test\": \"test -e /shared/well\", \"interval\": \"100ms\", \"retries\": 2";
 
         await person.PublishAsync(Checked(1, Check));
-        var report = await person.ReportAsync(each => HealthOf(each, "web") == "starting");
+        var report = await person.ReportAsync(each => HealthOf(each, "web") == "unhealthy");
         Assert.Equal("none", HealthOf(report, "other"));
         var web = await site.PidAsync(report, "web");
-        await person.ReportAsync(each => HealthOf(each, "web") == "unhealthy");
         await File.WriteAllTextAsync(Path.Combine(shared, "well"), string.Empty, TestContext.Current.CancellationToken);
         report = await person.ReportAsync(each => HealthOf(each, "web") == "healthy");
         Assert.Equal(web, await site.PidAsync(report, "web"));
@@ -194,6 +193,34 @@ public sealed class DeploymentTests
         Assert.Equal("none", HealthOf(report, "web"));
 
         static string? HealthOf(JsonNode report, string workload) => (string?)report["workloads"]?[workload]?["health"];
+    }
+
+    [Fact]
+    public async Task A_workload_that_needs_a_healthy_one_is_started_when_that_is_healthy_and_not_when_it_never_is()
+    {
+        await using var site = await Site.StartAsync("embedded");
+        await using var person = await Operator.ConnectAsync(site.Broker);
+        var shared = Directory.CreateDirectory(Path.Combine(site.Daemon.Run, "shared")).FullName;
+        string Needing(int version, string check, string file) => Document(
+            version,
+            $"\"app\": {{\"image\": \"{site.Image("app:1")}\", \"depends_on\": {{\"db\": {{\"condition\": \"service_healthy\"}}}}, {Sleep}}}, "
+            + $"\"db\": {{\"image\": \"{site.Image("app:1")}\", \"volumes\": [\"{shared}:/shared\"], \"environment\": {{\"FILE\": \"{file}\"}}{check}, {Sleep}}}");
+        const string Check = ", \"healthcheck\": {\"test\": \"test -e /shared/$FILE\", \"interval\": \"100ms\", \"retries\": 100000}";
+
+        await person.PublishAsync(Needing(1, Check, "well"));
+        var report = await person.ReportAsync(each => (string?)each["workloads"]?["db"]?["health"] == "starting");
+        Assert.NotEqual("running", (string?)report["workloads"]!["app"]?["state"]);
+        Assert.Equal("switching", (string?)report["deployment"]!["phase"]);
+        await File.WriteAllTextAsync(Path.Combine(shared, "well"), string.Empty, TestContext.Current.CancellationToken);
+        report = await person.RunsAsync(1, "app", "db");
+        Assert.Equal("healthy", (string?)report["workloads"]!["db"]!["health"]);
+
+        Assert.Contains("db to be healthy, which has no health check", (string?)(await person.FailureAsync(Needing(2, string.Empty, "well")))["reason"], StringComparison.Ordinal);
+        Assert.Contains(
+            "db to be healthy, which is unhealthy",
+            (string?)(await person.FailureAsync(Needing(3, Check.Replace("100000", "2", StringComparison.Ordinal), "never")))["reason"],
+            StringComparison.Ordinal);
+        await person.RunsAsync(1, "app", "db");
     }
 
     private sealed class Site : IAsyncDisposable

@@ -60,9 +60,6 @@ internal sealed class DockerFilters
 
     internal bool Has(string name) => _values.ContainsKey(name);
 
-    /// <summary>The first value under the name that is so; null without one.</summary>
-    internal string? Find(string name, Predicate<string> match) => _values.TryGetValue(name, out var values) ? values.Find(match) : null;
-
     /// <summary>Whether nothing is asked under the name, or one of its values fits.</summary>
     internal bool Any(string name, Func<string, bool> fits) => !_values.TryGetValue(name, out var values) || values.Exists(v => fits(v));
 

@@ -24,10 +24,11 @@ internal static class DependencyParser
                 switch (field)
                 {
                     case "condition":
-                        const string Expected = "service_started or service_completed_successfully";
+                        const string Expected = "service_started, service_healthy or service_completed_successfully";
                         condition = item.Text(Expected) switch
                         {
                             "service_started" => DependencyCondition.Started,
+                            "service_healthy" => DependencyCondition.Healthy,
                             "service_completed_successfully" => DependencyCondition.Completed,
                             _ => throw item.Wrong(Expected),
                         };

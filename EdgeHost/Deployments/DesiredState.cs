@@ -65,6 +65,9 @@ public enum DependencyCondition
 
     /// <summary><c>service_completed_successfully</c>: it has ended with 0.</summary>
     Completed,
+
+    /// <summary><c>service_healthy</c>: its health check has passed.</summary>
+    Healthy,
 }
 
 /// <summary>When an image is fetched, in Compose's words.</summary>

@@ -321,6 +321,12 @@ public sealed partial class Reconciler
 
         try
         {
+            if (wait.Dependency.Condition == DependencyCondition.Healthy)
+            {
+                await AwaitHealthAsync(wait, superseded.Token).ConfigureAwait(false);
+                return;
+            }
+
             var code = await _engine.WaitAsync(wait.Container, WaitCondition.NotRunning, superseded.Token).ConfigureAwait(false);
             if (code != 0)
             {
@@ -330,7 +336,8 @@ public sealed partial class Reconciler
         }
         catch (OperationCanceledException) when (!stop.IsCancellationRequested)
         {
-            throw new EdgeHostException(ErrorKind.Conflict, $"a newer version came while it waited for {wait.Dependency.On} to end");
+            throw new EdgeHostException(
+                ErrorKind.Conflict, $"a newer version came while it waited for {wait.Dependency.On} to {(wait.Dependency.Condition == DependencyCondition.Healthy ? "be healthy" : "end")}");
         }
         finally
         {
@@ -339,6 +346,45 @@ public sealed partial class Reconciler
                 _fetch = null;
             }
         }
+    }
+
+    private async Task AwaitHealthAsync(DeploymentAction.Await wait, CancellationToken cancel)
+    {
+        if (IsHealthy(wait))
+        {
+            return;
+        }
+
+        // Heard from here on, so that nothing falls between the next look and what follows.
+        var events = _engine.WatchAsync(cancel);
+        if (IsHealthy(wait))
+        {
+            return;
+        }
+
+        await foreach (var happened in events.ConfigureAwait(false))
+        {
+            if (happened.Type == "container" && IsHealthy(wait))
+            {
+                return;
+            }
+        }
+    }
+
+    /// <exception cref="EdgeHostException">It never will be, as things are.</exception>
+    private bool IsHealthy(DeploymentAction.Await wait)
+    {
+        var needed = _engine.Inspect(wait.Container);
+        var why = needed switch
+        {
+            { Effective.Health: not { IsOn: true } } => "has no health check",
+            { State: not (ContainerState.Running or ContainerState.Restarting) } => "does not run",
+            { State: ContainerState.Running, Paused: false, Health.State: HealthState.Unhealthy } => "is unhealthy",
+            _ => null,
+        };
+        return why is null
+            ? needed is { State: ContainerState.Running, Health.State: HealthState.Healthy }
+            : throw new EdgeHostException(ErrorKind.Conflict, $"it needs {wait.Dependency.On} to be healthy, which {why}");
     }
 
     private async Task CreateAsync(long version, PlannedWorkload workload)

@@ -21,9 +21,21 @@ public sealed partial class ContainerEngine
 
     private int _saidNoChecks;
 
+    /// <summary>Forgets what was thought of a container before a start; its results are kept, as in Docker.</summary>
+    private void BeginHealth(Container container)
+    {
+        if ((container.Record.Effective ?? container.Record.Spec).Health is { IsOn: true })
+        {
+            lock (container.Checking)
+            {
+                SetHealth(container, new ContainerHealth(HealthState.Starting, 0, container.Health?.Log ?? []));
+            }
+        }
+    }
+
     /// <summary>Begins to check a container that runs, if it is to be checked and is not already.</summary>
     /// <param name="container">The container.</param>
-    /// <param name="started">Whether it was started just now; otherwise what was thought of it goes on.</param>
+    /// <param name="started">Whether it was started just now; otherwise the next check is due when it was before.</param>
     private void StartHealth(Container container, bool started)
     {
         var record = container.Record;
@@ -39,11 +51,14 @@ public sealed partial class ContainerEngine
                 return;
             }
 
-            var before = container.Health ?? new ContainerHealth(HealthState.Starting, 0, []);
-            SetHealth(container, started ? before.As(HealthState.Starting, 0) : before);
+            if (container.Health is null)
+            {
+                SetHealth(container, new ContainerHealth(HealthState.Starting, 0, []));
+            }
+
             var monitor = new HealthMonitor(_ended);
             container.Monitor = monitor;
-            monitor.Ended = MonitorAsync(container, monitor, check, started ? null : before);
+            monitor.Ended = MonitorAsync(container, monitor, check, started ? null : container.Health);
         }
     }
 

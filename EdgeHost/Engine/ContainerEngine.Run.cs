@@ -166,6 +166,7 @@ public sealed partial class ContainerEngine
                 new LogPolicy(_files.LogDirectory(record.Id), _options.LogSegmentBytes, _options.LogSegments),
                 record.StopSignal,
                 record.Spec.StopGrace ?? DefaultGrace).ConfigureAwait(false);
+            BeginHealth(container);
             Change(
                 container,
                 was => change(was) with
