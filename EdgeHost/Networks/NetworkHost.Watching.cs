@@ -46,7 +46,7 @@ public sealed partial class NetworkHost : INetworkWatcher
     {
         lock (_lock)
         {
-            if (_firewall is null || !_networks.Values.Any(each => each.IsUp) || !_firewall.MayBeChanged)
+            if (_firewall is null || !IsAnyUp || !_firewall.MayBeChanged)
             {
                 return;
             }

@@ -126,7 +126,7 @@ public sealed partial class NetworkHost : INetworks, IDisposable
         lock (_lock)
         {
             _offered = service;
-            if (_firewall is not null)
+            if (IsAnyUp)
             {
                 ApplyFirewall();
             }
@@ -224,6 +224,9 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             throw new EdgeHostException(ErrorKind.Unsupported, $"network {spec.Name}: a network of driver {spec.Driver} needs a kernel with {string.Join(", ", missing)}, and this one lacks that; containers run with --network none or host");
         }
     }
+
+    /// <summary>Whether there is anything that needs rules.</summary>
+    private bool IsAnyUp => _networks.Values.Any(each => each.IsUp);
 
     private static void CheckName(string name)
     {
