@@ -20,10 +20,11 @@ internal static class DaemonComposition
         services.AddSingleton(provider => StateDatabase.Open(Path.Combine(context.Paths.DataDirectory, "state.db"), provider.GetRequiredService<ILogger<StateDatabase>>()));
         services.AddSingleton<IImageStore>(provider =>
         {
+            var logins = new DaemonLogins(DaemonLogins.FileOf(context.Paths), provider.GetRequiredService<ILoggerFactory>().CreateLogger<DaemonLogins>());
             var store = new ImageStore(
                 context.Paths.DataDirectory,
                 provider.GetRequiredService<StateDatabase>(),
-                new ImageStoreOptions { Registries = Registries(context.Configuration.Current) },
+                new ImageStoreOptions { Registries = Registries(context.Configuration.Current), Logins = logins.FindAsync },
                 provider.GetRequiredService<ILogger<ImageStore>>());
             context.Configuration.OnChange("registries", configuration =>
             {

@@ -49,6 +49,14 @@ internal sealed class MemoryImages : IImageStore
         return image;
     }
 
+    public Task<string?> LoginAsync(string registry, RegistryCredentials credentials, CancellationToken cancel)
+    {
+        LastCredentials = credentials;
+        return credentials.Password == "secret"
+            ? Task.FromResult(registry == "docker.io" ? "identity" : null)
+            : throw new EdgeHostException(ErrorKind.Denied, $"registry {registry} does not accept the credentials of {credentials}");
+    }
+
     public async Task<IReadOnlyList<Image>> LoadAsync(Stream archive, CancellationToken cancel)
     {
         // As the real store does: a thread that reads without async.

@@ -336,6 +336,8 @@ internal sealed class MemoryImages : IImageStore
 
     public IReadOnlyList<Image> List() => [.. _images.Values];
 
+    public Task<string?> LoginAsync(string registry, RegistryCredentials credentials, CancellationToken cancel) => throw new NotSupportedException();
+
     public Task<IReadOnlyList<Image>> LoadAsync(Stream archive, CancellationToken cancel) => throw new NotSupportedException();
 
     public Task<ImageRemoval> RemoveAsync(string referenceOrId, bool force, CancellationToken cancel) => throw new NotSupportedException();

@@ -139,6 +139,24 @@ public sealed class RegistryAccessTests : IDisposable
     }
 
     [Fact]
+    public async Task A_login_at_a_token_server_gives_an_identity_token_in_place_of_the_password()
+    {
+        ScriptedRegistry? tokens = null;
+        await using var server = tokens = new ScriptedRegistry(request =>
+            request.Header("Authorization") == "Basic " + Convert.ToBase64String("maria:secret"u8) && request.Target.Contains("offline_token=true", StringComparison.Ordinal) && !request.Target.Contains("scope=", StringComparison.Ordinal)
+                ? new Answer(200, """{"token":"t","refresh_token":"idtoken"}""")
+                : new Answer(401));
+        await using var registry = new ScriptedRegistry(request => request.Header("Authorization") == "Bearer t" && request.Target == "/v2/"
+            ? new Answer(200, "{}")
+            : new Answer(401, string.Empty, ("WWW-Authenticate", $"Bearer realm=\"http://{tokens.Host}/token\",service=\"s\"")));
+        using var fixture = new StoreFixture();
+        Assert.Equal("idtoken", await fixture.Store.LoginAsync(registry.Host, new RegistryCredentials("maria", "secret"), Cancel));
+        var refused = await Assert.ThrowsAsync<EdgeHostException>(() => fixture.Store.LoginAsync(registry.Host, new RegistryCredentials("maria", "guess"), Cancel));
+        Assert.Equal(ErrorKind.Denied, refused.Kind);
+        Assert.DoesNotContain("guess", refused.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task An_identity_token_is_exchanged()
     {
         ScriptedRegistry? tokens = null;

@@ -2,6 +2,7 @@ using System.Text;
 using EdgeHost.Errors;
 using EdgeHost.Images;
 using EdgeHost.Linux;
+using EdgeHost.Linux.Archives;
 using Xunit;
 
 namespace Edge.Tests.Images;

@@ -56,6 +56,7 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         new ContainerStatsEndpoint(engine).Map(router);
         new ImageEndpoints(images, engine).Map(router);
         new ImageTransferEndpoints(images).Map(router);
+        new AuthEndpoint(images).Map(router);
         new VolumeEndpoints(engine).Map(router);
         new NetworkEndpoints(engine, networks).Map(router);
         LaterEndpoints.Map(router);

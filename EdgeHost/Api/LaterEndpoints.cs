@@ -28,7 +28,6 @@ internal static class LaterEndpoints
         Later(router, "GET", "/images/get", "saving images");
         Later(router, "GET", "/images/**/get", "saving images");
         Later(router, "GET", "/distribution/**/json", "asking a registry about an image");
-        Later(router, "POST", "/auth", "checking a registry's password (put it into the configuration, as registries.NAME.user and passwordFile)");
     }
 
     private static void Later(ApiRouter router, string method, string pattern, string what) => router.Map(method, pattern, _ =>

@@ -50,7 +50,9 @@ internal static class RegistryAuthHeader
         }
     }
 
-    private static RegistryCredentials? Credentials(JsonElement auth)
+    /// <summary>Reads the object itself; null when there are nobody's credentials in it.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Unsupported"/>: a bare registry token.</exception>
+    internal static RegistryCredentials? Credentials(JsonElement auth)
     {
         if (Text("registrytoken").Length > 0)
         {

@@ -92,6 +92,8 @@ public static class CliRoot
         InspectCommand.Create(),
         InstallCommand.Create(),
         KillCommand.Create(),
+        LoginCommand.Create(),
+        LogoutCommand.Create(),
         LogsCommand.Create(),
         PauseCommand.Create(),
         PsCommand.Create(),

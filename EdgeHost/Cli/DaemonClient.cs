@@ -103,9 +103,14 @@ internal sealed class DaemonClient : IDisposable
 
     /// <summary>Sends a request; returns as soon as the headers of the answer are here.</summary>
     /// <exception cref="EdgeHostException">Nobody answers, or the answer is a failure.</exception>
-    internal async Task<HttpResponseMessage> SendAsync(HttpMethod method, string path, HttpContent? content = null)
+    internal async Task<HttpResponseMessage> SendAsync(HttpMethod method, string path, HttpContent? content = null, string? registryAuth = null)
     {
         using var request = new HttpRequestMessage(method, Base + path) { Content = content };
+        if (registryAuth is not null)
+        {
+            request.Headers.Add(RegistryAuth.Header, registryAuth);
+        }
+
         return await SendAsync(request);
     }
 
@@ -163,7 +168,7 @@ internal sealed class DaemonClient : IDisposable
     private static ErrorKind KindOf(HttpStatusCode status) => status switch
     {
         HttpStatusCode.BadRequest => ErrorKind.Invalid,
-        HttpStatusCode.Forbidden => ErrorKind.Denied,
+        HttpStatusCode.Forbidden or HttpStatusCode.Unauthorized => ErrorKind.Denied,
         HttpStatusCode.NotFound => ErrorKind.NotFound,
         HttpStatusCode.Conflict => ErrorKind.Conflict,
         HttpStatusCode.NotImplemented => ErrorKind.Unsupported,

@@ -14,7 +14,7 @@ internal static class ImagePull
     /// <exception cref="EdgeHostException">The pull failed; the daemon's words.</exception>
     internal static async Task RunAsync(DaemonClient client, string reference, TextWriter? progress, bool terminal)
     {
-        using var response = await client.SendAsync(HttpMethod.Post, "images/create" + Query(reference));
+        using var response = await client.SendAsync(HttpMethod.Post, "images/create" + Query(reference), registryAuth: await RegistryAuth.ForAsync(reference));
         await FollowAsync(response, progress, terminal);
     }
 

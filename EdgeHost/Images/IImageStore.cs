@@ -24,6 +24,14 @@ public interface IImageStore
     /// <param name="cancel">Ends the pull; what was fetched is kept for the next one.</param>
     Task<Image> PullAsync(string reference, RegistryCredentials? credentials, IProgress<PullProgress>? progress, CancellationToken cancel);
 
+    /// <summary>Asks a registry whether it takes these credentials; nothing of them is kept.</summary>
+    /// <param name="registry">As in references (<c>docker.io</c>, <c>registry.lan:5000</c>).</param>
+    /// <param name="credentials">Who to be.</param>
+    /// <param name="cancel">Ends it.</param>
+    /// <returns>The identity token that it gives in place of the password; null when it gives none.</returns>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Denied"/>: it does not take them; <see cref="ErrorKind.Unavailable"/>: it does not answer.</exception>
+    Task<string?> LoginAsync(string registry, RegistryCredentials credentials, CancellationToken cancel);
+
     /// <summary>Loads all images of an OCI layout or a docker archive (a tar, plain or compressed), in one pass and bounded memory.</summary>
     Task<IReadOnlyList<Image>> LoadAsync(Stream archive, CancellationToken cancel);
 

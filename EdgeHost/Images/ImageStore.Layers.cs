@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
+using EdgeHost.Linux.Archives;
 using EdgeHost.Oci;
 
 namespace EdgeHost.Images;

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
+using EdgeHost.Linux.Archives;
 using EdgeHost.Oci;
 
 namespace EdgeHost.Images;

@@ -28,6 +28,9 @@ public sealed partial class ImageStore
         return await PullAsync(registry, name, progress, cancel).ConfigureAwait(false);
     }
 
+    /// <inheritdoc/>
+    public Task<string?> LoginAsync(string registry, RegistryCredentials credentials, CancellationToken cancel) => _registry.LoginAsync(registry, credentials, cancel);
+
     private async Task<Image> PullAsync(RegistryClient registry, ImageReference name, IProgress<PullProgress>? progress, CancellationToken cancel)
     {
         var meter = new ProgressMeter(progress);

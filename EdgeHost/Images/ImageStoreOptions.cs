@@ -8,6 +8,12 @@ public sealed record ImageStoreOptions
     /// <summary>What is special about a registry, by its name as in references (<c>docker.io</c>, <c>registry.lan:5000</c>).</summary>
     public IReadOnlyDictionary<string, RegistryOptions> Registries { get; init; } = new Dictionary<string, RegistryOptions>();
 
+    /// <summary>
+    /// Who to be at a registry that asks, where <see cref="Registries"/> says nothing; null for nobody. Called when a
+    /// registry asks, so that what cannot be read keeps nobody from a registry that is open to all.
+    /// </summary>
+    public Func<string, CancellationToken, Task<RegistryCredentials?>>? Logins { get; init; }
+
     /// <summary>What images must be built for.</summary>
     public Platform Platform { get; init; } = Platform.Host;
 

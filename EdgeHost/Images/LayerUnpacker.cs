@@ -1,6 +1,7 @@
 using System.Text;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
+using EdgeHost.Linux.Archives;
 
 namespace EdgeHost.Images;
 

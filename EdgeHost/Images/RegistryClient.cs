@@ -49,6 +49,22 @@ internal sealed partial class RegistryClient(ImageStoreOptions options, ILogger 
         _endpoints.Clear();
     }
 
+    /// <summary>Asks a registry, once, whether it takes these credentials.</summary>
+    /// <returns>The identity token that it gives in place of the password; null when it gives none.</returns>
+    internal async Task<string?> LoginAsync(string registry, RegistryCredentials credentials, CancellationToken cancel)
+    {
+        var special = Volatile.Read(ref _registries).GetValueOrDefault(registry) ?? new RegistryOptions();
+        using var endpoint = new RegistryEndpoint(registry, special with { Credentials = credentials }, options.StallTimeout);
+        try
+        {
+            return await endpoint.LoginAsync(cancel).ConfigureAwait(false);
+        }
+        catch (Exception e) when (MayPass(e, cancel))
+        {
+            throw new EdgeHostException(ErrorKind.Unavailable, $"registry {registry} cannot be asked: {Words(e)}", e);
+        }
+    }
+
     /// <summary>Asks what a tag stands for, without fetching it; null when the registry does not say.</summary>
     internal async Task<Digest?> ResolveAsync(ImageReference image, CancellationToken cancel)
     {
@@ -300,7 +316,7 @@ internal sealed partial class RegistryClient(ImageStoreOptions options, ILogger 
     private RegistryEndpoint Endpoint(ImageReference image) => _endpoints.GetOrAdd(
         image.Registry,
         name => new Lazy<RegistryEndpoint>(() =>
-            new RegistryEndpoint(name, Volatile.Read(ref _registries).GetValueOrDefault(name) ?? new RegistryOptions(), options.StallTimeout))).Value;
+            new RegistryEndpoint(name, Volatile.Read(ref _registries).GetValueOrDefault(name) ?? new RegistryOptions(), options.StallTimeout, options.Logins))).Value;
 
     [LoggerMessage(Level = LogLevel.Information, Message = "{What}: {Reason}; next try in {Seconds:0.0} s")]
     private static partial void LogRetry(ILogger logger, string what, string reason, double seconds);

@@ -21,8 +21,11 @@ internal sealed class RegistryEndpoint : IDisposable
     private const int MaximumRedirects = 8;
     private const int MaximumTokenBytes = 64 << 10;
 
+    private static readonly TimeSpan LoginLifetime = TimeSpan.FromMinutes(1);
+
     private readonly string _name;
     private readonly RegistryOptions _options;
+    private readonly Func<string, CancellationToken, Task<RegistryCredentials?>>? _logins;
     private readonly TimeSpan _stallTimeout;
     private readonly bool _insecure;
     private readonly X509Certificate2Collection? _authorities;
@@ -30,10 +33,12 @@ internal sealed class RegistryEndpoint : IDisposable
     private readonly ConcurrentDictionary<string, (AuthenticationHeaderValue Header, DateTimeOffset Until)> _tokens = new(StringComparer.Ordinal);
     private string[] _schemes;
 
-    internal RegistryEndpoint(string name, RegistryOptions options, TimeSpan stallTimeout)
+    internal RegistryEndpoint(
+        string name, RegistryOptions options, TimeSpan stallTimeout, Func<string, CancellationToken, Task<RegistryCredentials?>>? logins = null)
     {
         _name = name;
         _options = options;
+        _logins = logins;
         _stallTimeout = stallTimeout;
         Host = name == Oci.ImageReference.DockerHub ? "registry-1.docker.io" : name;
 
@@ -89,6 +94,35 @@ internal sealed class RegistryEndpoint : IDisposable
             {
                 await AuthenticateAsync(response, scope, cancel).ConfigureAwait(false);
             }
+        }
+    }
+
+    /// <summary>Asks whether the registry takes the credentials of the options: the base of its API, then a token for no repository at all.</summary>
+    /// <returns>The identity token that it wants to see from now on in place of the password; null when it gave none.</returns>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Denied"/>: it does not take them.</exception>
+    /// <inheritdoc cref="SendAsync" path="/exception"/>
+    internal async Task<string?> LoginAsync(CancellationToken cancel)
+    {
+        string? identity = null;
+        for (var asked = false; ; asked = true)
+        {
+            using var response = await SendOverAsync(HttpMethod.Get, "/v2/", string.Empty, null, cancel).ConfigureAwait(false);
+            if (response.IsSuccessStatusCode)
+            {
+                return identity;
+            }
+
+            if (response.StatusCode != HttpStatusCode.Unauthorized)
+            {
+                throw new EdgeHostException(ErrorKind.Unavailable, $"registry {_name} answers {(int)response.StatusCode} to a login");
+            }
+
+            if (asked)
+            {
+                throw new EdgeHostException(ErrorKind.Denied, $"registry {_name} does not accept the credentials of {_options.Credentials}");
+            }
+
+            identity = await AuthenticateAsync(response, string.Empty, cancel).ConfigureAwait(false);
         }
     }
 
@@ -167,22 +201,27 @@ internal sealed class RegistryEndpoint : IDisposable
         }
     }
 
-    private async Task AuthenticateAsync(HttpResponseMessage response, string scope, CancellationToken cancel)
+    /// <param name="response">The one that asks.</param>
+    /// <param name="scope">What a token is to be good for; empty at a login, which asks for an identity token, too.</param>
+    /// <param name="cancel">Ends it.</param>
+    /// <returns>The identity token, if one came.</returns>
+    private async Task<string?> AuthenticateAsync(HttpResponseMessage response, string scope, CancellationToken cancel)
     {
-        var credentials = _options.Credentials;
+        var credentials = _options.Credentials ?? (_logins is null ? null : await _logins(_name, cancel).ConfigureAwait(false));
         foreach (var challenge in response.Headers.WwwAuthenticate)
         {
             if (challenge.Scheme.Equals("Bearer", StringComparison.OrdinalIgnoreCase))
             {
-                var (token, lifetime) = await FetchTokenAsync(Parameters(challenge.Parameter), scope, cancel).ConfigureAwait(false);
+                var (token, lifetime, identity) = await FetchTokenAsync(Parameters(challenge.Parameter), scope, credentials, cancel).ConfigureAwait(false);
                 _tokens[scope] = (new AuthenticationHeaderValue("Bearer", token), DateTimeOffset.UtcNow + lifetime);
-                return;
+                return identity;
             }
 
             if (challenge.Scheme.Equals("Basic", StringComparison.OrdinalIgnoreCase) && credentials is { IdentityToken: null })
             {
-                _tokens[scope] = (Basic(credentials), DateTimeOffset.MaxValue);
-                return;
+                // A login may be taken back; what the configuration says makes a new endpoint when it changes.
+                _tokens[scope] = (Basic(credentials), _options.Credentials is null ? DateTimeOffset.UtcNow + LoginLifetime : DateTimeOffset.MaxValue);
+                return null;
             }
         }
 
@@ -192,7 +231,8 @@ internal sealed class RegistryEndpoint : IDisposable
     }
 
     /// <summary>The token flow of the distribution specification (Docker's token authentication; OAuth2 with an identity token).</summary>
-    private async Task<(string Token, TimeSpan Lifetime)> FetchTokenAsync(Dictionary<string, string> challenge, string scope, CancellationToken cancel)
+    private async Task<(string Token, TimeSpan Lifetime, string? Identity)> FetchTokenAsync(
+        Dictionary<string, string> challenge, string scope, RegistryCredentials? credentials, CancellationToken cancel)
     {
         if (!challenge.TryGetValue("realm", out var realm) || !Uri.TryCreate(realm, UriKind.Absolute, out var uri) || uri.Scheme is not ("https" or "http"))
         {
@@ -205,20 +245,22 @@ internal sealed class RegistryEndpoint : IDisposable
         }
 
         var service = challenge.GetValueOrDefault("service", string.Empty);
-        var credentials = _options.Credentials;
         using var request = new HttpRequestMessage();
         if (credentials?.IdentityToken is { } identity)
         {
             request.Method = HttpMethod.Post;
             request.RequestUri = uri;
-            request.Content = new FormUrlEncodedContent(
-            [
-                new("grant_type", "refresh_token"), new("refresh_token", identity), new("service", service), new("scope", scope), new("client_id", "edgehost"),
-            ]);
+            List<KeyValuePair<string, string>> form = [new("grant_type", "refresh_token"), new("refresh_token", identity), new("service", service), new("client_id", "edgehost")];
+            if (scope.Length > 0)
+            {
+                form.Add(new("scope", scope));
+            }
+
+            request.Content = new FormUrlEncodedContent(form);
         }
         else
         {
-            var query = $"scope={Uri.EscapeDataString(scope)}";
+            var query = scope.Length > 0 ? $"scope={Uri.EscapeDataString(scope)}" : "offline_token=true&client_id=edgehost";
             query += service.Length > 0 ? $"&service={Uri.EscapeDataString(service)}" : string.Empty;
             query += credentials is not null ? $"&account={Uri.EscapeDataString(credentials.User)}" : string.Empty;
             request.Method = HttpMethod.Get;
@@ -254,7 +296,7 @@ internal sealed class RegistryEndpoint : IDisposable
 
         // The specification's default and least is 60 s; a token is not used in its last seconds.
         var seconds = Math.Clamp(answer!.ExpiresIn ?? 60, 60, 24 * 3600);
-        return (token, TimeSpan.FromSeconds(seconds - 10));
+        return (token, TimeSpan.FromSeconds(seconds - 10), scope.Length == 0 && answer.RefreshToken is { Length: > 0 } refresh ? refresh : null);
     }
 
     /// <summary>Reads a small body.</summary>
@@ -413,6 +455,9 @@ internal sealed record TokenAnswer
 
     [JsonPropertyName("access_token")]
     public string? AccessToken { get; init; }
+
+    [JsonPropertyName("refresh_token")]
+    public string? RefreshToken { get; init; }
 
     [JsonPropertyName("expires_in")]
     public int? ExpiresIn { get; init; }

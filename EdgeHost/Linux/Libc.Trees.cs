@@ -44,6 +44,10 @@ internal static unsafe partial class Libc
         internal uint stx_rdev_major;
         [FieldOffset(132)]
         internal uint stx_rdev_minor;
+        [FieldOffset(136)]
+        internal uint stx_dev_major;
+        [FieldOffset(140)]
+        internal uint stx_dev_minor;
     }
 
     /// <summary>struct statfs of 64-bit kernels (asm-generic/statfs.h); 120 bytes.</summary>

@@ -467,7 +467,8 @@ public sealed unsafe class RootedDirectory : IDisposable
         result.stx_rdev_minor,
         result.stx_mtime_sec,
         result.stx_mtime_nsec,
-        result.stx_ino);
+        result.stx_ino)
+    { Device = ((ulong)result.stx_dev_major << 32) | result.stx_dev_minor };
 
     private Fd? TryOpen(ReadOnlySpan<byte> path, int flags, out Errno error)
     {

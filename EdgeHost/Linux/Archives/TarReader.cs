@@ -3,51 +3,72 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using EdgeHost.Errors;
-using EdgeHost.Linux;
 
-namespace EdgeHost.Images;
+namespace EdgeHost.Linux.Archives;
 
 /// <summary>The kind of an entry of a tar.</summary>
-internal enum TarType
+public enum TarType
 {
+    /// <summary>A regular file, with content.</summary>
     File,
+
+    /// <summary>Another name of a file that came before.</summary>
     HardLink,
+
+    /// <summary>A symbolic link.</summary>
     SymbolicLink,
+
+    /// <summary>A character device.</summary>
     CharacterDevice,
+
+    /// <summary>A block device.</summary>
     BlockDevice,
+
+    /// <summary>A directory.</summary>
     Directory,
+
+    /// <summary>A named pipe.</summary>
     Fifo,
 }
 
 /// <summary>The header of one entry; names are bytes, as the kernel has them.</summary>
-internal sealed class TarEntry
+public sealed class TarEntry
 {
-    internal required byte[] Name { get; init; }
+    /// <summary>As it stands in the archive.</summary>
+    public required byte[] Name { get; init; }
 
-    internal required byte[] LinkName { get; init; }
+    /// <summary>What a link points at; empty for all others.</summary>
+    public required byte[] LinkName { get; init; }
 
-    internal required TarType Type { get; init; }
+    /// <summary>What it is.</summary>
+    public required TarType Type { get; init; }
 
     /// <summary>Permission bits with setuid, setgid and sticky.</summary>
-    internal required uint Mode { get; init; }
+    public required uint Mode { get; init; }
 
-    internal required uint Uid { get; init; }
+    /// <summary>The owner.</summary>
+    public required uint Uid { get; init; }
 
-    internal required uint Gid { get; init; }
+    /// <summary>The group.</summary>
+    public required uint Gid { get; init; }
 
     /// <summary>Bytes of content; 0 for all but files.</summary>
-    internal required long Size { get; init; }
+    public required long Size { get; init; }
 
-    internal required long ModifiedSeconds { get; init; }
+    /// <summary>Last change of its content, seconds since 1970.</summary>
+    public required long ModifiedSeconds { get; init; }
 
-    internal required uint ModifiedNanoseconds { get; init; }
+    /// <summary>And nanoseconds.</summary>
+    public required uint ModifiedNanoseconds { get; init; }
 
-    internal required uint DeviceMajor { get; init; }
+    /// <summary>Of a device.</summary>
+    public required uint DeviceMajor { get; init; }
 
-    internal required uint DeviceMinor { get; init; }
+    /// <summary>Of a device.</summary>
+    public required uint DeviceMinor { get; init; }
 
     /// <summary>Extended attributes (SCHILY.xattr of pax).</summary>
-    internal required IReadOnlyList<KeyValuePair<byte[], byte[]>> Attributes { get; init; }
+    public required IReadOnlyList<KeyValuePair<byte[], byte[]>> Attributes { get; init; }
 }
 
 /// <summary>
@@ -55,7 +76,7 @@ internal sealed class TarEntry
 /// from the stream also goes into a hash. Whatever does not fit the format is refused, with
 /// <see cref="ErrorKind.Corrupt"/>; sparse files with <see cref="ErrorKind.Unsupported"/>.
 /// </summary>
-internal sealed class TarReader(Stream stream, IncrementalHash? hash)
+public sealed class TarReader(Stream stream, IncrementalHash? hash)
 {
     private const int Block = 512;
     private const int MaximumExtension = 1 << 20;
@@ -71,7 +92,7 @@ internal sealed class TarReader(Stream stream, IncrementalHash? hash)
     private int _padding;
 
     /// <summary>Goes to the next entry; what is left of the content of the last one is passed over. Null at the end of the archive.</summary>
-    internal TarEntry? Next()
+    public TarEntry? Next()
     {
         while (!NextData().IsEmpty)
         {
@@ -131,7 +152,7 @@ internal sealed class TarReader(Stream stream, IncrementalHash? hash)
     }
 
     /// <summary>The next piece of the content, valid until the next call; empty at its end.</summary>
-    internal ReadOnlySpan<byte> NextData()
+    public ReadOnlySpan<byte> NextData()
     {
         if (_remaining == 0)
         {
@@ -160,7 +181,7 @@ internal sealed class TarReader(Stream stream, IncrementalHash? hash)
     }
 
     /// <summary>Reads what stands after the end of the archive, so that the hash covers it.</summary>
-    internal void Drain()
+    public void Drain()
     {
         long trailer = 0;
         do
