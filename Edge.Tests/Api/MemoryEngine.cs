@@ -31,6 +31,8 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
 
     public INetworks Networks => throw new InvalidOperationException("the API asks the host of networks itself");
 
+    public IContainerArchives Archives => throw new NotSupportedException();
+
     public IVolumes Volumes => field ??= new VolumeStore(
         directory,
         directory,

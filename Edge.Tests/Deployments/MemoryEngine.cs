@@ -32,6 +32,8 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 
     public INetworks Networks => field ??= new MemoryNetworks(() => Changed?.Invoke());
 
+    public IContainerArchives Archives => throw new NotSupportedException();
+
     private readonly Lock _lock = new();
     private readonly List<ContainerStatus> _containers = [];
     private readonly List<Channel<EngineEvent>> _watchers = [];
@@ -343,6 +345,8 @@ internal sealed class MemoryImages : IImageStore
     public Task<ImageRemoval> RemoveAsync(string referenceOrId, bool force, CancellationToken cancel) => throw new NotSupportedException();
 
     public ContainerSnapshot Prepare(string imageId, string containerId, bool durable = true) => throw new NotSupportedException();
+
+    public ContainerSnapshot? FindContainer(string containerId) => null;
 
     public void Discard(string containerId) => throw new NotSupportedException();
 }

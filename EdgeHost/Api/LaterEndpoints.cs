@@ -9,8 +9,6 @@ internal static class LaterEndpoints
     {
         Later(router, "POST", "/containers/*/exec", "exec");
         Later(router, "POST", "/exec/*/start", "exec");
-        Later(router, "GET", "/containers/*/archive", "copying out of a container");
-        Later(router, "PUT", "/containers/*/archive", "copying into a container");
         Later(router, "GET", "/containers/*/attach/ws", "attaching over a web socket");
         Later(router, "POST", "/build", "building images");
         Later(router, "POST", "/build/prune", "building images");

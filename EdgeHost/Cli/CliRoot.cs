@@ -81,6 +81,7 @@ public static class CliRoot
     [
         ApplyCommand.Create(),
         CheckCommand.Create(),
+        CpCommand.Create(),
         DaemonCommand.Create(daemon),
         DeployCommand.Create(),
         EventsCommand.Create(),

@@ -51,6 +51,9 @@ public interface IImageStore
     /// <param name="durable">Whether it is on disk before this returns; without, a power cut may take it away whole.</param>
     ContainerSnapshot Prepare(string imageId, string containerId, bool durable = true);
 
+    /// <summary>The layers of a container; null when it has none. Nothing is made.</summary>
+    ContainerSnapshot? FindContainer(string containerId);
+
     /// <summary>Removes the writable layer of a container and lets its image go. Not there: no error.</summary>
     void Discard(string containerId);
 }

@@ -109,6 +109,17 @@ public sealed partial class ImageStore : IImageStore, IDisposable
     }
 
     /// <inheritdoc/>
+    public ContainerSnapshot? FindContainer(string containerId)
+    {
+        lock (_gate)
+        {
+            return _snapshots.FindContainer(containerId) is { } snapshot && FindHeld(snapshot.Facts.ImageId!) is { } held
+                ? new ContainerSnapshot([.. LowerLayers(held).Select(layer => layer.FileSystem)], snapshot.FileSystem, snapshot.Work)
+                : null;
+        }
+    }
+
+    /// <inheritdoc/>
     public void Discard(string containerId)
     {
         var gone = new List<string>();
