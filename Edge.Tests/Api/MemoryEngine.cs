@@ -33,6 +33,8 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
 
     public IContainerArchives Archives => throw new NotSupportedException();
 
+    public long MeasureBytes(string container, CancellationToken cancel) => 1000;
+
     public IVolumes Volumes => field ??= new VolumeStore(
         directory,
         directory,

@@ -33,21 +33,24 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
             if (filters.Any("dangling", v => v is "true" or "1" == (names.Count == 0))
                 && filters.Any("reference", v => names.Exists(n => DockerReference.Fits(n, v)) || image.References.Any(n => DockerReference.Fits(n, v))))
             {
-                result.Add(new ImageListView(
-                    image.Id.ToString(),
-                    string.Empty,
-                    names,
-                    image.RepositoryDigests.Select(DockerReference.Short).ToList(),
-                    image.Created.ToUnixTimeSeconds(),
-                    image.SizeBytes,
-                    -1,
-                    Labels(image),
-                    inUse.GetValueOrDefault(image.Id.ToString())));
+                result.Add(ListViewOf(image, inUse.GetValueOrDefault(image.Id.ToString()), -1));
             }
         }
 
         return exchange.JsonAsync(200, result, DockerJson.Out.ListImageListView);
     }
+
+    /// <summary>A line of the list.</summary>
+    internal static ImageListView ListViewOf(Image image, long containers, long sharedBytes) => new(
+        image.Id.ToString(),
+        string.Empty,
+        image.References.Select(DockerReference.Short).ToList(),
+        image.RepositoryDigests.Select(DockerReference.Short).ToList(),
+        image.Created.ToUnixTimeSeconds(),
+        image.SizeBytes,
+        sharedBytes,
+        Labels(image),
+        containers);
 
     private Task InspectAsync(ApiExchange exchange)
     {

@@ -81,6 +81,7 @@ public static class CliRoot
     [
         ApplyCommand.Create(),
         CheckCommand.Create(),
+        ContainerCommand.Create(),
         CpCommand.Create(),
         DaemonCommand.Create(daemon),
         DeployCommand.Create(),
@@ -97,6 +98,7 @@ public static class CliRoot
         LogoutCommand.Create(),
         LogsCommand.Create(),
         PauseCommand.Create(),
+        PortCommand.Create(),
         PsCommand.Create(),
         RenameCommand.Create(),
         RestartCommand.Create(),
@@ -105,6 +107,7 @@ public static class CliRoot
         StartCommand.Create(),
         StatsCommand.Create(),
         StopCommand.Create(),
+        SystemCommand.Create(),
         TopCommand.Create(),
         UninstallCommand.Create(),
         PauseCommand.CreateUnpause(),

@@ -12,6 +12,7 @@ internal static class ImageCommand
     {
         List("ls"),
         Load(),
+        ImagePruneCommand.Create(),
         Pull(),
         Remove("rm"),
         Inspect(),

@@ -88,6 +88,9 @@ public interface IContainerEngine
     /// <summary>One container.</summary>
     ContainerStatus Inspect(string container);
 
+    /// <summary>The bytes in the files that a container has written into its root, its volumes not counted; reads all directories of what it has written.</summary>
+    long MeasureBytes(string container, CancellationToken cancel);
+
     /// <summary>The kernel's counters of a running container.</summary>
     ContainerStats ReadStats(string container);
 
