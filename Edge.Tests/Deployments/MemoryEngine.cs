@@ -348,6 +348,8 @@ internal sealed class MemoryImages : IImageStore
 
     public ContainerSnapshot Prepare(string imageId, string containerId, bool durable = true) => throw new NotSupportedException();
 
+    public void Tag(string referenceOrId, string name) => throw new NotSupportedException();
+
     public ContainerSnapshot? FindContainer(string containerId) => null;
 
     public void Discard(string containerId) => throw new NotSupportedException();

@@ -58,6 +58,7 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         new ContainerOutputEndpoints(engine).Map(router);
         new ContainerStatsEndpoint(engine).Map(router);
         new ContainerArchiveEndpoints(engine).Map(router);
+        new ContainerChangesEndpoint(engine).Map(router);
         new ImageEndpoints(images, engine).Map(router);
         new ImageTransferEndpoints(images).Map(router);
         new AuthEndpoint(images).Map(router);

@@ -14,6 +14,7 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
         router.Map("GET", "/images/json", ListAsync);
         router.Map("GET", "/images/**/json", InspectAsync);
         router.Map("GET", "/images/**/history", HistoryAsync);
+        router.Map("POST", "/images/**/tag", TagAsync);
         router.Map("DELETE", "/images/**", RemoveAsync);
     }
 
@@ -65,6 +66,13 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
         lines.AddRange(removed.Untagged.Select(name => new Dictionary<string, string> { ["Untagged"] = DockerReference.Short(name) }));
         lines.AddRange(removed.Deleted.Select(digest => new Dictionary<string, string> { ["Deleted"] = digest }));
         await exchange.JsonAsync(200, lines, DockerJson.Out.ListDictionaryStringString);
+    }
+
+    private Task TagAsync(ApiExchange exchange)
+    {
+        var repository = exchange.Query["repo"] ?? throw new EdgeHostException(ErrorKind.Invalid, "no name: the query needs repo=");
+        images.Tag(exchange.Values[0], exchange.Query["tag"] is { } tag ? $"{repository}:{tag}" : repository);
+        return exchange.EmptyAsync(201);
     }
 
     private static EdgeHostException NoSuchImage(string name) => new(ErrorKind.NotFound, $"No such image: {name}");

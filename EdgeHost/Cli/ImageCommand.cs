@@ -12,7 +12,9 @@ internal static class ImageCommand
     {
         List("ls"),
         Load(),
+        HistoryCommand.Create(),
         ImagePruneCommand.Create(),
+        TagCommand.Create(),
         Pull(),
         Remove("rm"),
         Inspect(),

@@ -9,6 +9,9 @@ namespace EdgeHost.Engine;
 /// <summary>Copying files in and out.</summary>
 public sealed partial class ContainerEngine : IContainerArchives
 {
+    // What every start mounts, and makes the places for.
+    private static readonly string[] PlacesOfAll = ["/dev", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/proc", "/sys"];
+
     // As the kernel (path_resolution(7)).
     private const int MostLinks = 40;
 
@@ -65,6 +68,19 @@ public sealed partial class ContainerEngine : IContainerArchives
             },
             cancel).ConfigureAwait(false);
         Tell(found.Record, "extract-to-dir", ("path", path));
+    }
+
+    /// <inheritdoc/>
+    IReadOnlyList<TreeChange> IContainerArchives.Changes(string container, CancellationToken cancel)
+    {
+        if (_images.FindContainer(Find(container).Record.Id) is not { } snapshot)
+        {
+            return [];
+        }
+
+        using var upper = RootedDirectory.Open(snapshot.UpperDirectory);
+        using var below = snapshot.LowerDirectories.Count == 0 ? null : OverlayView.Open(snapshot.LowerDirectories, _volumes.ViewDirectory);
+        return TreeChanges.Of(upper, below, PlacesOfAll, cancel);
     }
 
     private static void Extract(RootedDirectory root, byte[] into, Stream archive, ExtractOptions options, CancellationToken cancel)

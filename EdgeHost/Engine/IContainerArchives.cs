@@ -25,6 +25,9 @@ public interface IContainerArchives
     /// <param name="toUser">Whether all of it gets the container's user for an owner, in place of the archive's owners.</param>
     /// <param name="cancel">Ends it in the middle; what was written until then is left.</param>
     Task ExtractAsync(string container, string path, Stream archive, bool keepDirectories, bool toUser, CancellationToken cancel);
+
+    /// <summary>What a container has changed in its root, by path; its volumes do not count. Reads all directories of what it has written.</summary>
+    IReadOnlyList<TreeChange> Changes(string container, CancellationToken cancel);
 }
 
 /// <summary>What is at a path of a container.</summary>

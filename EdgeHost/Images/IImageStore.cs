@@ -38,6 +38,11 @@ public interface IImageStore
     /// <summary>Finds by reference, by id, or by an unambiguous beginning of an id; null when it is not held.</summary>
     Image? Find(string referenceOrId);
 
+    /// <summary>Gives an image one more name, which no longer leads to the image that had it.</summary>
+    /// <param name="referenceOrId">The image.</param>
+    /// <param name="name">As a user writes it; without a tag it is <c>latest</c>, and it cannot have a digest.</param>
+    void Tag(string referenceOrId, string name);
+
     /// <summary>All images, newest first.</summary>
     IReadOnlyList<Image> List();
 

@@ -80,6 +80,21 @@ public sealed partial class ImageStore : IImageStore, IDisposable
     }
 
     /// <inheritdoc/>
+    public void Tag(string referenceOrId, string name)
+    {
+        var reference = ImageReference.Parse(name);
+        var tagged = reference is { Digest: null, Tagged: { } whole } ? whole : throw new EdgeHostException(ErrorKind.Invalid, "refusing to create a tag with a digest reference");
+        lock (_gate)
+        {
+            var held = FindHeld(referenceOrId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {referenceOrId}");
+            if (!held.Facts.References.ContainsKey(tagged))
+            {
+                Name(held.Facts, tagged);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
     public IReadOnlyList<Image> List()
     {
         lock (_gate)
