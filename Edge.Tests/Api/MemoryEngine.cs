@@ -31,6 +31,10 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
 
     public INetworks Networks => throw new InvalidOperationException("the API asks the host of networks itself");
 
+    public IContainerArchives Archives => throw new NotSupportedException();
+
+    public long MeasureBytes(string container, CancellationToken cancel) => 1000;
+
     public IVolumes Volumes => field ??= new VolumeStore(
         directory,
         directory,

@@ -91,6 +91,10 @@ internal sealed class MemoryImages : IImageStore
 
     public ContainerSnapshot Prepare(string imageId, string containerId, bool durable = true) => throw new EdgeHostException(ErrorKind.Unsupported, "nothing runs in memory");
 
+    public void Tag(string referenceOrId, string name) => throw new NotSupportedException();
+
+    public ContainerSnapshot? FindContainer(string containerId) => null;
+
     public void Discard(string containerId)
     {
     }

@@ -32,6 +32,10 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 
     public INetworks Networks => field ??= new MemoryNetworks(() => Changed?.Invoke());
 
+    public IContainerArchives Archives => throw new NotSupportedException();
+
+    public long MeasureBytes(string container, CancellationToken cancel) => 1000;
+
     private readonly Lock _lock = new();
     private readonly List<ContainerStatus> _containers = [];
     private readonly List<Channel<EngineEvent>> _watchers = [];
@@ -343,6 +347,10 @@ internal sealed class MemoryImages : IImageStore
     public Task<ImageRemoval> RemoveAsync(string referenceOrId, bool force, CancellationToken cancel) => throw new NotSupportedException();
 
     public ContainerSnapshot Prepare(string imageId, string containerId, bool durable = true) => throw new NotSupportedException();
+
+    public void Tag(string referenceOrId, string name) => throw new NotSupportedException();
+
+    public ContainerSnapshot? FindContainer(string containerId) => null;
 
     public void Discard(string containerId) => throw new NotSupportedException();
 }

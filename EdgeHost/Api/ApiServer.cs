@@ -46,7 +46,10 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         var router = new ApiRouter();
         new SystemEndpoints(engine, images, options).Map(router);
         new EventEndpoints(engine).Map(router);
-        new ContainerListEndpoint(engine, images, options).Map(router);
+        var list = new ContainerListEndpoint(engine, images, options);
+        list.Map(router);
+        new DiskUsageEndpoint(engine, images, list).Map(router);
+        new PruneEndpoints(engine, images).Map(router);
         new ContainerCreateEndpoint(engine).Map(router);
         new ContainerInspectEndpoint(engine, options).Map(router);
         new ContainerLifecycleEndpoints(engine).Map(router);
@@ -54,6 +57,8 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         new ContainerTopEndpoint(engine).Map(router);
         new ContainerOutputEndpoints(engine).Map(router);
         new ContainerStatsEndpoint(engine).Map(router);
+        new ContainerArchiveEndpoints(engine).Map(router);
+        new ContainerChangesEndpoint(engine).Map(router);
         new ImageEndpoints(images, engine).Map(router);
         new ImageTransferEndpoints(images).Map(router);
         new AuthEndpoint(images).Map(router);

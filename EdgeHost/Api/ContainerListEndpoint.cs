@@ -31,7 +31,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
 
             if ((all || container.State is ContainerState.Running or ContainerState.Restarting) && Fits(container, filters))
             {
-                result.Add(View(container));
+                result.Add(View(container, exchange.Query.Flag("size"), exchange.Aborted));
             }
         }
 
@@ -93,8 +93,13 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
         _ => "dead",
     };
 
-    private ContainerListView View(ContainerStatus container)
+    /// <summary>A line of the list.</summary>
+    /// <param name="container">What it is about.</param>
+    /// <param name="sized">Whether it says how much the container has written, for which all its directories are read.</param>
+    /// <param name="cancel">Ends the reading.</param>
+    internal ContainerListView View(ContainerStatus container, bool sized, CancellationToken cancel)
     {
+        long? written = sized ? engine.MeasureBytes(container.Id, cancel) : null;
         return new ContainerListView(
             container.Id,
             ["/" + container.Name],
@@ -108,7 +113,11 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
             ContainerWords.Status(container, DateTimeOffset.UtcNow),
             new HostConfigListView(NetworkViews.ModeOf(container.Spec)),
             NetworkViews.SettingsOf(container),
-            ContainerInspectEndpoint.MountPoints(container.Spec, options.DataDirectory));
+            ContainerInspectEndpoint.MountPoints(container.Spec, options.DataDirectory))
+        {
+            SizeRw = written,
+            SizeRootFs = written + (images.Find(container.ImageId)?.SizeBytes ?? 0),
+        };
     }
 }
 
@@ -143,7 +152,16 @@ internal sealed record ContainerListView(
     string Status,
     HostConfigListView HostConfig,
     NetworkSettingsView NetworkSettings,
-    List<MountPointView> Mounts);
+    List<MountPointView> Mounts)
+{
+    /// <summary>Bytes that it has written; only where sizes were asked for.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public long? SizeRw { get; init; }
+
+    /// <summary>With those of its image.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public long? SizeRootFs { get; init; }
+}
 
 /// <summary>What of the host's part the list shows.</summary>
 internal sealed record HostConfigListView(string NetworkMode);

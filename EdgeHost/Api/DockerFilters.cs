@@ -91,6 +91,12 @@ internal sealed class DockerFilters
         _ => throw new EdgeHostException(ErrorKind.Invalid, $"invalid filter '{name}={string.Join(',', values)}': it is true or false"),
     };
 
+    /// <summary>The value of a filter that has one; null when it is not given.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: it has more.</exception>
+    internal string? One(string name) => !_values.TryGetValue(name, out var values) ? null
+        : values.Count == 1 ? values[0]
+        : throw new EdgeHostException(ErrorKind.Invalid, $"more than one {name} filter specified");
+
     private static bool IsThere(IReadOnlyDictionary<string, string> labels, string wanted)
     {
         var equals = wanted.IndexOf('=', StringComparison.Ordinal);

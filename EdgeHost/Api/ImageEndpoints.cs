@@ -15,6 +15,7 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
         router.Map("GET", "/images/json", ListAsync);
         router.Map("GET", "/images/**/json", InspectAsync);
         router.Map("GET", "/images/**/history", HistoryAsync);
+        router.Map("POST", "/images/**/tag", TagAsync);
         router.Map("DELETE", "/images/**", RemoveAsync);
     }
 
@@ -38,21 +39,24 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
                 && filters.Labels(image.Config.Config.Labels)
                 && filters.Any("reference", v => names.Exists(n => DockerReference.Fits(n, v)) || image.References.Any(n => DockerReference.Fits(n, v))))
             {
-                result.Add(new ImageListView(
-                    image.Id.ToString(),
-                    string.Empty,
-                    names,
-                    image.RepositoryDigests.Select(DockerReference.Short).ToList(),
-                    image.Created.ToUnixTimeSeconds(),
-                    image.SizeBytes,
-                    -1,
-                    Labels(image),
-                    inUse.GetValueOrDefault(image.Id.ToString())));
+                result.Add(ListViewOf(image, inUse.GetValueOrDefault(image.Id.ToString()), -1));
             }
         }
 
         return exchange.JsonAsync(200, result, DockerJson.Out.ListImageListView);
     }
+
+    /// <summary>A line of the list.</summary>
+    internal static ImageListView ListViewOf(Image image, long containers, long sharedBytes) => new(
+        image.Id.ToString(),
+        string.Empty,
+        image.References.Select(DockerReference.Short).ToList(),
+        image.RepositoryDigests.Select(DockerReference.Short).ToList(),
+        image.Created.ToUnixTimeSeconds(),
+        image.SizeBytes,
+        sharedBytes,
+        Labels(image),
+        containers);
 
     private Task InspectAsync(ApiExchange exchange)
     {
@@ -70,6 +74,13 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
     }
 
     private Image Found(string name) => images.Find(name) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {name}");
+    private Task TagAsync(ApiExchange exchange)
+    {
+        var repository = exchange.Query["repo"] ?? throw new EdgeHostException(ErrorKind.Invalid, "no name: the query needs repo=");
+        images.Tag(exchange.Values[0], exchange.Query["tag"] is { } tag ? $"{repository}:{tag}" : repository);
+        return exchange.EmptyAsync(201);
+    }
+
 
     private Task HistoryAsync(ApiExchange exchange)
     {

@@ -9,21 +9,13 @@ internal static class LaterEndpoints
     {
         Later(router, "POST", "/containers/*/exec", "exec");
         Later(router, "POST", "/exec/*/start", "exec");
-        Later(router, "GET", "/containers/*/archive", "copying out of a container");
-        Later(router, "PUT", "/containers/*/archive", "copying into a container");
         Later(router, "GET", "/containers/*/attach/ws", "attaching over a web socket");
         Later(router, "POST", "/build", "building images");
-        Later(router, "POST", "/build/prune", "building images");
         Later(router, "POST", "/session", "building images");
         Later(router, "POST", "/commit", "committing a container");
         Later(router, "GET", "/containers/*/export", "exporting a container");
-        Later(router, "GET", "/containers/*/changes", "the changes of a container");
         Later(router, "POST", "/containers/*/resize", "terminals");
-        Later(router, "POST", "/containers/prune", "pruning");
-        Later(router, "POST", "/images/prune", "pruning");
-        Later(router, "GET", "/system/df", "the use of the disk");
         Later(router, "POST", "/images/**/push", "pushing images");
-        Later(router, "POST", "/images/**/tag", "tagging images");
         Later(router, "GET", "/images/search", "searching a registry");
         Later(router, "GET", "/images/get", "saving images");
         Later(router, "GET", "/images/**/get", "saving images");

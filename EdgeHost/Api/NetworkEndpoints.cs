@@ -97,10 +97,11 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
 
     private Task PruneAsync(ApiExchange exchange)
     {
-        var filters = new DockerFilters(exchange.Query["filters"], "label");
+        var filters = new DockerFilters(exchange.Query["filters"], "until", "label", "label!");
+        var until = PruneEndpoints.Until(filters);
         var removed = new List<string>();
         var asked = engine.List().SelectMany(each => each.Spec.Endpoints).Select(each => each.Network).ToHashSet(StringComparer.Ordinal);
-        foreach (var record in networks.Networks.Where(each => !each.IsDefault && !asked.Contains(each.Name) && !asked.Contains(each.Id) && filters.Labels(each.Labels)))
+        foreach (var record in networks.Networks.Where(each => !each.IsDefault && !asked.Contains(each.Name) && !asked.Contains(each.Id) && !(each.Created > until) && filters.Labels(each.Labels) && filters.NotLabels(each.Labels)))
         {
             try
             {

@@ -3,13 +3,15 @@ using EdgeHost.Errors;
 
 namespace EdgeHost.Api;
 
-/// <summary>The values behind the question mark. A name that is given twice keeps its last value.</summary>
+/// <summary>The values behind the question mark. Of a name that is given twice the last value counts, unless all are asked for.</summary>
 internal sealed class QueryValues
 {
     private readonly Dictionary<string, string> _values = new(StringComparer.Ordinal);
+    private readonly string _query;
 
     internal QueryValues(string query)
     {
+        _query = query;
         foreach (var part in query.TrimStart('?').Split('&', StringSplitOptions.RemoveEmptyEntries))
         {
             var equals = part.IndexOf('=', StringComparison.Ordinal);
@@ -21,6 +23,21 @@ internal sealed class QueryValues
 
     /// <summary>The value; null when it is not given or empty.</summary>
     internal string? this[string name] => _values.TryGetValue(name, out var value) && value.Length > 0 ? value : null;
+
+    /// <summary>All values of a name, in their order.</summary>
+    internal IReadOnlyList<string> All(string name)
+    {
+        var values = new List<string>();
+        foreach (var part in _query.TrimStart('?').Split('&', StringSplitOptions.RemoveEmptyEntries))
+        {
+            if (part.StartsWith(name + "=", StringComparison.Ordinal))
+            {
+                values.Add(Decode(part[(name.Length + 1)..]));
+            }
+        }
+
+        return values;
+    }
 
     /// <summary>As Docker reads a flag: nothing, 0, no, none and false are false, all else is true.</summary>
     internal bool Flag(string name, bool otherwise = false) => this[name] is not { } value

@@ -15,6 +15,9 @@ internal static class ImageCommand
     {
         List("ls"),
         Load(),
+        HistoryCommand.Create(),
+        ImagePruneCommand.Create(),
+        TagCommand.Create(),
         Pull(),
         Remove("rm"),
         Inspect(),

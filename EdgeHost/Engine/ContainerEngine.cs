@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using EdgeHost.Errors;
 using EdgeHost.Images;
+using EdgeHost.Linux;
 using EdgeHost.Networks;
 using EdgeHost.Runtime.Cgroups;
 using EdgeHost.Runtime.Shepherd;
@@ -60,6 +61,9 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
 
     /// <inheritdoc/>
     public ContainerStatus Inspect(string container) => Find(container).Status;
+
+    /// <inheritdoc/>
+    public long MeasureBytes(string container, CancellationToken cancel) => _images.FindContainer(Find(container).Record.Id) is { } snapshot ? TreeSize.Of(snapshot.UpperDirectory, cancel) : 0;
 
     /// <inheritdoc/>
     public ContainerStats ReadStats(string container)

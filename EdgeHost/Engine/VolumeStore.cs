@@ -77,6 +77,9 @@ internal sealed partial class VolumeStore : IVolumes
         Swept = Task.Run(() => unfinished.ForEach(TryRemoveTree));
     }
 
+    /// <summary>Where mount points may be made for a moment; a start takes away what is left there.</summary>
+    internal string ViewDirectory => _viewDirectory;
+
     /// <summary>Done once what was left half removed is gone.</summary>
     internal Task Swept { get; }
 

@@ -38,6 +38,11 @@ public interface IImageStore
     /// <summary>Finds by reference, by id, or by an unambiguous beginning of an id; null when it is not held.</summary>
     Image? Find(string referenceOrId);
 
+    /// <summary>Gives an image one more name, which no longer leads to the image that had it.</summary>
+    /// <param name="referenceOrId">The image.</param>
+    /// <param name="name">As a user writes it; without a tag it is <c>latest</c>, and it cannot have a digest.</param>
+    void Tag(string referenceOrId, string name);
+
     /// <summary>All images, newest first.</summary>
     IReadOnlyList<Image> List();
 
@@ -50,6 +55,9 @@ public interface IImageStore
     /// <param name="containerId">1 to 128 letters, digits, <c>_</c>, <c>.</c> and <c>-</c>.</param>
     /// <param name="durable">Whether it is on disk before this returns; without, a power cut may take it away whole.</param>
     ContainerSnapshot Prepare(string imageId, string containerId, bool durable = true);
+
+    /// <summary>The layers of a container; null when it has none. Nothing is made.</summary>
+    ContainerSnapshot? FindContainer(string containerId);
 
     /// <summary>Removes the writable layer of a container and lets its image go. Not there: no error.</summary>
     void Discard(string containerId);

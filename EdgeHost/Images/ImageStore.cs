@@ -80,6 +80,21 @@ public sealed partial class ImageStore : IImageStore, IDisposable
     }
 
     /// <inheritdoc/>
+    public void Tag(string referenceOrId, string name)
+    {
+        var reference = ImageReference.Parse(name);
+        var tagged = reference is { Digest: null, Tagged: { } whole } ? whole : throw new EdgeHostException(ErrorKind.Invalid, "refusing to create a tag with a digest reference");
+        lock (_gate)
+        {
+            var held = FindHeld(referenceOrId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {referenceOrId}");
+            if (!held.Facts.References.ContainsKey(tagged))
+            {
+                Name(held.Facts, tagged);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
     public IReadOnlyList<Image> List()
     {
         lock (_gate)
@@ -105,6 +120,17 @@ public sealed partial class ImageStore : IImageStore, IDisposable
             var snapshot = there ?? _snapshots.AddContainer(
                 new SnapshotFacts { ContainerId = containerId, ImageId = held.Facts.Id }, lower.Count > 0 ? lower[0] : null, durable);
             return new ContainerSnapshot([.. lower.Select(layer => layer.FileSystem)], snapshot.FileSystem, snapshot.Work);
+        }
+    }
+
+    /// <inheritdoc/>
+    public ContainerSnapshot? FindContainer(string containerId)
+    {
+        lock (_gate)
+        {
+            return _snapshots.FindContainer(containerId) is { } snapshot && FindHeld(snapshot.Facts.ImageId!) is { } held
+                ? new ContainerSnapshot([.. LowerLayers(held).Select(layer => layer.FileSystem)], snapshot.FileSystem, snapshot.Work)
+                : null;
         }
     }
 

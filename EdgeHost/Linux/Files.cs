@@ -17,6 +17,19 @@ public static unsafe class Files
         }
     }
 
+    /// <summary>Opens a directory as the start of relative paths only, which needs no right to list it.</summary>
+    /// <param name="path">The directory.</param>
+    /// <exception cref="LinuxException">It is not there, not a directory, or not to be reached.</exception>
+    public static Fd OpenDirectoryForPaths(string path)
+    {
+        fixed (byte* name = Libc.Z(path))
+        {
+            return new Fd((int)Libc.Check(
+                Libc.openat(Libc.AT_FDCWD, name, Libc.O_PATH | Libc.O_DIRECTORY | Libc.O_CLOEXEC),
+                $"open directory {path}"));
+        }
+    }
+
     /// <summary>Writes all bytes, going on after short writes and interruptions.</summary>
     /// <param name="fd">Where to.</param>
     /// <param name="content">The bytes.</param>

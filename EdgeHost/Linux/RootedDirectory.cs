@@ -51,6 +51,11 @@ public sealed unsafe class RootedDirectory : IDisposable
     public Fd? TryOpenDirectory(ReadOnlySpan<byte> path, out Errno error) =>
         TryOpen(path.IsEmpty ? "."u8 : path, Libc.O_PATH | Libc.O_DIRECTORY | Libc.O_CLOEXEC, out error);
 
+    /// <summary>Opens whatever is at a path below the root, following symbolic links inside it, also one at its end.</summary>
+    /// <inheritdoc cref="TryOpenDirectory"/>
+    public Fd? TryOpenPath(ReadOnlySpan<byte> path, out Errno error) =>
+        TryOpen(path.IsEmpty ? "."u8 : path, Libc.O_PATH | Libc.O_CLOEXEC, out error);
+
     /// <summary>Opens a directory below the root to list it or to write its attributes; a symbolic link at the end of the path is refused.</summary>
     /// <inheritdoc cref="TryOpenDirectory"/>
     public Fd? TryOpenDirectoryToRead(ReadOnlySpan<byte> path, out Errno error) =>
