@@ -56,7 +56,10 @@ public static class CliRoot
 
         return ExitCode.Failed;
 
-        void Complain(string what) => (error ?? Console.Error).WriteLine($"edgehost: {what}");
+        // The journal takes each line for a message of its own.
+        void Complain(string what) => (error ?? Console.Error).WriteLine(error is null && ServiceSupervisor.LogsToJournal
+            ? $"<3>edgehost: {what.Replace("\n", "\n<3>", StringComparison.Ordinal)}"
+            : $"edgehost: {what}");
     }
 
     private static int RunParsed(string[] args, RootCommand root, TextWriter output, TextWriter error)
