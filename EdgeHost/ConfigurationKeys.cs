@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Net;
+using EdgeHost.Cli;
 using EdgeHost.Errors;
 using Microsoft.Extensions.Logging;
 
@@ -50,6 +51,9 @@ internal sealed class ConfigurationDraft
     internal MqttConfiguration Mqtt { get; set; } = new() { Url = new Uri("mqtt://unset") };
 
     internal bool MqttGiven { get; set; }
+
+    /// <summary>What was set, by its key, as it was written and where.</summary>
+    internal Dictionary<string, ConfigurationLine> Given { get; } = new(StringComparer.Ordinal);
 
     internal Dictionary<string, RegistryConfiguration> Registries { get; } = new(StringComparer.Ordinal);
 

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using EdgeHost.Cli;
 using EdgeHost.Errors;
 
 namespace EdgeHost;
@@ -18,9 +19,11 @@ public static class ConfigurationReader
     /// <param name="paths">Where the file is, and whether it must be there.</param>
     /// <param name="environment">Asks for a variable.</param>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/> or <see cref="ErrorKind.NotFound"/>: one line with file, line and key.</exception>
-    public static Configuration Read(DaemonPaths paths, Func<string, string?> environment)
+    public static Configuration Read(DaemonPaths paths, Func<string, string?> environment) => Read(paths, environment, new ConfigurationDraft());
+
+    /// <summary>Reads into a draft, which knows afterwards what was set and where.</summary>
+    internal static Configuration Read(DaemonPaths paths, Func<string, string?> environment, ConfigurationDraft draft)
     {
-        var draft = new ConfigurationDraft();
         if (File.Exists(paths.ConfigFile))
         {
             ReadFile(paths.ConfigFile, draft);
@@ -187,6 +190,7 @@ public static class ConfigurationReader
             }
 
             key.Set(draft, value);
+            draft.Given[name] = new ConfigurationLine(name, given, $"{file}:{LineOf(text, reader)}");
         }
         catch (EdgeHostException e) when (!e.Message.StartsWith(file, StringComparison.Ordinal))
         {
@@ -211,6 +215,7 @@ public static class ConfigurationReader
             try
             {
                 key.Set(draft, value);
+                draft.Given[key.Name] = new ConfigurationLine(key.Name, text, variable);
             }
             catch (EdgeHostException e)
             {
@@ -259,13 +264,31 @@ public static class ConfigurationReader
     }
 
     private static EdgeHostException Unknown(string file, byte[] text, Utf8JsonReader reader, string name) =>
-        At(file, text, reader, name, "is not a key of the configuration");
+        At(file, text, reader, name, $"is not a key of the configuration; there are {string.Join(", ", Beside(name))}");
+
+    /// <summary>The words that could stand where an unknown one stands.</summary>
+    private static IEnumerable<string> Beside(string name)
+    {
+        var parts = name.Split('.');
+        for (var above = parts.Length - 1; above >= 0; above--)
+        {
+            List<string> path = [.. parts[..above]];
+            var words = ConfigurationKeys.All.Select(key => key.Name.Split('.')).Where(key => key.Length > above && (above == 0 || Fits(key[..above], path))).Select(key => string.Join('.', path.Append(key[above]))).Distinct().ToList();
+            if (words.Count > 0)
+            {
+                return words;
+            }
+        }
+
+        return [];
+    }
 
     private static EdgeHostException At(string file, byte[] text, Utf8JsonReader reader, string name, string why)
     {
-        var line = 1 + text.AsSpan(0, (int)reader.TokenStartIndex).Count((byte)'\n');
-        return new EdgeHostException(ErrorKind.Invalid, $"{file}:{line}: {name} {why}");
+        return new EdgeHostException(ErrorKind.Invalid, $"{file}:{LineOf(text, reader)}: {name} {why}");
     }
+
+    private static int LineOf(byte[] text, Utf8JsonReader reader) => 1 + text.AsSpan(0, (int)reader.TokenStartIndex).Count((byte)'\n');
 
     private static string Words(ConfigurationType type) => type switch
     {

@@ -21,7 +21,7 @@ public static class Program
             ["oci", ..] => OciCommand.Run(args.AsSpan(1)),
             ["shepherd", ..] => ShepherdCommand.RunShepherd(args.AsSpan(1)),
             ["logger"] => ShepherdCommand.RunLogger(),
-            _ => CliRoot.Run(args, Daemon.Run),
+            _ => CliRoot.Run(args, Daemon.Run, configuration: file => ConfigurationListing.Read(file, Environment.GetEnvironmentVariable)),
         };
     }
 }

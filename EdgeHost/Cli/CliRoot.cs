@@ -17,12 +17,18 @@ public static class CliRoot
     /// <param name="daemon">Runs the daemon, which this room cannot see.</param>
     /// <param name="output">Where results go; standard output when null.</param>
     /// <param name="error">Where complaints go; standard error when null.</param>
+    /// <param name="configuration">Reads the daemon's configuration from a file, or the usual one, which this room cannot see either.</param>
     /// <returns>The exit code, see <see cref="ExitCode"/>.</returns>
-    public static int Run(string[] args, Func<DaemonFlags, int> daemon, TextWriter? output = null, TextWriter? error = null)
+    public static int Run(
+        string[] args,
+        Func<DaemonFlags, int> daemon,
+        TextWriter? output = null,
+        TextWriter? error = null,
+        Func<string?, IReadOnlyList<ConfigurationLine>>? configuration = null)
     {
         try
         {
-            return RunParsed(args, daemon, output ?? new StreamWriter(OutputStream.StandardOutput()) { AutoFlush = true }, error ?? new StreamWriter(OutputStream.StandardError()) { AutoFlush = true });
+            return RunParsed(args, Create(daemon, configuration ?? (_ => [])), output ?? new StreamWriter(OutputStream.StandardOutput()) { AutoFlush = true }, error ?? new StreamWriter(OutputStream.StandardError()) { AutoFlush = true });
         }
         catch (LinuxException failure) when (failure.Errno == Errno.EPIPE)
         {
@@ -50,12 +56,14 @@ public static class CliRoot
 
         return ExitCode.Failed;
 
-        void Complain(string what) => (error ?? Console.Error).WriteLine($"edgehost: {what}");
+        // The journal takes each line for a message of its own.
+        void Complain(string what) => (error ?? Console.Error).WriteLine(error is null && ServiceSupervisor.LogsToJournal
+            ? $"<3>edgehost: {what.Replace("\n", "\n<3>", StringComparison.Ordinal)}"
+            : $"edgehost: {what}");
     }
 
-    private static int RunParsed(string[] args, Func<DaemonFlags, int> daemon, TextWriter output, TextWriter error)
+    private static int RunParsed(string[] args, RootCommand root, TextWriter output, TextWriter error)
     {
-        var root = Create(daemon);
         // An argument that begins with @ is one like any other, not the name of a file with more of them.
         var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Action is not HelpText and not PrintVersion)
@@ -82,10 +90,13 @@ public static class CliRoot
         });
     }
 
-    private static IEnumerable<Command> Commands(Func<DaemonFlags, int> daemon) =>
+    private static IEnumerable<Command> Commands(Func<DaemonFlags, int> daemon, Func<string?, IReadOnlyList<ConfigurationLine>> configuration) =>
     [
         ApplyCommand.Create(),
         CheckCommand.Create(),
+        CompletionCommand.Create(),
+        CompletionCommand.CreateHidden(),
+        ConfigCommand.Create(configuration),
         ContainerCommand.Create(),
         CpCommand.Create(),
         DaemonCommand.Create(daemon),
@@ -104,6 +115,7 @@ public static class CliRoot
         LoginCommand.Create(),
         LogoutCommand.Create(),
         LogsCommand.Create(),
+        ManCommand.Create(),
         PauseCommand.Create(),
         PortCommand.Create(),
         PsCommand.Create(),
@@ -125,7 +137,7 @@ public static class CliRoot
         WaitCommand.Create(),
     ];
 
-    private static RootCommand Create(Func<DaemonFlags, int> daemon)
+    private static RootCommand Create(Func<DaemonFlags, int> daemon, Func<string?, IReadOnlyList<ConfigurationLine>> configuration)
     {
         var root = new RootCommand("A container host for ARM Linux boards");
         root.Options.Clear();
@@ -133,7 +145,7 @@ public static class CliRoot
         root.Add(new HelpOption("--help", "-h") { Description = "Print help", Action = new HelpText(), Recursive = true });
         root.Add(new Option<bool>("--version", "-v") { Description = "Print version information and quit", Action = new PrintVersion() });
         root.Add(DaemonClient.HostOption());
-        foreach (var command in Commands(daemon))
+        foreach (var command in Commands(daemon, configuration))
         {
             root.Add(command);
         }

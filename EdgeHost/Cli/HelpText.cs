@@ -64,12 +64,17 @@ internal sealed class HelpText : SynchronousCommandLineAction
         command.Parents.OfType<Command>().FirstOrDefault() is { } parent ? $"{NameOf(parent)} {command.Name}"
         : command is RootCommand ? "edgehost" : command.Name;
 
-    private static string LabelOf(Argument argument) => argument.HelpName ?? argument.Name.ToUpperInvariant();
+    /// <summary>Whether a word follows the option.</summary>
+    internal static bool TakesValue(Option option) => option.ValueType != typeof(bool) && option is not System.CommandLine.Help.HelpOption;
 
-    private static string LabelOf(Option option)
+    /// <summary>An argument as help shows it.</summary>
+    internal static string LabelOf(Argument argument) => argument.HelpName ?? argument.Name.ToUpperInvariant();
+
+    /// <summary>An option as help shows it: its letter, its name, and what follows it.</summary>
+    internal static string LabelOf(Option option)
     {
         var letter = option.Aliases.FirstOrDefault(a => a.Length == 2);
-        var value = option.ValueType == typeof(bool) || option is System.CommandLine.Help.HelpOption ? string.Empty : $" {option.HelpName ?? "string"}";
+        var value = TakesValue(option) ? $" {option.HelpName ?? "string"}" : string.Empty;
         return $"  {(letter is null ? "   " : $"{letter},")} {option.Name}{value}";
     }
 

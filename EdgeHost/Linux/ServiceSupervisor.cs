@@ -27,8 +27,27 @@ public static unsafe class ServiceSupervisor
         }
     }
 
-    /// <summary>Whether standard error goes to the journal, which reads a priority from <c>&lt;N&gt;</c> in front of a line.</summary>
-    public static bool LogsToJournal => Environment.GetEnvironmentVariable("JOURNAL_STREAM") is { Length: > 0 };
+    /// <summary>
+    /// Whether standard error goes to the journal, which reads a priority from <c>&lt;N&gt;</c> in front of a line: the
+    /// variable, which every child inherits, has to name the very stream (systemd.exec(5)).
+    /// </summary>
+    public static bool LogsToJournal => Environment.GetEnvironmentVariable("JOURNAL_STREAM") is { Length: > 0 } stream && stream == NameOf(2);
+
+    /// <summary>A descriptor as stat(1) would name it, <c>DEVICE:INODE</c>; null for what cannot be looked at.</summary>
+    private static string? NameOf(int descriptor)
+    {
+        byte empty = 0;
+        Libc.statx_t found;
+        if (Libc.statx(descriptor, &empty, Libc.AT_EMPTY_PATH, Libc.STATX_BASIC_STATS, &found) == -1)
+        {
+            return null;
+        }
+
+        // makedev(3): twelve and eight low bits in the middle, the high ones around them.
+        var device = ((ulong)(found.stx_dev_major & 0xFFFu) << 8) | (found.stx_dev_minor & 0xFFu)
+            | ((ulong)(found.stx_dev_minor & ~0xFFu) << 12) | ((ulong)(found.stx_dev_major & ~0xFFFu) << 32);
+        return string.Create(CultureInfo.InvariantCulture, $"{device}:{found.stx_ino}");
+    }
 
     /// <summary>Sends a state, as in <c>READY=1</c>; more than one separated by newlines.</summary>
     /// <returns>Whether somebody was told.</returns>

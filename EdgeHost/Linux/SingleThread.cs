@@ -11,8 +11,8 @@ public static unsafe class SingleThread
     /// <summary>Writes to standard output.</summary>
     public static void Print(string text) => Write(1, text);
 
-    /// <summary>Writes to standard error.</summary>
-    public static void PrintError(string text) => Write(2, text);
+    /// <summary>Writes an error to standard error; where that is the journal, as one (sd-daemon(3)).</summary>
+    public static void PrintError(string text) => Write(2, ServiceSupervisor.LogsToJournal ? $"<3>{text}" : text);
 
     /// <summary>Writes bytes to standard output.</summary>
     public static void Print(ReadOnlySpan<byte> bytes) => Write(1, bytes);
