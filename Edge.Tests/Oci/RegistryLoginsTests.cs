@@ -48,6 +48,7 @@ public sealed class RegistryLoginsTests
 
     [Theory]
     [InlineData("", "")]
+    [InlineData("""{"auths": null, "credHelpers": null, "credsStore": null}""", "")]
     [InlineData("null", "not a JSON object")]
     [InlineData("[]", "not a JSON object")]
     [InlineData("{\n\"auths\": {,}}", "config.json, line 2: ")]

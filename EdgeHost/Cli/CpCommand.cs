@@ -174,7 +174,7 @@ internal static class CpCommand
         $"containers/{DaemonClient.Escape(container)}/archive" + EachContainer.Query([("path", path), .. more]);
 
     /// <summary>What is at a path of a container; null when nothing is, or it cannot be seen: what is done next says why.</summary>
-    private static async Task<(long Mode, string Target)?> StatAsync(DaemonClient client, string container, string path)
+    private static async Task<RemotePath?> StatAsync(DaemonClient client, string container, string path)
     {
         try
         {
@@ -189,10 +189,10 @@ internal static class CpCommand
         }
     }
 
-    private static (long Mode, string Target) Read(HttpResponseMessage response)
+    private static RemotePath Read(HttpResponseMessage response)
     {
         using var stat = JsonDocument.Parse(Convert.FromBase64String(response.Headers.GetValues(StatHeader).First()));
-        return (stat.RootElement.Number("mode"), stat.RootElement.Text("linkTarget"));
+        return new RemotePath(stat.RootElement.Number("mode"), stat.RootElement.Text("linkTarget"));
     }
 
     private static async Task CopyAsync(Stream content, OutputStream output)
@@ -209,6 +209,14 @@ internal static class CpCommand
 
     private static EdgeHostException BrokeOff(IOException e) =>
         new(ErrorKind.Unavailable, "the daemon broke off in the middle: something could not be read, or changed under the copying; its log says more", e);
+
+    /// <summary>What is at a path of a container: a mode of Go's, and where a symbolic link leads.</summary>
+    private sealed class RemotePath(long mode, string target)
+    {
+        internal long Mode { get; } = mode;
+
+        internal string Target { get; } = target;
+    }
 
     /// <summary>A body that is written as it is sent.</summary>
     private sealed class WrittenContent(Action<Stream> write) : HttpContent

@@ -45,11 +45,18 @@ internal static class PortCommand
 
             if (ports.ValueKind == JsonValueKind.Object)
             {
-                foreach (var each in ports.EnumerateObject().Where(each => each.Value.ValueKind == JsonValueKind.Array).OrderBy(each => int.Parse(each.Name.AsSpan(0, each.Name.IndexOf('/', StringComparison.Ordinal)), CultureInfo.InvariantCulture)).ThenBy(each => each.Name, StringComparer.Ordinal))
+                var names = new List<string>();
+                foreach (var each in ports.EnumerateObject())
                 {
-                    foreach (var words in Words(each.Value))
+                    names.Add(each.Name);
+                }
+
+                names.Sort((one, other) => NumberOf(one) != NumberOf(other) ? NumberOf(one) - NumberOf(other) : string.CompareOrdinal(one, other));
+                foreach (var each in names)
+                {
+                    foreach (var words in Words(ports.Member(each)))
                     {
-                        output.WriteLine($"{each.Name} -> {words}");
+                        output.WriteLine($"{each} -> {words}");
                     }
                 }
             }
@@ -59,7 +66,22 @@ internal static class PortCommand
         return command;
     }
 
-    private static IEnumerable<string> Words(JsonElement bindings) => bindings.EnumerateArray().Select(Word).Order(StringComparer.Ordinal);
+    private static int NumberOf(string port) => int.Parse(port.AsSpan(0, port.IndexOf('/', StringComparison.Ordinal)), CultureInfo.InvariantCulture);
+
+    private static List<string> Words(JsonElement bindings)
+    {
+        var words = new List<string>();
+        if (bindings.ValueKind == JsonValueKind.Array)
+        {
+            foreach (var binding in bindings.EnumerateArray())
+            {
+                words.Add(Word(binding));
+            }
+        }
+
+        words.Sort(StringComparer.Ordinal);
+        return words;
+    }
 
     private static string Word(JsonElement binding) => binding.Text("HostIp") is var address && address.Contains(':', StringComparison.Ordinal)
         ? $"[{address}]:{binding.Text("HostPort")}"

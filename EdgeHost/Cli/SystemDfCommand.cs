@@ -42,24 +42,48 @@ internal static class SystemDfCommand
     private static void PrintSums(JsonElement usage, TextWriter output)
     {
         var table = new Table("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE");
-        var images = All(usage, "Images").ToList();
-        var layers = usage.Number("LayersSize");
-        Add("Images", images.Count, images.Count(IsUsed), layers, layers - images.Where(IsUsed).Sum(each => each.Number("Size") - each.Number("SharedSize")));
-        var containers = All(usage, "Containers").ToList();
-        Add("Containers", containers.Count, containers.Count(Runs), containers.Sum(each => each.Number("SizeRw")), containers.Where(each => !Runs(each)).Sum(each => each.Number("SizeRw")));
-        var volumes = All(usage, "Volumes").Select(each => each.Member("UsageData")).ToList();
-        Add("Local Volumes", volumes.Count, volumes.Count(each => each.Number("RefCount") > 0), volumes.Sum(each => each.Number("Size")), volumes.Where(each => each.Number("RefCount") == 0).Sum(each => each.Number("Size")));
-        Add("Build Cache", 0, 0, 0, 0);
+        long total = 0, active = 0, used = 0, size = usage.Number("LayersSize");
+        foreach (var image in All(usage, "Images"))
+        {
+            total++;
+            active += image.Number("Containers") > 0 ? 1 : 0;
+            used += image.Number("Containers") > 0 ? image.Number("Size") - image.Number("SharedSize") : 0;
+        }
+
+        Add("Images");
+        foreach (var container in All(usage, "Containers"))
+        {
+            total++;
+            size += container.Number("SizeRw");
+            active += Runs(container) ? 1 : 0;
+            used += Runs(container) ? container.Number("SizeRw") : 0;
+        }
+
+        Add("Containers");
+        foreach (var volume in All(usage, "Volumes"))
+        {
+            var data = volume.Member("UsageData");
+            total++;
+            size += data.Number("Size");
+            active += data.Number("RefCount") > 0 ? 1 : 0;
+            used += data.Number("RefCount") > 0 ? data.Number("Size") : 0;
+        }
+
+        Add("Local Volumes");
+        Add("Build Cache");
         table.Write(output);
 
-        void Add(string type, int total, int active, long size, long free) => table.Add(
-            type,
-            total.ToString(CultureInfo.InvariantCulture),
-            active.ToString(CultureInfo.InvariantCulture),
-            Pruning.Size(size),
-            size > 0 ? $"{Pruning.Size(free)} ({free * 100 / size}%)" : Pruning.Size(free));
-
-        static bool IsUsed(JsonElement image) => image.Number("Containers") > 0;
+        void Add(string type)
+        {
+            var free = size - used;
+            table.Add(
+                type,
+                total.ToString(CultureInfo.InvariantCulture),
+                active.ToString(CultureInfo.InvariantCulture),
+                Pruning.Size(size),
+                size > 0 ? $"{Pruning.Size(free)} ({free * 100 / size}%)" : Pruning.Size(free));
+            (total, active, used, size) = (0, 0, 0, 0);
+        }
     }
 
     private static void PrintEach(JsonElement usage, TextWriter output)
@@ -91,7 +115,7 @@ internal static class SystemDfCommand
                 container.Text("Id")[..ShortId],
                 container.Text("Image"),
                 $"\"{(line.Length <= ShortCommand ? line : line[..(ShortCommand - 1)] + "…")}\"",
-                All(container, "Mounts").Count(each => each.Text("Type") == "volume").ToString(CultureInfo.InvariantCulture),
+                VolumesOf(container).ToString(CultureInfo.InvariantCulture),
                 Pruning.Size(container.Number("SizeRw")),
                 Humanly.Ago(DateTimeOffset.FromUnixTimeSeconds(container.Number("Created")), DateTimeOffset.UtcNow),
                 container.Text("Status"),
@@ -110,7 +134,18 @@ internal static class SystemDfCommand
         output.WriteLine("\nBuild cache usage: 0B\n");
     }
 
+    private static int VolumesOf(JsonElement container)
+    {
+        var count = 0;
+        foreach (var mount in All(container, "Mounts"))
+        {
+            count += mount.Text("Type") == "volume" ? 1 : 0;
+        }
+
+        return count;
+    }
+
     private static bool Runs(JsonElement container) => container.Text("State") is "running" or "paused" or "restarting";
 
-    private static IEnumerable<JsonElement> All(JsonElement element, string name) => element.Member(name) is { ValueKind: JsonValueKind.Array } array ? array.EnumerateArray() : [];
+    private static JsonElement.ArrayEnumerator All(JsonElement element, string name) => element.Member(name) is { ValueKind: JsonValueKind.Array } array ? array.EnumerateArray() : default;
 }
