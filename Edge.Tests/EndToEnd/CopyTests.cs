@@ -24,7 +24,7 @@ public sealed class CopyTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
     public async Task A_tree_comes_back_as_it_went(bool running)
     {
         var name = running ? "tree-running" : "tree-stopped";
-        await MakeAsync(name, running, "--mount", "type=volume,src=tree,dst=/volume");
+        await MakeAsync(name, running, "--mount", $"type=volume,src={name},dst=/volume");
         await ShellAsync($"mkdir -p {_host.Path}/t/d/empty && cd {_host.Path}/t && echo one >one && ln one two && ln -s ../one d/link && echo s >d/set && chmod 4711 d/set && mkdir closed && echo c >closed/f && chmod 555 closed && touch -d 2001-02-03T04:05:06 one d && echo long >$(printf n%.0s $(seq 200)) && echo u >ümlaut && mkfifo fifo && truncate -s 5M hole");
         foreach (var place in new[] { "/tmp", "/volume" })
         {
