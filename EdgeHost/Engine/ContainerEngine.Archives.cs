@@ -248,19 +248,32 @@ public sealed partial class ContainerEngine : IContainerArchives
 
     private async Task WriteAsync(Container container, Action<RootedDirectory, ContainerRecord> write, CancellationToken cancel)
     {
-        using (var running = TryOpenRunning(container))
+        while (true)
         {
-            if (running is not null)
+            using (var running = TryOpenRunning(container))
             {
-                await InThreadAsync(() => write(running, container.Record)).ConfigureAwait(false);
-                return;
+                if (running is not null)
+                {
+                    await InThreadAsync(() => write(running, container.Record)).ConfigureAwait(false);
+                    return;
+                }
             }
-        }
 
-        // Its layer may be mounted once at a time: nobody starts it meanwhile.
-        using var turn = await container.TakeTurnAsync(cancel).ConfigureAwait(false);
-        using var root = TryOpenRunning(container) ?? OpenStopped(container, write: true)!;
-        await InThreadAsync(() => write(root, container.Record)).ConfigureAwait(false);
+            // Its layer may be mounted once at a time: nobody starts it meanwhile.
+            using var turn = await container.TakeTurnAsync(cancel).ConfigureAwait(false);
+            using (var running = TryOpenRunning(container))
+            {
+                if (running is not null)
+                {
+                    // Started while we waited; its end must not have to wait for us.
+                    continue;
+                }
+            }
+
+            using var root = OpenStopped(container, write: true)!;
+            await InThreadAsync(() => write(root, container.Record)).ConfigureAwait(false);
+            return;
+        }
     }
 
     /// <summary>Opens a container's root to be read.</summary>
