@@ -24,6 +24,7 @@ public sealed partial class NetworkHost : INetworks, IDisposable
     private readonly Lock _lock = new();
     private readonly Dictionary<string, Network> _networks = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Held> _held = new(StringComparer.Ordinal);
+    private volatile bool _kernelHasAll;
     private Firewall? _firewall;
     private NameServer? _names;
     private IPEndPoint? _offered;
@@ -200,13 +201,21 @@ public sealed partial class NetworkHost : INetworks, IDisposable
     /// <summary>The hardware address of a bridge that we have made.</summary>
     private static byte[] HardwareAddressOf(NetworkRecord record) => [2, 0x42, .. Convert.FromHexString(record.Id[..8])];
 
-    private static void CheckKernel(NetworkSpec spec)
+    private void CheckKernel(NetworkSpec spec)
     {
+        // To ask takes the kernel some 80 ms, and it does not change while this process lives.
+        if (_kernelHasAll)
+        {
+            return;
+        }
+
         const string macvlan = "CONFIG_MACVLAN";
         List<string> missing = [];
         try
         {
-            foreach (var option in NetworkProbe.MissingOptions())
+            var all = NetworkProbe.MissingOptions();
+            _kernelHasAll = all.Count == 0;
+            foreach (var option in all)
             {
                 if (option == macvlan == (spec.Driver == NetworkDrivers.Macvlan))
                 {
