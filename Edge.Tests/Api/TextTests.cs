@@ -66,6 +66,37 @@ public sealed class TextTests
     public void Reference_filters_are_globs_within_a_path_part(string name, string pattern, bool fits) => Assert.Equal(fits, DockerReference.Fits(name, pattern));
 
     [Fact]
+    public void Counters_of_interfaces_are_read_as_the_kernel_writes_them()
+    {
+        string[] lines =
+        [
+            "Inter-|   Receive                                                |  Transmit",
+            " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed",
+            "    lo:     100       1    0    0    0     0          0         0      100       1    0    0    0     0       0          0",
+            "  eth0: 1234567    9876    1    2    3     4          5         6 7654321    6789    7    8    9    10      11         12",
+        ];
+        var networks = NetworkCounters.Parse(lines);
+        Assert.Equal(["eth0"], networks.Keys);
+        Assert.Equal(
+            new Dictionary<string, long>
+            {
+                ["rx_bytes"] = 1234567,
+                ["rx_packets"] = 9876,
+                ["rx_errors"] = 1,
+                ["rx_dropped"] = 2,
+                ["tx_bytes"] = 7654321,
+                ["tx_packets"] = 6789,
+                ["tx_errors"] = 7,
+                ["tx_dropped"] = 8,
+            },
+            networks["eth0"]);
+
+        // Those of this machine, whatever they are.
+        Assert.Equal(NetworkCounters.Parse(File.ReadLines("/proc/self/net/dev")).Keys, NetworkCounters.Read(Environment.ProcessId)!.Keys);
+        Assert.Null(NetworkCounters.Read(int.MaxValue));
+    }
+
+    [Fact]
     public void Both_forms_of_filters_are_read()
     {
         var list = new DockerFilters("""{"label":["a=b","c"]}""", "label");

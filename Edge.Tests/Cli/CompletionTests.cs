@@ -25,7 +25,7 @@ public sealed class CompletionTests(ApiFixture api) : IClassFixture<ApiFixture>,
     [InlineData("run --network n", "none")]
     [InlineData("run --name x busy", "busybox:latest")]
     [InlineData("run -d busybox ", ":files")]
-    [InlineData("run -d busybox -", "")]
+    [InlineData("run -d busybox -", ":files")]
     [InlineData("network connect h", "host")]
     [InlineData("network connect host completed-", "completed-too")]
     [InlineData("network create h", "")]

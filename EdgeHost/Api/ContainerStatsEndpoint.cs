@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json.Serialization;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
@@ -95,6 +96,7 @@ internal sealed class ContainerStatsEndpoint(IContainerEngine engine)
                     ["total_inactive_file"] = now.Container.InactiveFileBytes,
                 },
             },
+        Networks = now is null || container.Spec.Network is not (NetworkMode.Bridge or NetworkMode.Container) ? null : NetworkCounters.Read(container.Pid),
         Name = "/" + container.Name,
         Id = container.Id,
     };
@@ -116,6 +118,57 @@ internal sealed class ContainerStatsEndpoint(IContainerEngine engine)
         };
 
     private sealed record Reading(ContainerStats Container, long HostNanoseconds);
+}
+
+/// <summary>What went through the interfaces of a container's network namespace, as the kernel shows it to its processes (proc(5), /proc/net/dev).</summary>
+internal static class NetworkCounters
+{
+    // The columns behind the name: eight for what came in, eight for what went out.
+    private static readonly string[] Names =
+    [
+        "rx_bytes", "rx_packets", "rx_errors", "rx_dropped", "", "", "", "",
+        "tx_bytes", "tx_packets", "tx_errors", "tx_dropped", "", "", "", "",
+    ];
+
+    /// <summary>Reads them; null when the process has ended.</summary>
+    internal static Dictionary<string, Dictionary<string, long>>? Read(int pid)
+    {
+        try
+        {
+            return Parse(File.ReadLines(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/net/dev")));
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>The interfaces but the loopback.</summary>
+    internal static Dictionary<string, Dictionary<string, long>> Parse(IEnumerable<string> lines)
+    {
+        var networks = new Dictionary<string, Dictionary<string, long>>(StringComparer.Ordinal);
+        foreach (var line in lines)
+        {
+            var colon = line.IndexOf(':', StringComparison.Ordinal);
+            var name = colon < 0 ? string.Empty : line[..colon].Trim();
+            var values = line[(colon + 1)..].Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            if (name is "" or "lo" || values.Length < Names.Length)
+            {
+                continue;
+            }
+
+            var counters = networks[name] = new Dictionary<string, long>(StringComparer.Ordinal);
+            for (var i = 0; i < Names.Length; i++)
+            {
+                if (Names[i].Length > 0)
+                {
+                    counters[Names[i]] = long.Parse(values[i], NumberStyles.None, CultureInfo.InvariantCulture);
+                }
+            }
+        }
+
+        return networks;
+    }
 }
 
 /// <summary>One reading and the one before it.</summary>
@@ -147,6 +200,10 @@ internal sealed record StatsView
 
     [JsonPropertyName("memory_stats")]
     public required MemoryStatsView MemoryStats { get; init; }
+
+    [JsonPropertyName("networks")]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public Dictionary<string, Dictionary<string, long>>? Networks { get; init; }
 
     [JsonPropertyName("name")]
     public required string Name { get; init; }
