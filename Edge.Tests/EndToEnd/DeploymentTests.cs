@@ -203,7 +203,7 @@ public sealed class DeploymentTests
         var shared = Directory.CreateDirectory(Path.Combine(site.Daemon.Run, "shared")).FullName;
         string Needing(int version, string check, string file) => Document(
             version,
-            $"\"app\": {{\"image\": \"{site.Image("app:1")}\", \"depends_on\": {{\"db\": {{\"condition\": \"service_healthy\"}}}}, {Sleep}}}, "
+            $"\"app\": {{\"image\": \"{site.Image("app:1")}\", \"environment\": {{\"VERSION\": \"{version}\"}}, \"depends_on\": {{\"db\": {{\"condition\": \"service_healthy\"}}}}, {Sleep}}}, "
             + $"\"db\": {{\"image\": \"{site.Image("app:1")}\", \"volumes\": [\"{shared}:/shared\"], \"environment\": {{\"FILE\": \"{file}\"}}{check}, {Sleep}}}");
         const string Check = ", \"healthcheck\": {\"test\": \"test -e /shared/$FILE\", \"interval\": \"100ms\", \"retries\": 100000}";
 

@@ -163,7 +163,7 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
             await UntilAsync(ofHost, lines + "\n");
             if (servers.Length == 0)
             {
-                await Daemon.SaysAsync("containers can look up no names of the world: /etc/resolv.conf names only servers on a loopback", said);
+                await Daemon.SaysAsync("containers of network bridge can look up no names of the world: /etc/resolv.conf names only servers on a loopback", said);
             }
         }
 
@@ -171,7 +171,7 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
         // systemd-resolved behind it.
         var before = Daemon.Said.Length;
         await machine.ShellAsync("ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.link && mv -T /etc/resolv.link /etc/resolv.conf");
-        await Daemon.SaysAsync("containers can look up no names of the world: /etc/resolv.conf is a link to ../run/systemd/resolve/stub-resolv.conf, where no file is", before);
+        await Daemon.SaysAsync("containers of network bridge can look up no names of the world: /etc/resolv.conf is a link to ../run/systemd/resolve/stub-resolv.conf, where no file is", before);
         Assert.Equal(string.Empty, (await Daemon.RunAsync("--rm", "busybox", "cat", "/etc/resolv.conf")).Succeeds().Output);
         await machine.ShellAsync("mkdir -p /run/systemd/resolve && echo nameserver 192.0.2.54 > /run/systemd/resolve/resolv.conf && echo nameserver 127.0.0.53 > /run/systemd/resolve/stub-resolv.conf");
         await UntilAsync(follows, "nameserver 192.0.2.54\n");
@@ -228,7 +228,20 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
         await DaemonUnderTest.SignalAsync(pid, "KILL");
         await DaemonUnderTest.GoneAsync(pid);
         await Daemon.StartAsync();
-        Assert.DoesNotContain(Daemon.Bridge, (await machine.InAsync("sh", "-c", "nft list ruleset; ip link")).Succeeds().Output, StringComparison.Ordinal);
+        Assert.DoesNotContain(Daemon.Bridge, await RuledAsync(), StringComparison.Ordinal);
+        (await Daemon.DockerAsync("rm", id)).Succeeds();
+
+        // The way of edgehost uninstall, which ends the daemon before the containers.
+        id = await Daemon.RunDetachedAsync("busybox", "sleep", "1000");
+        pid = await Daemon.PidOfAsync(id);
+        using var space = EdgeHost.Linux.NetworkNamespace.Of(Daemon.Pid);
+        await Daemon.StopAsync();
+        Assert.Contains(Daemon.Bridge, await RuledAsync(), StringComparison.Ordinal);
+        await DaemonUnderTest.SignalAsync(pid, "KILL");
+        await DaemonUnderTest.GoneAsync(pid);
+        Assert.Equal(0, space.Run(() => EdgeHost.Daemon.Run(new EdgeHost.Cli.DaemonFlags(Daemon.ConfigFile, Daemon.Data, Daemon.Run) { Leaves = true })));
+        Assert.DoesNotContain(Daemon.Bridge, await RuledAsync(), StringComparison.Ordinal);
+        await Daemon.StartAsync();
         (await Daemon.DockerAsync("rm", id)).Succeeds();
 
         (await machine.InAsync("ip", "link", "add", "theirs0", "type", "bridge")).Succeeds();
@@ -238,6 +251,8 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
         (await Daemon.DockerAsync("network", "rm", "lent")).Succeeds();
         Assert.DoesNotContain("10.211.34.1", (await machine.InAsync("ip", "address", "show", "theirs0")).Succeeds().Output, StringComparison.Ordinal);
         (await machine.InAsync("ip", "link", "delete", "theirs0")).Succeeds();
+
+        async Task<string> RuledAsync() => (await machine.InAsync("sh", "-c", "nft list ruleset; ip link")).Succeeds().Output;
     }
 
     [Fact]
@@ -359,7 +374,7 @@ public sealed class MachineOfItsOwn : IAsyncLifetime
         // As on a machine that was just booted; a new namespace has what its maker has.
         (await InAsync("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding")).Succeeds();
         _directory.CreateSubdirectory("work");
-        var mount = $"mount -t tmpfs none {_directory}/work && mkdir {_directory}/work/u {_directory}/work/w && mount -t overlay -o lowerdir=/etc,upperdir={_directory}/work/u,workdir={_directory}/work/w overlay /etc && mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && exec \"$@\"";
+        var mount = $"mount -t tmpfs none {_directory}/over && mkdir {_directory}/over/u {_directory}/over/w && mount -t overlay -o lowerdir=/etc,upperdir={_directory}/over/u,workdir={_directory}/over/w overlay /etc && mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && exec \"$@\"";
         Daemon.Before = ["nsenter", InNamespace, "unshare", "--mount", "sh", "-c", mount, "sh"];
         await Daemon.StartAsync();
         await Daemon.LoadAsync("busybox");

@@ -15,6 +15,7 @@ public sealed partial class NetworkHost : INetworkWatcher
     private readonly Quarrel _overLinks = new();
     private NetworkWatch? _watch;
     private uint _ownPort;
+    private bool _hadServers = true;
 
     /// <summary>A process of a running container, by the container's id; null when it does not run.</summary>
     public Func<string, int?> ProcessOf { get; set; } = _ => null;
@@ -158,8 +159,6 @@ public sealed partial class NetworkHost : INetworkWatcher
             LogClash(_log, route, record.Name, string.Join(", ", record.Subnets.Select(each => each.Subnet)));
         }
     }
-
-    private bool _hadServers = true;
 
     /// <summary>Says it when containers have nobody to ask about names, and when they have again.</summary>
     private void SayServers()
@@ -441,10 +440,10 @@ public sealed partial class NetworkHost : INetworkWatcher
     [LoggerMessage(Level = LogLevel.Warning, Message = "network {Network} was {Was}; this machine has by now a route to {Route}, so it is {Now} from here on")]
     private static partial void LogGaveWay(ILogger log, string network, string was, string route, string now);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "containers can look up no names of the world: {Why}; it is taken over as soon as it names a server, or give them --dns")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "containers of network bridge can look up no names of the world: {Why}; it is taken over as soon as it names a server, or give them --dns")]
     private static partial void LogNoServers(ILogger log, string why);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "containers can look up names again")]
+    [LoggerMessage(Level = LogLevel.Information, Message = "containers of network bridge can look up names again")]
     private static partial void LogServers(ILogger log);
 
     /// <summary>How often something is put back that another program takes away again: not for ever.</summary>
