@@ -220,7 +220,7 @@ public sealed class DeploymentTests
             "db to be healthy, which is unhealthy",
             (string?)(await person.FailureAsync(Needing(3, Check.Replace("100000", "2", StringComparison.Ordinal), "never")))["reason"],
             StringComparison.Ordinal);
-        await person.RunsAsync(1, "app", "db");
+        Assert.Equal(2, (await site.Daemon.DockerAsync("ps", "-q")).Output.Count(c => c == '\n'));
     }
 
     private sealed class Site : IAsyncDisposable

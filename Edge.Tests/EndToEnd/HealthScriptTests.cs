@@ -13,7 +13,7 @@ public abstract class HealthScriptTests
     public async Task A_check_is_what_its_container_is_and_nothing_of_it_is_left()
     {
         var run = (await RunScriptAsync(await File.ReadAllTextAsync(Repository.PathOf("Edge.Tests", "EndToEnd", "health.sh"), TestContext.Current.CancellationToken))).Succeeds();
-        TestContext.Current.TestOutputHelper?.WriteLine(run.Output);
+        TestContext.Current.TestOutputHelper?.WriteLine(run.Output + run.Error);
 
         Assert.Contains("WELL lines=22 same=yes\n", run.Output, StringComparison.Ordinal);
         Assert.Contains("HANG exit=-1 left=1 output=Health_check_exceeded_timeout_(500ms)\n", run.Output, StringComparison.Ordinal);

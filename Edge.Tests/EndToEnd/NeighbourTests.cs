@@ -373,7 +373,7 @@ public sealed class MachineOfItsOwn : IAsyncLifetime
 
         // As on a machine that was just booted; a new namespace has what its maker has.
         (await InAsync("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding")).Succeeds();
-        _directory.CreateSubdirectory("work");
+        _directory.CreateSubdirectory("over");
         var mount = $"mount -t tmpfs none {_directory}/over && mkdir {_directory}/over/u {_directory}/over/w && mount -t overlay -o lowerdir=/etc,upperdir={_directory}/over/u,workdir={_directory}/over/w overlay /etc && mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && exec \"$@\"";
         Daemon.Before = ["nsenter", InNamespace, "unshare", "--mount", "sh", "-c", mount, "sh"];
         await Daemon.StartAsync();

@@ -33,7 +33,7 @@ public sealed class VolumeTests(SharedDaemon shared) : IClassFixture<SharedDaemo
     {
         Assert.Equal("own\n", (await Daemon.EdgehostAsync("volume", "create", "--label", "x=y", "own")).Succeeds().Output);
         Assert.Equal("own\n", (await Daemon.EdgehostAsync("volume", "ls", "-q", "--filter", "label=x=y")).Succeeds().Output);
-        Assert.Equal("DRIVER   VOLUME NAME\nlocal    own\n", (await Daemon.EdgehostAsync("volume", "ls", "--filter", "name=own")).Succeeds().Output);
+        Assert.Equal("DRIVER    VOLUME NAME\nlocal     own\n", (await Daemon.EdgehostAsync("volume", "ls", "--filter", "name=own")).Succeeds().Output);
         Assert.Contains("\"Mountpoint\": \"" + Daemon.Data, (await Daemon.EdgehostAsync("volume", "inspect", "own")).Succeeds().Output, StringComparison.Ordinal);
         Assert.Contains("Total reclaimed space", (await Daemon.EdgehostAsync("volume", "prune", "-f")).Succeeds().Output, StringComparison.Ordinal);
         Assert.Equal("Deleted Volumes:\nown\n\nTotal reclaimed space: 0B\n", (await Daemon.EdgehostAsync("volume", "prune", "-a", "-f", "--filter", "label=x=y")).Succeeds().Output);

@@ -27,6 +27,7 @@ internal static class PsCommand
             using var client = DaemonClient.For(parsed);
             using var answer = await client.GetAsync("containers/json" + EachContainer.Query(
                 ("all", parsed.GetValue(all) ? "1" : null),
+                ("size", NeedsSize(parsed.GetValue<string?>("--format")) ? "1" : null),
                 ("limit", limit?.ToString(CultureInfo.InvariantCulture)),
                 ("filters", list.Filters(parsed))));
             list.Print(parsed, printer, answer.RootElement.EnumerateArray());
@@ -34,6 +35,10 @@ internal static class PsCommand
         });
         return command;
     }
+
+    /// <summary>As docker does: sizes are measured where a template shows them, since all files of a container are asked for that.</summary>
+    private static bool NeedsSize(string? format) =>
+        format is not null && (format.Contains(".Size", StringComparison.Ordinal) || format.Contains("json", StringComparison.Ordinal));
 
     /// <summary>The filters of Docker's API from <c>key=value</c>; null without any.</summary>
     internal static string? Filters(string[] filters)
