@@ -95,10 +95,23 @@ public sealed class FormatTests(ApiFixture api) : IClassFixture<ApiFixture>
             arguments = [.. arguments.Select(word => word == "0s" ? DateTimeOffset.UtcNow.ToUnixTimeSeconds().ToString(System.Globalization.CultureInfo.InvariantCulture) : word)];
         }
 
-        var docker = (await api.DockerAsync(arguments)).Succeeds();
-        var ours = Run(arguments);
-        Assert.Equal((0, string.Empty), (ours.Exit, ours.Error));
-        Assert.Equal(docker.Output, ours.Output);
+        await EqualAsync(arguments);
+    }
+
+    /// <summary>How long ago something was is counted in seconds: where one has passed between the two, they are asked again.</summary>
+    private async Task EqualAsync(string[] arguments)
+    {
+        for (var again = 5; ; again--)
+        {
+            var docker = (await api.DockerAsync(arguments)).Succeeds();
+            var ours = Run(arguments);
+            Assert.Equal((0, string.Empty), (ours.Exit, ours.Error));
+            if (again == 0 || docker.Output == ours.Output)
+            {
+                Assert.Equal(docker.Output, ours.Output);
+                return;
+            }
+        }
     }
 
     [Theory]
@@ -109,7 +122,7 @@ public sealed class FormatTests(ApiFixture api) : IClassFixture<ApiFixture>
         foreach (var format in (string[])["json", "{{json .}}"])
         {
             string[] arguments = [.. command.Split(' '), "--format", format];
-            Assert.Equal((await api.DockerAsync(arguments)).Succeeds().Output, Run(arguments).Output);
+            await EqualAsync(arguments);
         }
     }
 
