@@ -38,7 +38,7 @@ internal static class PsCommand
 
     /// <summary>As docker does: sizes are measured where a template shows them, since all files of a container are asked for that.</summary>
     private static bool NeedsSize(string? format) =>
-        format is not null && (format.Contains(".Size", StringComparison.Ordinal) || format == "json");
+        format is not null && (format.Contains(".Size", StringComparison.Ordinal) || format.Contains("{{json .}}", StringComparison.Ordinal));
 
     /// <summary>The filters of Docker's API from <c>key=value</c>; null without any.</summary>
     internal static string? Filters(string[] filters)
