@@ -3,6 +3,8 @@ namespace EdgeHost.Linux;
 /// <summary>Reads small files out of trees that an image has filled, without ever leaving them.</summary>
 public static unsafe class LayerFile
 {
+    private const int FirstBytes = 4 << 10;
+
     /// <summary>Reads a file from the topmost of several overlayfs layers that has it.</summary>
     /// <param name="layers">Absolute directories, the topmost first; one that is not there is passed over.</param>
     /// <param name="path">Relative to each layer.</param>
@@ -45,10 +47,17 @@ public static unsafe class LayerFile
             }
 
             using var file = new Fd(number);
-            var content = new byte[maximumBytes + 1];
+
+            // A buffer of the longest would be one of the large objects, and each of these takes a collection of all.
+            var content = new byte[FirstBytes];
             var length = 0;
-            while (length < content.Length)
+            while (length <= maximumBytes)
             {
+                if (length == content.Length)
+                {
+                    Array.Resize(ref content, content.Length * 2);
+                }
+
                 fixed (byte* start = content)
                 {
                     var count = Libc.read(file.Value, start + length, content.Length - length);
