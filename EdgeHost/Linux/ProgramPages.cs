@@ -17,10 +17,27 @@ public static unsafe class ProgramPages
     /// </summary>
     public static void GiveBack()
     {
-        var program = new FileInfo("/proc/self/exe").LinkTarget;
+        var program = new FileInfo("/proc/self/exe").LinkTarget ?? string.Empty;
         nint start = 0, end = 0;
+        var isOfProgram = false;
         foreach (var line in File.ReadLines("/proc/self/smaps"))
         {
+            if (char.IsAsciiHexDigitLower(line[0]))
+            {
+                var wasOfProgram = isOfProgram;
+                isOfProgram = line.EndsWith(program, StringComparison.Ordinal);
+                if (wasOfProgram && !isOfProgram)
+                {
+                    // They lie side by side; to read of a hundred others takes nearly a megabyte of heap.
+                    break;
+                }
+            }
+
+            if (!isOfProgram)
+            {
+                continue;
+            }
+
             var words = line.Split(' ', 6, StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
             if (words is ["Anonymous:", var anonymous, ..])
             {
@@ -32,7 +49,7 @@ public static unsafe class ProgramPages
 
                 start = 0;
             }
-            else if (words is [var range, "r-xp" or "r--p", _, _, _, var path] && path == program)
+            else if (words is [var range, "r-xp" or "r--p", _, _, _, _])
             {
                 // 00405000-00d62000 r-xp 00005000 fe:00 11657260    /usr/bin/edgehost
                 var dash = range.IndexOf('-', StringComparison.Ordinal);
