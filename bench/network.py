@@ -177,7 +177,8 @@ class NetworkBench:
         count, engine = 200, self.edgehost
         daemon, shepherd = engine.process.pid, engine.shepherd
         self.life(engine, "bridge")
-        before, memory = self.traces(), self.idle_memory(daemon)
+        memory = self.idle_memory(daemon)
+        before = self.traces()
         shepherd_memory = memory_of(shepherd)[1]
         begin = time.perf_counter()
         containers = []
