@@ -129,6 +129,27 @@ public sealed class HealthTests(SharedDaemon shared) : IClassFixture<SharedDaemo
     }
 
     [Fact]
+    public async Task A_container_that_takes_its_own_output_out_of_the_pipe_holds_nobody_up()
+    {
+        // Whoever has one end of a pipe can open the other one by /proc; after the last line nothing more comes.
+        const string Thieves = "for i in 1 2 3 4; do cat </proc/self/fd/1 >/dev/null & done; for i in $(seq 100); do echo; usleep 1000; done; exec sleep 1000";
+        var ids = new List<string>();
+        for (var i = 0; i < 5; i++)
+        {
+            ids.Add(await Daemon.RunDetachedAsync(
+                "--health-cmd", Thieves, "--health-interval", "50ms", "--health-timeout", "500ms", "--health-retries", "3", "busybox", "sh", "-c", Thieves));
+        }
+
+        foreach (var id in ids)
+        {
+            await BecomesAsync(Daemon, id, "unhealthy");
+        }
+
+        Assert.Equal("here\n", (await Daemon.RunAsync("--rm", "busybox", "echo", "here")).Succeeds().Output);
+        (await Daemon.DockerAsync(["rm", "-f", .. ids])).Succeeds();
+    }
+
+    [Fact]
     public async Task A_program_that_is_missing_is_a_failure_with_the_reason()
     {
         var id = await CreateAsync("""{"Image":"busybox","Cmd":["sleep","1000"],"Healthcheck":{"Test":["CMD","no-such-program"],"Interval":100000000,"Retries":1}}""");

@@ -252,9 +252,37 @@ public sealed class NeighbourTests(MachineOfItsOwn machine) : IClassFixture<Mach
         Assert.Contains("10.211.34.1/24", (await machine.InAsync("ip", "address", "show", "theirs0")).Succeeds().Output, StringComparison.Ordinal);
         (await Daemon.DockerAsync("network", "rm", "lent")).Succeeds();
         Assert.DoesNotContain("10.211.34.1", (await machine.InAsync("ip", "address", "show", "theirs0")).Succeeds().Output, StringComparison.Ordinal);
+
+        // An address that its owner gave it stays with it.
+        (await machine.InAsync("ip", "address", "add", "10.211.34.1/24", "dev", "theirs0")).Succeeds();
+        (await Daemon.DockerAsync("network", "create", "--subnet", "10.211.34.0/24", "-o", "com.docker.network.bridge.name=theirs0", "lent")).Succeeds();
+        (await Daemon.RunAsync("--rm", "--network", "lent", "busybox", "true")).Succeeds();
+        (await Daemon.DockerAsync("network", "rm", "lent")).Succeeds();
+        Assert.Contains("10.211.34.1/24", (await machine.InAsync("ip", "address", "show", "theirs0")).Succeeds().Output, StringComparison.Ordinal);
         (await machine.InAsync("ip", "link", "delete", "theirs0")).Succeeds();
 
         async Task<string> RuledAsync() => (await machine.InAsync("sh", "-c", "nft list ruleset; ip link")).Succeeds().Output;
+    }
+
+    [Fact]
+    public async Task A_network_that_a_killed_daemon_had_up_takes_its_bridge_along_and_the_last_one_the_table()
+    {
+        await Packages.NeedAsync("nftables");
+        (await Daemon.DockerAsync("network", "create", "--subnet", "10.211.35.0/24", "left")).Succeeds();
+        (await Daemon.DockerAsync("network", "create", "--subnet", "10.211.36.0/24", "used")).Succeeds();
+        var bridge = "eh-" + (await Daemon.DockerAsync("network", "inspect", "-f", "{{.Id}}", "left")).Succeeds().Output[..12];
+        (await Daemon.RunAsync("--rm", "--network", "left", "busybox", "true")).Succeeds();
+        var id = await Daemon.RunDetachedAsync("--network", "used", "busybox", "sleep", "1000");
+        await Daemon.KillAsync();
+        await Daemon.StartAsync();
+        Assert.Contains(bridge, (await machine.InAsync("ip", "link")).Succeeds().Output, StringComparison.Ordinal);
+
+        (await Daemon.DockerAsync("network", "rm", "left")).Succeeds();
+        Assert.DoesNotContain(bridge, (await machine.InAsync("ip", "link")).Succeeds().Output, StringComparison.Ordinal);
+        Assert.Contains(Daemon.Bridge, (await machine.InAsync("nft", "list", "tables")).Succeeds().Output, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+        (await Daemon.DockerAsync("network", "rm", "used")).Succeeds();
+        Assert.DoesNotContain(Daemon.Bridge, (await machine.InAsync("nft", "list", "tables")).Succeeds().Output, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -47,6 +47,17 @@ public sealed class ShepherdTests : IDisposable
         (await daemon.DockerAsync(["kill", .. containers])).Succeeds();
     }
 
+    [Fact]
+    public async Task The_file_of_the_process_that_containers_are_cloned_from_cannot_be_written_by_way_of_it()
+    {
+        await using var daemon = DaemonUnderTest.Make();
+        await daemon.StartAsync();
+
+        // As root; that it is executed at present is another reason, which passes.
+        (await CommandRun.RunAsync("test", ["-w", $"/proc/{await daemon.ShepherdPidAsync()}/exe"])).Exits(1);
+        (await CommandRun.RunAsync("test", ["-w", $"/proc/{daemon.Pid}/exe"])).Succeeds();
+    }
+
     [Theory]
     [InlineData((ushort)ShepherdMessageKind.Launch)]
     [InlineData((ushort)ShepherdMessageKind.Signal)]

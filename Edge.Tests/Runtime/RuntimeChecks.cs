@@ -117,6 +117,9 @@ public abstract class RuntimeChecks
         Assert.Equal("created", life["created"]);
         Assert.Equal("0", life["silent"]);
         Assert.Equal("yes", life["pid"]);
+
+        // What waits is still the file that it was cloned from, and its program may be one that opens it (CVE-2019-5736).
+        Assert.Equal("yes", life["sealed"]);
         Assert.Equal("0", life["start"]);
         Assert.Equal("running", life["running"]);
         Assert.Equal("1", life["again"]);

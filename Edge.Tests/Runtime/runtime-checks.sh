@@ -78,7 +78,7 @@ done
 bundle life 'echo started; sleep 60'
 oci create -b "$work/life" --pid-file "$work/pid" life < /dev/null > "$work/life.out" 2>&1
 status() { oci state life | sed -n 's/.*"status": "\(.*\)".*/\1/p'; }
-line="LIFE created=$(status) silent=$(wc -c < "$work/life.out") pid=$(test "$(cat "$work/pid")" -gt 0 && echo yes)"
+line="LIFE created=$(status) silent=$(wc -c < "$work/life.out") pid=$(test "$(cat "$work/pid")" -gt 0 && echo yes) sealed=$(test -w "/proc/$(cat "$work/pid")/exe" || echo yes)"
 oci start life; line="$line start=$? running=$(status)"
 oci start life 2> /dev/null; line="$line again=$?"
 oci delete life 2> /dev/null; line="$line delete=$?"

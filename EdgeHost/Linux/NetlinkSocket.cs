@@ -25,6 +25,7 @@ public sealed unsafe class NetlinkSocket : IDisposable
     private const int MessageOfError = 1;
     private const ushort BatchBegin = 16;
     private const ushort BatchEnd = 17;
+    private const ushort BatchGeneration = 1;
 
     private readonly Lock _lock = new();
     private readonly Fd _fd;
@@ -105,14 +106,23 @@ public sealed unsafe class NetlinkSocket : IDisposable
     /// <param name="subsystem">Whose they are: NFNL_SUBSYS_NFTABLES is 10.</param>
     /// <param name="messages">What is asked, in order.</param>
     /// <param name="what">What that is in words, for the error.</param>
-    /// <exception cref="LinuxException">The kernel refuses; nothing was changed.</exception>
-    public void Transact(byte subsystem, IReadOnlyList<NetlinkMessage> messages, string what)
+    /// <param name="generation">The generation that it was thought of for; null for any.</param>
+    /// <exception cref="LinuxException">The kernel refuses; nothing was changed. ERESTART: it is another generation by now.</exception>
+    public void Transact(byte subsystem, IReadOnlyList<NetlinkMessage> messages, string what, uint? generation = null)
     {
         lock (_lock)
         {
             using var batch = new MemoryStream();
-            batch.Write(Frame(BatchBegin, subsystem).Finish(++_sequence, NetlinkFlags.None));
-            var (first, last) = (_sequence + 1, _sequence + (uint)messages.Count);
+            var begin = Frame(BatchBegin, subsystem);
+            if (generation is { } number)
+            {
+                begin.AddBigEndian(BatchGeneration, number);
+            }
+
+            batch.Write(begin.Finish(++_sequence, NetlinkFlags.None));
+
+            // A batch for another generation is refused by its begin.
+            var (first, last) = (_sequence, _sequence + (uint)messages.Count);
             foreach (var message in messages)
             {
                 // The last one alone is acknowledged, once all is done; an older kernel does not acknowledge the end.

@@ -8,6 +8,8 @@ namespace EdgeHost.Linux;
 /// </summary>
 public static unsafe class SingleThread
 {
+    private const string OwnFile = "/proc/self/exe";
+
     /// <summary>Writes to standard output.</summary>
     public static void Print(string text) => Write(1, text);
 
@@ -36,10 +38,74 @@ public static unsafe class SingleThread
         Libc.Check(Libc.rt_sigprocmask(Libc.SIG_BLOCK, &wanted, &had), "block signals");
         if ((had & wanted) != wanted)
         {
-            Execute("/proc/self/exe", CommandLine(), "execute itself with signals blocked");
+            using var file = TryReadOnlyFile();
+            Execute(file is null ? OwnFile : PathOf(file), CommandLine(), "execute itself with signals blocked");
         }
 
         return new Fd((int)Libc.Check(Libc.signalfd4(-1, wanted, Libc.SFD_CLOEXEC | Libc.SFD_NONBLOCK), "make a signal descriptor"));
+    }
+
+    /// <summary>
+    /// Makes sure that this program was executed from a mount that is read-only and in no namespace. A container comes to
+    /// hold the file of the process that it was cloned from: an image whose program is /proc/self/exe, with a loader of
+    /// its own, need only wait until nobody executes that file any more, and is root (CVE-2019-5736). By this mount it
+    /// cannot be written, and the flag is out of reach of all; the pages are the same, which a copy's were not.
+    /// </summary>
+    /// <exception cref="LinuxException">A call failed.</exception>
+    public static void SealProgram()
+    {
+        if (!IsSealed)
+        {
+            using var file = ReadOnlyFile();
+            Execute(PathOf(file), CommandLine(), "execute itself from a read-only mount");
+        }
+
+        // It would be called by a number.
+        fixed (byte* name = "edgehost\0"u8)
+        {
+            _ = Libc.prctl(Libc.PR_SET_NAME, (nint)name, 0, 0, 0);
+        }
+    }
+
+    // A file that is the root of a mount which is nowhere has no other path.
+    private static bool IsSealed => new FileInfo(OwnFile).LinkTarget == "/";
+
+    private static string PathOf(Fd file) => $"/proc/self/fd/{file.Value}";
+
+    private static Fd? TryReadOnlyFile()
+    {
+        try
+        {
+            return IsSealed ? null : ReadOnlyFile();
+        }
+        catch (LinuxException)
+        {
+            // Whoever starts containers asks for it by SealProgram, and is told why.
+            return null;
+        }
+    }
+
+    private static Fd ReadOnlyFile()
+    {
+        fixed (byte* name = Libc.Z(OwnFile))
+        {
+            var file = new Fd((int)Libc.Check(
+                Libc.syscall(Nr.open_tree, Libc.AT_FDCWD, (nint)name, (nint)(Libc.OPEN_TREE_CLONE | Libc.OPEN_TREE_CLOEXEC)), $"make a mount of {OwnFile}"));
+            try
+            {
+                byte nothing = 0;
+                var attributes = new Libc.mount_attr { attr_set = Libc.MOUNT_ATTR_RDONLY };
+                Libc.Check(
+                    Libc.syscall(Nr.mount_setattr, file.Value, (nint)(&nothing), Libc.AT_EMPTY_PATH, (nint)(&attributes), sizeof(Libc.mount_attr)),
+                    $"make a mount of {OwnFile} read-only");
+                return file;
+            }
+            catch
+            {
+                file.Dispose();
+                throw;
+            }
+        }
     }
 
     /// <summary>
@@ -64,7 +130,7 @@ public static unsafe class SingleThread
         {
             // The runtime goes on reading what it opened, so its numbers change owner with the program only.
             using var nothing = Pipe.OpenNull();
-            Execute("/proc/self/exe", CommandLine(), "execute itself with standard streams", nothing, [.. strangers]);
+            Execute(OwnFile, CommandLine(), "execute itself with standard streams", nothing, [.. strangers]);
         }
     }
 

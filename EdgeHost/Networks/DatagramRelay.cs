@@ -58,14 +58,30 @@ internal sealed partial class DatagramRelay(Socket socket, ushort port, ILogger 
         try
         {
             var received = await socket.ReceiveFromAsync(buffer, Anybody).ConfigureAwait(false);
-            if (received.RemoteEndPoint is IPEndPoint from && from.Address.Equals(IPAddress.IPv6Loopback) && await ServerAsync(from).ConfigureAwait(false) is { } server)
+            if (received.RemoteEndPoint is IPEndPoint from && from.Address.Equals(IPAddress.IPv6Loopback))
             {
-                await server.SendAsync(buffer.AsMemory(0, received.ReceivedBytes)).ConfigureAwait(false);
+                await SendAsync(from, buffer.AsMemory(0, received.ReceivedBytes)).ConfigureAwait(false);
             }
         }
         finally
         {
             ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    private async Task SendAsync(IPEndPoint client, ReadOnlyMemory<byte> datagram)
+    {
+        try
+        {
+            if (await ServerAsync(client).ConfigureAwait(false) is { } server)
+            {
+                await server.SendAsync(datagram).ConfigureAwait(false);
+            }
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            // Whoever waited for answers may have given that socket up in this moment: datagrams get lost, and this goes on.
+            LogNotRelayed(log, port, e.Message);
         }
     }
 
@@ -92,7 +108,16 @@ internal sealed partial class DatagramRelay(Socket socket, ushort port, ILogger 
         }
 
         var server = new Socket(target.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
-        await server.ConnectAsync(target, port).ConfigureAwait(false);
+        try
+        {
+            await server.ConnectAsync(target, port).ConfigureAwait(false);
+        }
+        catch
+        {
+            server.Dispose();
+            throw;
+        }
+
         var served = new Client(client, server);
         lock (_clients)
         {

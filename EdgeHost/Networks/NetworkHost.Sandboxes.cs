@@ -376,6 +376,11 @@ public sealed partial class NetworkHost
             if (!addresses.Any(each => each.Link == network.Index && each.Address.Equals(subnet.Gateway) && each.Prefix == subnet.Subnet.PrefixLength))
             {
                 _links.AddAddress(network.Index, subnet.Gateway, subnet.Subnet.PrefixLength);
+                if (!network.Given.Contains(subnet))
+                {
+                    network.Given.Add(subnet);
+                }
+
                 made.Add($"address {subnet.Gateway}");
             }
         }
@@ -427,6 +432,15 @@ public sealed partial class NetworkHost
 
     private void ApplyFirewall()
     {
+        if (!IsAnyUp)
+        {
+            // Nothing of us is left where nothing needs it: a daemon that is killed now has nothing to leave behind.
+            var firewall = OpenFirewall();
+            firewall.Remove();
+            firewall.LetThrough([], () => []);
+            return;
+        }
+
         OpenFirewall().Apply(
             [
                 .. _networks.Values

@@ -249,7 +249,7 @@ public sealed partial class NetworkHost : INetworkWatcher
             return;
         }
 
-        RemoveBridge(record);
+        RemoveBridge(_networks[record.Id]);
         var spec = new NetworkSpec { Name = record.Name, EnableIPv6 = _options.EnableIPv6 && HostSettings.HasIPv6 };
         var moved = record with { Subnets = SubnetsOf(spec, except: record) };
         _store.Add(moved);

@@ -101,17 +101,22 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             }
 
             var network = _networks[record.Id];
-            _store.Remove(record);
-            _networks.Remove(record.Id);
-            if (network.IsUp && record.Driver == NetworkDrivers.Bridge)
+            if (record.Driver == NetworkDrivers.Bridge)
             {
+                // Before it is forgotten, and also where a daemon before this one has made it: nobody else would.
+                var wasUp = network.IsUp;
                 network.IsUp = false;
                 network.Index = 0;
                 StopNames(network);
-                RemoveBridge(record);
-                ApplyFirewall();
+                RemoveBridge(network);
+                if (wasUp)
+                {
+                    ApplyFirewall();
+                }
             }
 
+            _store.Remove(record);
+            _networks.Remove(record.Id);
             OnChange("destroy", record);
         }
     }
@@ -147,12 +152,10 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             {
                 network.IsUp = false;
                 StopNames(network);
-                RemoveBridge(network.Record);
+                RemoveBridge(network);
             }
 
-            var firewall = OpenFirewall();
-            firewall.Remove();
-            firewall.LetThrough([], () => []);
+            ApplyFirewall();
         }
     }
 
@@ -178,9 +181,13 @@ public sealed partial class NetworkHost : INetworks, IDisposable
         _links.Dispose();
     }
 
-    /// <summary>Removes the bridge of a network; one that was there before, and is named by it, loses only our addresses.</summary>
-    private void RemoveBridge(NetworkRecord record)
+    /// <summary>
+    /// Removes the bridge of a network; one that was there before, and is named by it, loses only the addresses that it
+    /// has from here: one that its owner gave it may be that of this machine.
+    /// </summary>
+    private void RemoveBridge(Network network)
     {
+        var record = network.Record;
         if (_links.FindLink(record.Interface) is not { Kind: "bridge" } bridge)
         {
             return;
@@ -192,10 +199,12 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             return;
         }
 
-        foreach (var subnet in record.Subnets)
+        foreach (var subnet in network.Given)
         {
             _links.RemoveAddress(bridge.Index, subnet.Gateway, subnet.Subnet.PrefixLength);
         }
+
+        network.Given.Clear();
     }
 
     /// <summary>The hardware address of a bridge that we have made.</summary>
@@ -379,6 +388,9 @@ public sealed partial class NetworkHost : INetworks, IDisposable
 
         /// <summary>The number of its bridge; 0 before it was up.</summary>
         internal int Index { get; set; }
+
+        /// <summary>The subnets whose gateway's address its bridge was given by this process.</summary>
+        internal List<NetworkSubnet> Given { get; } = [];
 
         /// <summary>Where its names are served; null until it is up, and on one without names.</summary>
         internal IPEndPoint? Names { get; set; }

@@ -22,6 +22,7 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
     private const string Bridges = "bridges";
     private const string Published = "published";
     private const ushort DnsPort = 53;
+    private const int MostTries = 20;
 
     // Priorities of nft(8): raw, dstnat, filter, srcnat.
     private const int Raw = -300;
@@ -151,10 +152,25 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
         var foreign = new ForeignForward(socket, table + ": ");
         foreach (var family in ForeignForward.Families)
         {
-            if (foreign.Plan(family, bridges, others) is { } change)
+            for (var tries = 1; ; tries++)
             {
-                Commit(change, $"change chain {ForeignForward.Chain} of nftables", isWhole: false);
-                changed++;
+                // Rules are removed by numbers, which are another's rules where the table was made anew meanwhile.
+                var generation = TableTransaction.ReadGeneration(socket);
+                if (foreign.Plan(family, bridges, others) is not { } change)
+                {
+                    break;
+                }
+
+                try
+                {
+                    Commit(change, $"change chain {ForeignForward.Chain} of nftables", isWhole: false, generation);
+                    changed++;
+                    break;
+                }
+                catch (LinuxException e) when (e.Errno == Errno.ERESTART && tries < MostTries)
+                {
+                    // Somebody was quicker.
+                }
             }
         }
 
@@ -163,16 +179,16 @@ internal sealed class Firewall(NetlinkSocket socket, string table = "edgehost") 
 
     /// <summary>Removes the table.</summary>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    internal void Remove() => new TableTransaction(table).Remove().Commit(socket, $"remove table inet {table} of nftables");
+    internal void Remove() => Commit(new TableTransaction(table).Remove(), $"remove table inet {table} of nftables", isWhole: true);
 
     /// <inheritdoc/>
     public void Dispose() => socket.Dispose();
 
     /// <summary>Each of our changes is one generation: where it is more than that, somebody else was there meanwhile.</summary>
-    private void Commit(TableTransaction change, string what, bool isWhole)
+    private void Commit(TableTransaction change, string what, bool isWhole, uint? only = null)
     {
         var before = isWhole ? TableTransaction.ReadGeneration(socket) : _generation;
-        change.Commit(socket, what);
+        change.Commit(socket, what, only);
         var after = TableTransaction.ReadGeneration(socket);
         _generation = before + 1 == after ? after : null;
     }

@@ -157,7 +157,7 @@ internal sealed class TableTransaction(string table, byte family = TableTransact
 
     /// <summary>Does it.</summary>
     /// <exception cref="LinuxException">The kernel refuses; nothing was changed.</exception>
-    internal void Commit(NetlinkSocket socket, string what) => socket.Transact(Subsystem, _messages, what);
+    internal void Commit(NetlinkSocket socket, string what, uint? generation = null) => socket.Transact(Subsystem, _messages, what, generation);
 
     /// <summary>How often nftables was changed in this network namespace, whosoever table it was.</summary>
     /// <exception cref="LinuxException">The kernel refuses.</exception>

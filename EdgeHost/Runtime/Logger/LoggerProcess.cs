@@ -87,9 +87,13 @@ internal sealed class LoggerProcess
     private void OnOutput(LoggedStream stream)
     {
         var count = Pipe.Read(stream.Pipe, _record.AsSpan(LogFormat.HeaderSize));
-        if (count == 0)
+        if (count <= 0)
         {
-            End(stream);
+            if (count == 0)
+            {
+                End(stream);
+            }
+
             return;
         }
 

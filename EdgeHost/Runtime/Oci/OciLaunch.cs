@@ -33,6 +33,7 @@ internal sealed class OciLaunch : IDisposable
     /// <summary>Makes everything and clones; on failure nothing is left.</summary>
     internal static OciLaunch Start(OciArguments line, string id, string? bundlePath, bool waitForStart)
     {
+        SingleThread.SealProgram();
         var (bundle, spec) = OciBundle.Load(bundlePath);
         var launch = new OciLaunch(line.State, id);
         try

@@ -114,7 +114,8 @@ internal sealed partial class Shepherd
         }
     }
 
-    // Once more than is kept was written the rest is only to not hold the writer up, and that at a walk.
+    // Once more than is kept was written the rest is only to not hold the writer up, and that at a walk; so it is, too,
+    // where somebody in the container reads it before us.
     private void ReadOutput(ShepherdCheck check)
     {
         var count = Pipe.Read(check.Output, _buffer);
@@ -123,7 +124,7 @@ internal sealed partial class Shepherd
             _loop.Remove(check.Output);
             check.ReadAt = null;
         }
-        else if (!check.Keep(_buffer.AsSpan(0, count)))
+        else if (count < 0 || !check.Keep(_buffer.AsSpan(0, count)))
         {
             _loop.Remove(check.Output);
             check.ReadAt = Environment.TickCount64 + SlowReadMilliseconds;
@@ -146,8 +147,7 @@ internal sealed partial class Shepherd
     {
         if (now >= check.ReadAt)
         {
-            var ended = SingleThread.WaitReadable([check.Output.Value], 0) == 0 && Pipe.Read(check.Output, _buffer) == 0;
-            check.ReadAt = ended ? null : now + SlowReadMilliseconds;
+            check.ReadAt = Pipe.Read(check.Output, _buffer) == 0 ? null : now + SlowReadMilliseconds;
         }
 
         if (now < check.KillAt)
@@ -235,14 +235,8 @@ internal sealed partial class Shepherd
         }
 
         KillWhatIsLeft(check);
-        while (!check.Truncated && SingleThread.WaitReadable([check.Output.Value], 0) == 0)
+        while (!check.Truncated && Pipe.Read(check.Output, _buffer) is > 0 and var count)
         {
-            var count = Pipe.Read(check.Output, _buffer);
-            if (count == 0)
-            {
-                break;
-            }
-
             check.Keep(_buffer.AsSpan(0, count));
         }
 

@@ -38,6 +38,7 @@ public static class ShepherdCommand
         try
         {
             using var signals = SingleThread.BlockSignals(Signals.SIGTERM, Signals.SIGINT, Signals.SIGHUP, Signals.SIGCHLD);
+            SingleThread.SealProgram();
             using var shepherd = new Shepherd(Path.GetFullPath(runDirectory), stopWithin, signals);
             return shepherd.Run();
         }
