@@ -79,6 +79,14 @@ public sealed class LoginTests(SharedDaemon shared) : IClassFixture<SharedDaemon
 
         File.WriteAllText(ConfigFile, $$$"""{"credHelpers": {"{{{registry.Host}}}": "nosuch"}}""");
         Assert.Contains("docker-credential-nosuch cannot be run", (await EdgehostAsync(null, "pull", $"{registry.Host}/b:1")).Exits(1).Error, StringComparison.Ordinal);
+
+        // Docker Desktop leaves such a file behind; what is open to all is still to be had.
+        await using var open = await RegistryFixture.StartAsync();
+        using var layout = new OciLayout();
+        layout.AddImage("a", [Layer.Gzip(Layer.Files(("open", "a")))], PublishedBinary.NativeRid == "linux-x64" ? "amd64" : "arm64");
+        await open.PushAsync(layout.Path + ":a", "a:1");
+        File.WriteAllText(ConfigFile, """{"credsStore": "nosuch"}""");
+        Assert.Contains("WARNING: credential helper docker-credential-nosuch cannot be run", (await EdgehostAsync(null, "pull", "-q", $"{open.Host}/a:1")).Succeeds().Error, StringComparison.Ordinal);
         File.WriteAllText(ConfigFile, """{"credsStore": "../test"}""");
         Assert.Contains("not a path", (await EdgehostAsync(null, "pull", $"{registry.Host}/b:1")).Exits(1).Error, StringComparison.Ordinal);
     }
