@@ -30,6 +30,7 @@ internal static class ContainerCreateTranslation
         "Mounts.VolumeOptions.DriverConfig.Name=local",
         "Mounts.BindOptions.Propagation=rprivate",
         "Mounts.BindOptions.CreateMountpoint=true",
+        "Mounts.BindOptions.ReadOnlyForceRecursive=true",
     ];
 
     internal static (ContainerSpec Spec, List<string> Warnings) Translate(string? name, string? platform, ContainerCreateBody body)

@@ -200,6 +200,8 @@ internal sealed record EndpointView
 
     public List<string>? Aliases { get; init; }
 
+    public List<string>? DNSNames { get; init; }
+
     public string NetworkID { get; init; } = string.Empty;
 
     public string EndpointID { get; init; } = string.Empty;

@@ -61,7 +61,8 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
     private Task InspectAsync(ApiExchange exchange)
     {
         var image = Found(exchange.Values[0]);
-        return exchange.JsonAsync(200, View(image), DockerJson.Out.ImageView);
+        var view = View(image);
+        return exchange.JsonAsync(200, ApiRouter.IsOlderThan(exchange, 44) ? view with { VirtualSize = view.Size } : view, DockerJson.Out.ImageView);
     }
 
     private async Task RemoveAsync(ApiExchange exchange)
@@ -74,13 +75,13 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
     }
 
     private Image Found(string name) => images.Find(name) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {name}");
+
     private Task TagAsync(ApiExchange exchange)
     {
         var repository = exchange.Query["repo"] ?? throw new EdgeHostException(ErrorKind.Invalid, "no name: the query needs repo=");
         images.Tag(exchange.Values[0], exchange.Query["tag"] is { } tag ? $"{repository}:{tag}" : repository);
         return exchange.EmptyAsync(201);
     }
-
 
     private Task HistoryAsync(ApiExchange exchange)
     {
@@ -233,7 +234,9 @@ internal sealed record ImageView
 
     public long Size { get; init; }
 
-    public long VirtualSize => Size;
+    /// <summary>For clients that ask by a version before 1.44; later ones take the size.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public long? VirtualSize { get; init; }
 
     public GraphDriverView GraphDriver { get; init; } = new("overlayfs", null);
 

@@ -105,6 +105,7 @@ internal static class NetworkViews
             EndpointID = EndpointIdOf(container, endpoint.NetworkId),
             MacAddress = endpoint.HardwareAddress,
             Aliases = [.. endpoint.Names.Skip(1)],
+            DNSNames = [.. endpoint.Names],
         };
         foreach (var address in endpoint.Addresses)
         {
