@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 using EdgeHost.Networks;
 
 namespace Edge.Tests.Api;
@@ -200,6 +201,7 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
         CpuThrottledNanoseconds = 100,
         Pids = 3,
         PidsLimit = 20,
+        Blocks = BlockUse.Parse("259:0 rbytes=1500000 wbytes=0 rios=3 wios=0 dbytes=0 dios=0\n8:16 rbytes=0 wbytes=4096 rios=0 wios=1 dbytes=0 dios=0"),
     };
 
     public async IAsyncEnumerable<LogRecord> ReadLogsAsync(string container, LogQuery query, [EnumeratorCancellation] CancellationToken cancel)

@@ -1,4 +1,5 @@
 using System.Net;
+using EdgeHost.Linux;
 using EdgeHost.Networks;
 
 namespace EdgeHost.Engine;
@@ -142,4 +143,7 @@ public sealed record ContainerStats
 
     /// <summary>The limit as the kernel holds it; null without one.</summary>
     public required long? PidsLimit { get; init; }
+
+    /// <summary>What went to and from block devices.</summary>
+    public IReadOnlyList<BlockUse> Blocks { get; init; } = [];
 }

@@ -358,4 +358,7 @@ public sealed record CgroupStats
 
     /// <summary>The CPUs that it may run on, as the kernel holds them.</summary>
     public string? CpusetCpus { get; init; }
+
+    /// <summary>What went to and from block devices.</summary>
+    public IReadOnlyList<BlockUse> Blocks { get; init; } = [];
 }
