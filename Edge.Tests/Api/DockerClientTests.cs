@@ -99,6 +99,15 @@ public sealed class DockerClientTests(ApiFixture api) : IClassFixture<ApiFixture
     }
 
     [Fact]
+    public async Task Images_are_saved_and_what_fails_in_the_middle_fails_for_the_client()
+    {
+        Assert.Equal("archive of busybox:latest", (await api.DockerAsync("save", "busybox:latest")).Succeeds().Output);
+        Assert.Contains("No such image: nosuch", (await api.DockerAsync("save", "nosuch")).Exits(1).Error, StringComparison.Ordinal);
+        (await api.DockerAsync("save", "busybox")).Exits(1);
+        Assert.Equal("archive of busybox:latest", await api.Http.GetStringAsync("/images/busybox:latest/get", TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
     public async Task Events_of_the_past_are_shown_and_end_with_until()
     {
         await api.DockerAsync("run", "--name", "eventful", "--network", "none", "busybox", "echo", "x");

@@ -5,7 +5,7 @@ using EdgeHost.Images;
 
 namespace EdgeHost.Api;
 
-/// <summary><c>POST /images/create</c> (pull) and <c>POST /images/load</c>, with Docker's stream of progress.</summary>
+/// <summary><c>POST /images/create</c> (pull) and <c>POST /images/load</c>, with Docker's stream of progress; <c>GET /images/get</c> (save).</summary>
 internal sealed class ImageTransferEndpoints(IImageStore images)
 {
     // Reports that a slow client has not read yet; the oldest gives way, since the next one says more.
@@ -17,6 +17,8 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
     {
         router.Map("POST", "/images/create", PullAsync);
         router.Map("POST", "/images/load", LoadAsync);
+        router.Map("GET", "/images/get", exchange => SaveAsync(exchange, exchange.Query.All("names")));
+        router.Map("GET", "/images/**/get", exchange => SaveAsync(exchange, exchange.Values));
     }
 
     private async Task PullAsync(ApiExchange exchange)
@@ -100,6 +102,17 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
                 await WriteAsync(body, new ProgressView { Stream = line }, exchange.Aborted);
             }
         }
+    }
+
+    private async Task SaveAsync(ApiExchange exchange, IReadOnlyList<string> names)
+    {
+        if (names.Count == 0)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "no images: the query needs names=");
+        }
+
+        using var archive = images.OpenArchive(names);
+        await exchange.WrittenAsync("application/x-tar", archive.WriteTo);
     }
 
     private static ProgressView? View(PullProgress report, Dictionary<string, string> shown)

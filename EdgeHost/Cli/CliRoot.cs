@@ -123,6 +123,7 @@ public static class CliRoot
         RestartCommand.Create(),
         RmCommand.Create(),
         RunCommand.Create(),
+        SaveCommand.Create(),
         StartCommand.Create(),
         StatsCommand.Create(),
         StopCommand.Create(),
