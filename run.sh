@@ -324,7 +324,7 @@ v1_mount() { # CONTROLLER
 start() { # embedded|real
   say "The machine"
   binary=$(find_binary)
-  echo "binary: ${binary#"$PWD/"} ($(stat -c %s "$binary") bytes)"
+  echo "binary: ${binary#"$PWD/"} ($((($(stat -c %s "$binary") + 500000) / 1000000)) MB)"
   local code=0 checked
   checked=$("$binary" check --data-dir "$data") || code=$?
   if ((code)); then
