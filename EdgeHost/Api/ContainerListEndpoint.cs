@@ -191,7 +191,7 @@ internal sealed record NetworkSettingsView(Dictionary<string, EndpointView> Netw
 }
 
 /// <summary>A container's end in a network; none and host have no address of their own.</summary>
-internal sealed record EndpointView
+internal sealed class EndpointView
 {
     [JsonIgnore(Condition = JsonIgnoreCondition.Never)]
     public string? IPAMConfig { get; init; }
@@ -206,17 +206,17 @@ internal sealed record EndpointView
 
     public string EndpointID { get; init; } = string.Empty;
 
-    public string Gateway { get; init; } = string.Empty;
+    public string Gateway { get; set; } = string.Empty;
 
-    public string IPAddress { get; init; } = string.Empty;
+    public string IPAddress { get; set; } = string.Empty;
 
-    public int IPPrefixLen { get; init; }
+    public int IPPrefixLen { get; set; }
 
-    public string IPv6Gateway { get; init; } = string.Empty;
+    public string IPv6Gateway { get; set; } = string.Empty;
 
-    public string GlobalIPv6Address { get; init; } = string.Empty;
+    public string GlobalIPv6Address { get; set; } = string.Empty;
 
-    public int GlobalIPv6PrefixLen { get; init; }
+    public int GlobalIPv6PrefixLen { get; set; }
 
     public string MacAddress { get; init; } = string.Empty;
 

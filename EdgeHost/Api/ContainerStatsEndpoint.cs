@@ -185,7 +185,7 @@ internal static class NetworkCounters
 }
 
 /// <summary>One reading and the one before it.</summary>
-internal sealed record StatsView
+internal sealed class StatsView
 {
     [JsonPropertyName("read")]
     public required string Read { get; init; }
@@ -247,7 +247,7 @@ internal sealed record PidsStatsView(
     [property: JsonPropertyName("limit"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] long? Limit);
 
 /// <summary>CPU time in nanoseconds, and the host's beside it.</summary>
-internal sealed record CpuStatsView
+internal sealed class CpuStatsView
 {
     [JsonPropertyName("cpu_usage")]
     public CpuUsageView Usage { get; init; } = new(0, 0, 0);
@@ -277,7 +277,7 @@ internal sealed record ThrottlingView(
     [property: JsonPropertyName("throttled_time")] long ThrottledTime);
 
 /// <summary>Memory in bytes.</summary>
-internal sealed record MemoryStatsView
+internal sealed class MemoryStatsView
 {
     [JsonPropertyName("usage")]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]

@@ -61,8 +61,7 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
     private Task InspectAsync(ApiExchange exchange)
     {
         var image = Found(exchange.Values[0]);
-        var view = View(image);
-        return exchange.JsonAsync(200, ApiRouter.IsOlderThan(exchange, 44) ? view with { VirtualSize = view.Size } : view, DockerJson.Out.ImageView);
+        return exchange.JsonAsync(200, View(image, ApiRouter.IsOlderThan(exchange, 44)), DockerJson.Out.ImageView);
     }
 
     private async Task RemoveAsync(ApiExchange exchange)
@@ -116,7 +115,7 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
         ExposedPorts = image.Config.Config.ExposedPorts.Keys.ToDictionary(p => p, _ => new EmptyView(), StringComparer.Ordinal),
     };
 
-    private static ImageView View(Image image) => new()
+    private static ImageView View(Image image, bool isOld) => new()
     {
         Id = image.Id.ToString(),
         RepoTags = image.References.Select(DockerReference.Short).ToList(),
@@ -130,6 +129,7 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
         Os = image.Config.Os,
         RootFS = new RootFsView { Layers = image.Config.RootFs.DiffIds.ToList() },
         Size = image.SizeBytes,
+        VirtualSize = isOld ? image.SizeBytes : null,
     };
 }
 
@@ -202,7 +202,7 @@ internal sealed record ImageListView(
     long Containers);
 
 /// <summary>An image, whole.</summary>
-internal sealed record ImageView
+internal sealed class ImageView
 {
     public required string Id { get; init; }
 
@@ -246,7 +246,7 @@ internal sealed record ImageView
 }
 
 /// <summary>What containers of an image get unless they ask for something else.</summary>
-internal sealed record ImageConfigView
+internal sealed class ImageConfigView
 {
     public string User { get; init; } = string.Empty;
 
@@ -275,7 +275,7 @@ internal sealed record ImageConfigView
 internal sealed record EmptyView;
 
 /// <summary>The layers, by the digests of their unpacked bytes.</summary>
-internal sealed record RootFsView
+internal sealed class RootFsView
 {
     public string Type { get; init; } = "layers";
 

@@ -156,7 +156,7 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
 }
 
 /// <summary>A line of Docker's stream of progress.</summary>
-internal sealed record ProgressView
+internal sealed class ProgressView
 {
     [JsonPropertyName("stream")]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]

@@ -100,7 +100,7 @@ public sealed record ContainerStatus
 public sealed record ContainerProcess(int Pid, int ParentPid, uint Uid, TimeSpan CpuTime, DateTimeOffset Started, string CommandLine);
 
 /// <summary>What a running container uses, from the kernel's counters.</summary>
-public sealed record ContainerStats
+public sealed class ContainerStats
 {
     /// <summary>When it was read.</summary>
     public required DateTimeOffset ReadAt { get; init; }

@@ -210,7 +210,7 @@ public sealed partial class ImageStore
 }
 
 /// <summary>One image of a docker archive's <c>manifest.json</c>.</summary>
-internal sealed record DockerArchiveEntry
+internal sealed class DockerArchiveEntry
 {
     [JsonPropertyName("Config")]
     public string Config { get; init => field = value ?? string.Empty; } = string.Empty;

@@ -454,7 +454,7 @@ internal sealed class RegistryEndpoint : IDisposable
 }
 
 /// <summary>What a token server answers.</summary>
-internal sealed record TokenAnswer
+internal sealed class TokenAnswer
 {
     [JsonPropertyName("token")]
     public string? Token { get; init; }

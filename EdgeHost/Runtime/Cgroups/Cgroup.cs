@@ -309,7 +309,7 @@ public sealed class CgroupEntry(string directory, string? birthDirectory, IReadO
 }
 
 /// <summary>The kernel's counters of a cgroup.</summary>
-public sealed record CgroupStats
+public sealed class CgroupStats
 {
     /// <summary>Bytes of memory, page cache included.</summary>
     public long MemoryBytes { get; init; }
