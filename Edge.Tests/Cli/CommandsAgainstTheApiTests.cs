@@ -22,7 +22,9 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
         Assert.Matches(@"^CONTAINER ID +IMAGE +COMMAND +CREATED +STATUS +PORTS +NAMES\n[0-9a-f]{12} +busybox +""sleep -x --rm"" +.+ ago +Up .+ +life\n$", Run("ps", "--filter", "name=life").Output);
         Assert.Equal("life", JsonDocument.Parse(Run("ps", "--json", "--filter", "name=life").Output).RootElement[0].GetProperty("Names")[0].GetString()!.Trim('/'));
         Assert.Equal(id, JsonDocument.Parse(Run("inspect", "life").Output).RootElement[0].GetProperty("Id").GetString());
-        Assert.Matches(@"life +0\.00% +8MiB / 64MiB +12\.50% +0B / 0B +.* 3\n", Run("stats", "--no-stream", "life").Output);
+        Assert.Matches(@"life +0\.00% +8MiB / 64MiB +12\.50% +0B / 0B +1\.5MB / 4\.1kB +3\n$", Run("stats", "--no-stream", "life", "life").Output);
+        var nothing = Run("update", "life");
+        Assert.Equal((1, "edgehost: you must provide one or more flags when using this command\n"), (nothing.Exit, nothing.Error));
         Assert.Equal(0, Run("rename", "life", "lived").Exit);
         Assert.Equal("lived\n", Run("stop", "-t", "7", "lived").Output);
         Assert.Equal(TimeSpan.FromSeconds(7), api.Engine.LastGrace);
