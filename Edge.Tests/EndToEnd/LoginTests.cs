@@ -20,6 +20,7 @@ public sealed class LoginTests(SharedDaemon shared) : IClassFixture<SharedDaemon
     public async Task A_login_is_checked_kept_for_the_owner_alone_used_by_pulls_and_forgotten()
     {
         await using var registry = await WithImageAsync("a:1");
+        (await CommandRun.RunAsync("install", ["-o", "4321", "-g", "1234", "/dev/null", ConfigFile])).Succeeds();
         File.WriteAllText(ConfigFile, """{"psFormat": "x", "auths": {"other.lan": {"auth": "YTpi", "extra": 1}}, "HttpHeaders": {"A": "b"}}""");
 
         Assert.Contains("does not accept", (await EdgehostAsync("guess", "login", "-u", "maria", "--password-stdin", registry.Host)).Exits(1).Error, StringComparison.Ordinal);
@@ -29,6 +30,7 @@ public sealed class LoginTests(SharedDaemon shared) : IClassFixture<SharedDaemon
         Assert.Equal("Login Succeeded\n", login.Output);
         Assert.Contains($"unencrypted in '{ConfigFile}'", login.Error, StringComparison.Ordinal);
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(ConfigFile));
+        Assert.Equal("4321:1234\n", (await CommandRun.RunAsync("stat", ["-c", "%u:%g", ConfigFile])).Output);
         var file = JsonNode.Parse(File.ReadAllText(ConfigFile))!;
         Assert.Equal(Convert.ToBase64String("maria:secret"u8), (string)file["auths"]![registry.Host]!["auth"]!);
         Assert.Equal(("x", "b", "YTpi", 1), ((string)file["psFormat"]!, (string)file["HttpHeaders"]!["A"]!, (string)file["auths"]!["other.lan"]!["auth"]!, (int)file["auths"]!["other.lan"]!["extra"]!));
