@@ -206,6 +206,16 @@ public sealed class ApiTests(ApiFixture api) : IClassFixture<ApiFixture>
     });
 
     [Fact]
+    public async Task Sizes_are_told_although_a_container_is_removed_while_they_are_measured()
+    {
+        api.Engine.Vanishing = await IdAsync("""{"Image":"busybox","Cmd":["sleep"],"HostConfig":{"NetworkMode":"none"}}""");
+        using var list = JsonDocument.Parse(await api.Http.GetStringAsync("/containers/json?all=1&size=1", Cancel));
+        using var usage = JsonDocument.Parse(await api.Http.GetStringAsync("/system/df", Cancel));
+        Assert.Contains(list.RootElement.EnumerateArray(), each => each.GetProperty("Id").GetString() == api.Engine.Vanishing);
+        Assert.Contains(usage.RootElement.GetProperty("Containers").EnumerateArray(), each => each.GetProperty("Id").GetString() == api.Engine.Vanishing);
+    }
+
+    [Fact]
     public async Task The_old_name_of_an_images_size_is_there_for_clients_before_1_44()
     {
         using var old = JsonDocument.Parse(await api.Http.GetStringAsync("/v1.43/images/busybox/json", Cancel));

@@ -34,7 +34,11 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
 
     public IContainerArchives Archives => throw new NotSupportedException();
 
-    public long MeasureBytes(string container, CancellationToken cancel) => 1000;
+    /// <summary>The container that is removed in the moment in which it is measured.</summary>
+    internal string? Vanishing { get; set; }
+
+    public long MeasureBytes(string container, CancellationToken cancel) =>
+        container == Vanishing ? throw new EdgeHostException(ErrorKind.NotFound, $"No such container: {container}") : 1000;
 
     public IVolumes Volumes => field ??= new VolumeStore(
         directory,

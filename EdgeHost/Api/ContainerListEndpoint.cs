@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using EdgeHost.Engine;
+using EdgeHost.Errors;
 using EdgeHost.Images;
 
 namespace EdgeHost.Api;
@@ -93,13 +94,26 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
         _ => "dead",
     };
 
+    /// <summary>What something takes of the disk; one that is removed meanwhile takes nothing.</summary>
+    internal static long Measured(Func<long> measure)
+    {
+        try
+        {
+            return measure();
+        }
+        catch (EdgeHostException e) when (e.Kind == ErrorKind.NotFound)
+        {
+            return 0;
+        }
+    }
+
     /// <summary>A line of the list.</summary>
     /// <param name="container">What it is about.</param>
     /// <param name="sized">Whether it says how much the container has written, for which all its directories are read.</param>
     /// <param name="cancel">Ends the reading.</param>
     internal ContainerListView View(ContainerStatus container, bool sized, CancellationToken cancel)
     {
-        long? written = sized ? engine.MeasureBytes(container.Id, cancel) : null;
+        long? written = sized ? Measured(() => engine.MeasureBytes(container.Id, cancel)) : null;
         return new ContainerListView(
             container.Id,
             ["/" + container.Name],
