@@ -86,6 +86,7 @@ public sealed class DockerClientTests(ApiFixture api) : IClassFixture<ApiFixture
         (await api.DockerAsync("create", "--name", "newer", "--network", "none", "--health-cmd", "true", "--health-start-interval", "2s",
             "--mount", "type=bind,src=/usr,dst=/usr,readonly,bind-propagation=rprivate,bind-recursive=readonly", "busybox", "true")).Succeeds();
         Assert.Equal("2s\n", (await api.DockerAsync("inspect", "-f", "{{.Config.Healthcheck.StartInterval}}", "newer")).Succeeds().Output);
+        Assert.Contains("EndpointsConfig.DriverOpts is not in this version", (await api.DockerAsync("create", "--network", "name=bridge,driver-opt=a=b", "busybox")).Exits(1).Error, StringComparison.Ordinal);
         Assert.Contains("Mounts.BindOptions is not in this version (asked for: {\"ReadOnlyNonRecursive\":true})", (await api.DockerAsync("create", "--mount", "type=bind,src=/usr,dst=/usr,readonly,bind-recursive=writable", "busybox")).Exits(1).Error, StringComparison.Ordinal);
     }
 
