@@ -105,6 +105,7 @@ public sealed class TarReader(Stream stream, IncrementalHash? hash, TarRecord? r
         List<KeyValuePair<byte[], byte[]>>? attributes = null;
         byte[]? longName = null;
         byte[]? longLink = null;
+        long extensions = 0;
         while (true)
         {
             var header = Take(Block, mayEnd: true);
@@ -124,9 +125,12 @@ public sealed class TarReader(Stream stream, IncrementalHash? hash, TarRecord? r
             if (type is (byte)'x' or (byte)'g' or (byte)'X' or (byte)'L' or (byte)'K')
             {
                 var size = Number(header[124..136], "size");
-                if (size is < 0 or > MaximumExtension)
+
+                // All of them together: what they say is kept until the entry comes. Of global ones nothing is.
+                extensions += type == (byte)'g' ? 0 : size;
+                if (size is < 0 or > MaximumExtension || extensions > MaximumExtension)
                 {
-                    throw Corrupt($"an extension header of {size} bytes is more than {MaximumExtension}");
+                    throw Corrupt($"extension headers of {Math.Max(size, extensions)} bytes are more than {MaximumExtension}");
                 }
 
                 var content = new byte[size];
