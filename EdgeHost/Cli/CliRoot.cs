@@ -29,7 +29,7 @@ public static class CliRoot
     {
         try
         {
-            return RunParsed(args, Create(daemon, configuration ?? (_ => [])), output ?? new StreamWriter(OutputStream.StandardOutput()) { AutoFlush = true }, error ?? new StreamWriter(OutputStream.StandardError()) { AutoFlush = true });
+            return RunParsed(args, Create(daemon, configuration ?? (_ => [])), output ?? new StreamWriter(OutputStream.StandardOutput()) { AutoFlush = true }, error ?? Screen.Error());
         }
         catch (LinuxException failure) when (failure.Errno == Errno.EPIPE)
         {
@@ -58,7 +58,7 @@ public static class CliRoot
         return ExitCode.Failed;
 
         // The journal takes each line for a message of its own.
-        void Complain(string what) => (error ?? Console.Error).WriteLine(error is null && ServiceSupervisor.LogsToJournal
+        void Complain(string what) => (error ?? Screen.Error()).WriteLine(error is null && ServiceSupervisor.LogsToJournal
             ? $"<3>edgehost: {what.Replace("\n", "\n<3>", StringComparison.Ordinal)}"
             : $"edgehost: {what}");
     }

@@ -24,7 +24,7 @@ internal static class RegistryAuth
         }
         catch (EdgeHostException e)
         {
-            Console.Error.WriteLine($"WARNING: {e.Message}");
+            Screen.Error().WriteLine($"WARNING: {e.Message}");
             return null;
         }
     }

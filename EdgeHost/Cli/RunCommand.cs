@@ -169,7 +169,7 @@ internal static class RunCommand
         }
         catch (EdgeHostException e)
         {
-            Console.Error.WriteLine($"edgehost: signal {signal} was not delivered: {e.Message}");
+            Screen.Error().WriteLine($"edgehost: signal {signal} was not delivered: {e.Message}");
         }
     }
 
