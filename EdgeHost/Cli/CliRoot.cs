@@ -101,6 +101,7 @@ public static class CliRoot
         ConfigCommand.Create(configuration),
         ContainerCommand.Create(),
         CpCommand.Create(),
+        RunCommand.CreateOnly(),
         DaemonCommand.Create(daemon),
         DeployCommand.Create(),
         DiffCommand.Create(),
