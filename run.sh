@@ -150,9 +150,9 @@ find_image() {
 stop() {
   # With its containers goes what they had of networks: bridge and rules.
   if [[ -S $run/edgehost.sock ]] && pid_of "$data/lock" >/dev/null; then
-    curl -fsS --unix-socket "$run/edgehost.sock" 'http://edgehost/v1.43/containers/json?all=1' 2>/dev/null | grep -o '"Id":"[0-9a-f]\{64\}"' | cut -d'"' -f4 |
+    curl -fsS --unix-socket "$run/edgehost.sock" 'http://edgehost/v1.44/containers/json?all=1' 2>/dev/null | grep -o '"Id":"[0-9a-f]\{64\}"' | cut -d'"' -f4 |
       while read -r container; do
-        curl -fsS --unix-socket "$run/edgehost.sock" -X DELETE "http://edgehost/v1.43/containers/$container?force=1&v=1" >/dev/null || true
+        curl -fsS --unix-socket "$run/edgehost.sock" -X DELETE "http://edgehost/v1.44/containers/$container?force=1&v=1" >/dev/null || true
       done
   fi
   # The daemon first: what ends now is not to be started again.
@@ -324,7 +324,7 @@ v1_mount() { # CONTROLLER
 start() { # embedded|real
   say "The machine"
   binary=$(find_binary)
-  echo "binary: ${binary#"$PWD/"} ($(stat -c %s "$binary") bytes)"
+  echo "binary: ${binary#"$PWD/"} ($((($(stat -c %s "$binary") + 500000) / 1000000)) MB)"
   local code=0 checked
   checked=$("$binary" check --data-dir "$data") || code=$?
   if ((code)); then

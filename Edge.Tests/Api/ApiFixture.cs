@@ -35,7 +35,7 @@ public sealed class ApiFixture : IAsyncLifetime
             ConnectCallback = async (_, cancel) => new NetworkStream(await ConnectAsync(cancel), true),
         })
         {
-            BaseAddress = new Uri("http://edgehost/v1.43/"),
+            BaseAddress = new Uri("http://edgehost/v1.44/"),
         };
     }
 

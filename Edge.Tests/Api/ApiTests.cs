@@ -5,6 +5,7 @@ using System.Text.Json;
 using EdgeHost.Api;
 using EdgeHost.Errors;
 using EdgeHost.Images;
+using EdgeHost.Linux;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
@@ -18,12 +19,12 @@ public sealed class ApiTests(ApiFixture api) : IClassFixture<ApiFixture>
     [Theory]
     [InlineData("/_ping")]
     [InlineData("/v1.24/_ping")]
-    [InlineData("/v1.43/_ping")]
+    [InlineData("/v1.44/_ping")]
     public async Task Ping_answers_with_and_without_a_version(string path)
     {
         using var answer = await api.Http.GetAsync(path, Cancel);
         Assert.Equal("OK", await answer.Content.ReadAsStringAsync(Cancel));
-        Assert.Equal("1.43", answer.Headers.GetValues("Api-Version").Single());
+        Assert.Equal("1.44", answer.Headers.GetValues("Api-Version").Single());
     }
 
     [Fact]
@@ -31,13 +32,13 @@ public sealed class ApiTests(ApiFixture api) : IClassFixture<ApiFixture>
     {
         using var answer = await api.Http.SendAsync(new HttpRequestMessage(HttpMethod.Head, "/_ping"), Cancel);
         Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
-        Assert.Equal("1.43", answer.Headers.GetValues("Api-Version").Single());
+        Assert.Equal("1.44", answer.Headers.GetValues("Api-Version").Single());
         Assert.Empty(await answer.Content.ReadAsByteArrayAsync(Cancel));
     }
 
     [Theory]
     [InlineData("GET", "/nothing", 404, "page not found")]
-    [InlineData("GET", "/v1.44/_ping", 400, "Maximum supported API version is 1.43")]
+    [InlineData("GET", "/v1.45/_ping", 400, "Maximum supported API version is 1.44")]
     [InlineData("GET", "/v1.23/_ping", 400, "Minimum supported API version is 1.24")]
     [InlineData("GET", "/v1.x/_ping", 404, "page not found")]
     [InlineData("GET", "/containers/nosuch/json", 404, "No such container: nosuch")]
@@ -205,6 +206,33 @@ public sealed class ApiTests(ApiFixture api) : IClassFixture<ApiFixture>
     });
 
     [Fact]
+    public async Task Sizes_are_told_although_a_container_is_removed_while_they_are_measured()
+    {
+        api.Engine.Vanishing = await IdAsync("""{"Image":"busybox","Cmd":["sleep"],"HostConfig":{"NetworkMode":"none"}}""");
+        using var list = JsonDocument.Parse(await api.Http.GetStringAsync("/containers/json?all=1&size=1", Cancel));
+        using var usage = JsonDocument.Parse(await api.Http.GetStringAsync("/system/df", Cancel));
+        Assert.Contains(list.RootElement.EnumerateArray(), each => each.GetProperty("Id").GetString() == api.Engine.Vanishing);
+        Assert.Contains(usage.RootElement.GetProperty("Containers").EnumerateArray(), each => each.GetProperty("Id").GetString() == api.Engine.Vanishing);
+    }
+
+    [Fact]
+    public async Task The_old_name_of_an_images_size_is_there_for_clients_before_1_44()
+    {
+        using var old = JsonDocument.Parse(await api.Http.GetStringAsync("/v1.43/images/busybox/json", Cancel));
+        using var now = JsonDocument.Parse(await api.Http.GetStringAsync("/v1.44/images/busybox/json", Cancel));
+        Assert.Equal(now.RootElement.GetProperty("Size").GetInt64(), old.RootElement.GetProperty("VirtualSize").GetInt64());
+        Assert.False(now.RootElement.TryGetProperty("VirtualSize", out _));
+    }
+
+    [Theory]
+    [InlineData("254:0 rbytes=4096 wbytes=512 rios=1 wios=1 dbytes=7 dios=1\n7:1 rbytes=1", "254:0 4096 512, 7:1 1 0")]
+    [InlineData("8:0 Read 4096\n8:0 Write 512\n8:0 Sync 9\n8:0 Async 9\n8:0 Discard 9\n8:0 Total 4608\n8:16 Read 3\nTotal 4611", "8:0 4096 512, 8:16 3 0")]
+    [InlineData("254:0\nTotal 0\n\nnonsense here", "")]
+    [InlineData(null, "")]
+    public void Counters_of_block_devices_are_read_in_both_of_the_kernels_forms(string? text, string uses) =>
+        Assert.Equal(uses, string.Join(", ", BlockUse.Parse(text).Select(use => $"{use.Major}:{use.Minor} {use.ReadBytes} {use.WrittenBytes}")));
+
+    [Fact]
     public async Task Stats_come_once_or_as_a_stream_with_the_reading_before()
     {
         var id = await IdAsync("""{"Image":"busybox","Cmd":["sleep"],"HostConfig":{"NetworkMode":"none"}}""");
@@ -220,6 +248,7 @@ public sealed class ApiTests(ApiFixture api) : IClassFixture<ApiFixture>
         using var second = JsonDocument.Parse((await lines.ReadLineAsync(Cancel))!);
         Assert.Equal(first.RootElement.GetProperty("read").GetString(), second.RootElement.GetProperty("preread").GetString());
         Assert.Equal(10 << 20, second.RootElement.GetProperty("memory_stats").GetProperty("usage").GetInt64());
+        Assert.Equal("1.5MB / 4.1kB\n", (await api.DockerAsync("stats", "--no-stream", "--format", "{{.BlockIO}}", id)).Output);
     }
 
     [Fact]

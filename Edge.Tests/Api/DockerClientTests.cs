@@ -81,12 +81,31 @@ public sealed class DockerClientTests(ApiFixture api) : IClassFixture<ApiFixture
     }
 
     [Fact]
+    public async Task What_came_with_version_1_44_of_the_API_is_taken_from_the_client()
+    {
+        (await api.DockerAsync("create", "--name", "newer", "--network", "none", "--health-cmd", "true", "--health-start-interval", "2s",
+            "--mount", "type=bind,src=/usr,dst=/usr,readonly,bind-propagation=rprivate,bind-recursive=readonly", "busybox", "true")).Succeeds();
+        Assert.Equal("2s\n", (await api.DockerAsync("inspect", "-f", "{{.Config.Healthcheck.StartInterval}}", "newer")).Succeeds().Output);
+        Assert.Contains("EndpointsConfig.DriverOpts is not in this version", (await api.DockerAsync("create", "--network", "name=bridge,driver-opt=a=b", "busybox")).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Contains("Mounts.BindOptions is not in this version (asked for: {\"ReadOnlyNonRecursive\":true})", (await api.DockerAsync("create", "--mount", "type=bind,src=/usr,dst=/usr,readonly,bind-recursive=writable", "busybox")).Exits(1).Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Version_and_info_are_understood()
     {
-        Assert.Equal("1.43 1.24 linux\n", (await api.DockerAsync("version", "-f", "{{.Server.APIVersion}} {{.Server.MinAPIVersion}} {{.Server.Os}}")).Output);
+        Assert.Equal("1.44 1.24 linux\n", (await api.DockerAsync("version", "-f", "{{.Server.APIVersion}} {{.Server.MinAPIVersion}} {{.Server.Os}}")).Output);
         var info = await api.DockerAsync("info", "--format", "{{json .}}");
         Assert.Equal(0, info.ExitCode);
         Assert.Equal("edgehost", JsonDocument.Parse(info.Output).RootElement.GetProperty("DefaultRuntime").GetString());
+    }
+
+    [Fact]
+    public async Task Images_are_saved_and_what_fails_in_the_middle_fails_for_the_client()
+    {
+        Assert.Equal("archive of busybox:latest", (await api.DockerAsync("save", "busybox:latest")).Succeeds().Output);
+        Assert.Contains("No such image: nosuch", (await api.DockerAsync("save", "nosuch")).Exits(1).Error, StringComparison.Ordinal);
+        (await api.DockerAsync("save", "busybox")).Exits(1);
+        Assert.Equal("archive of busybox:latest", await api.Http.GetStringAsync("/images/busybox:latest/get", TestContext.Current.CancellationToken));
     }
 
     [Fact]

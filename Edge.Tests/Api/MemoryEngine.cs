@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 using EdgeHost.Networks;
 
 namespace Edge.Tests.Api;
@@ -33,7 +34,11 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
 
     public IContainerArchives Archives => throw new NotSupportedException();
 
-    public long MeasureBytes(string container, CancellationToken cancel) => 1000;
+    /// <summary>The container that is removed in the moment in which it is measured.</summary>
+    internal string? Vanishing { get; set; }
+
+    public long MeasureBytes(string container, CancellationToken cancel) =>
+        container == Vanishing ? throw new EdgeHostException(ErrorKind.NotFound, $"No such container: {container}") : 1000;
 
     public IVolumes Volumes => field ??= new VolumeStore(
         directory,
@@ -200,6 +205,7 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
         CpuThrottledNanoseconds = 100,
         Pids = 3,
         PidsLimit = 20,
+        Blocks = BlockUse.Parse("259:0 rbytes=1500000 wbytes=0 rios=3 wios=0 dbytes=0 dios=0\n8:16 rbytes=0 wbytes=4096 rios=0 wios=1 dbytes=0 dios=0"),
     };
 
     public async IAsyncEnumerable<LogRecord> ReadLogsAsync(string container, LogQuery query, [EnumeratorCancellation] CancellationToken cancel)

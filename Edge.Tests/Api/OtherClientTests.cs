@@ -15,7 +15,7 @@ public sealed class OtherClientTests(ApiFixture api) : IClassFixture<ApiFixture>
         const string program = """
             import docker
             c = docker.from_env()
-            assert c.ping() and c.version()["ApiVersion"] == "1.43" and c.info()["OSType"] == "linux"
+            assert c.ping() and c.version()["ApiVersion"] == "1.44" and c.info()["OSType"] == "linux"
             print(c.containers.run("busybox", ["echo", "from", "python"], network_mode="none", remove=True))
             x = c.containers.run("busybox", ["sleep"], detach=True, name="py", network_mode="none", mem_limit="64m", nano_cpus=500000000, labels={"a": "b"}, restart_policy={"Name": "always"})
             assert x.status == "created" and [y.name for y in c.containers.list(filters={"label": "a=b"})] == ["py"]

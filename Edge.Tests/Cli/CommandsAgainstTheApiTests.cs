@@ -22,7 +22,9 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
         Assert.Matches(@"^CONTAINER ID +IMAGE +COMMAND +CREATED +STATUS +PORTS +NAMES\n[0-9a-f]{12} +busybox +""sleep -x --rm"" +.+ ago +Up .+ +life\n$", Run("ps", "--filter", "name=life").Output);
         Assert.Equal("life", JsonDocument.Parse(Run("ps", "--json", "--filter", "name=life").Output).RootElement[0].GetProperty("Names")[0].GetString()!.Trim('/'));
         Assert.Equal(id, JsonDocument.Parse(Run("inspect", "life").Output).RootElement[0].GetProperty("Id").GetString());
-        Assert.Matches(@"life +0\.00% +8MiB / 64MiB +12\.50% +0B / 0B +.* 3\n", Run("stats", "--no-stream", "life").Output);
+        Assert.Matches(@"life +0\.00% +8MiB / 64MiB +12\.50% +0B / 0B +1\.5MB / 4\.1kB +3\n$", Run("stats", "--no-stream", "life", "life").Output);
+        var nothing = Run("update", "life");
+        Assert.Equal((1, "edgehost: you must provide one or more flags when using this command\n"), (nothing.Exit, nothing.Error));
         Assert.Equal(0, Run("rename", "life", "lived").Exit);
         Assert.Equal("lived\n", Run("stop", "-t", "7", "lived").Output);
         Assert.Equal(TimeSpan.FromSeconds(7), api.Engine.LastGrace);
@@ -74,6 +76,16 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
         Run("rm", "-f", "warned");
     }
 
+    [Fact]
+    public void Create_makes_a_container_and_start_starts_it()
+    {
+        var id = Run("create", "--name", "made", "--network", "none", "-e", "A=b", "busybox", "sleep").Output.Trim();
+        Assert.Equal($"{id} created\n", Run("inspect", "-f", "{{.Id}} {{.State.Status}}", "made").Output);
+        Assert.Equal(0, Run("start", "made").Exit);
+        Assert.Contains("already in use", Run("create", "--name", "made", "busybox").Error, StringComparison.Ordinal);
+        Run("rm", "-f", "made");
+    }
+
     [Theory]
     [InlineData("-i and -t are not in this version", "run", "-it", "busybox", "sh")]
     [InlineData("--publish 80:0: not [[ADDRESS:]PORT:]PORT", "run", "-p", "80:0", "busybox", "sh")]
@@ -83,6 +95,7 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
     [InlineData("--pull maybe", "run", "--pull", "maybe", "busybox", "sh")]
     [InlineData("--env-file /nonexistent cannot be read", "run", "--env-file", "/nonexistent", "busybox", "sh")]
     [InlineData("--mount x=y: x is not type", "run", "--mount", "x=y", "busybox", "sh")]
+    [InlineData("--memory 5q: not a size", "create", "-m", "5q", "busybox", "sh")]
     public void What_run_cannot_do_is_one_line_and_exit_code_125(string words, params string[] arguments)
     {
         var run = Run(arguments);

@@ -61,6 +61,14 @@ public sealed class TerminalTests(ApiFixture api) : IClassFixture<ApiFixture>
     }
 
     [Fact]
+    public async Task An_archive_does_not_go_to_a_terminal_and_what_is_said_of_it_there_has_no_control_characters()
+    {
+        var save = await OnTerminalAsync($"{await CommandAsync()} save busybox; echo $?");
+        Assert.Equal("edgehost: an archive is nothing for a terminal: name a file with --output, or redirect standard output\n1\n", save.Output.ReplaceLineEndings("\n"));
+        Assert.Equal("archive of busybox:latest", (await CommandRun.RunAsync("sh", ["-c", $"{await CommandAsync()} save busybox:latest | cat"])).Succeeds().Output);
+    }
+
+    [Fact]
     public async Task What_is_not_a_terminal_gets_a_line_for_each_step_and_no_sign_beside_letters()
     {
         var pull = (await CommandRun.RunAsync("sh", ["-c", $"TERM=xterm {await CommandAsync()} pull alpine 2>&1 | cat"])).Succeeds();

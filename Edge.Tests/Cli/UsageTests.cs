@@ -12,6 +12,10 @@ public sealed class UsageTests
     [InlineData(125, "unknown shorthand flag: 'q' in -q\n\nUsage:  edgehost version [OPTIONS]\n\nRun 'edgehost version --help' for more information\n", "version", "-q")]
     [InlineData(1, "edgehost: 'edgehost version' accepts no arguments\n\nUsage:  edgehost version [OPTIONS]\n\nRun 'edgehost version --help' for more information\n", "version", "extra")]
     [InlineData(1, "edgehost: 'edgehost version' accepts no arguments\n\nUsage:  edgehost version [OPTIONS]\n\nRun 'edgehost version --help' for more information\n", "version", "@/dev/null")]
+    [InlineData(1, "edgehost: unknown command: edgehost image bogus\n\nRun 'edgehost image --help' for more information\n", "image", "bogus")]
+    [InlineData(1, "edgehost: 'edgehost save' requires at least 1 argument\n\nUsage:  edgehost save [OPTIONS] IMAGE [IMAGE...]\n\nRun 'edgehost save --help' for more information\n", "save")]
+    [InlineData(1, "edgehost: 'edgehost tag' requires 2 arguments\n\nUsage:  edgehost tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]\n\nRun 'edgehost tag --help' for more information\n", "tag", "a")]
+    [InlineData(125, "edgehost: Required argument missing for option: '-o'.\n\nUsage:  edgehost save [OPTIONS] IMAGE [IMAGE...]\n\nRun 'edgehost save --help' for more information\n", "save", "-o")]
     public async Task A_command_line_that_is_not_understood_says_so_on_standard_error(int exitCode, string error, params string[] arguments)
     {
         var run = (await PublishedBinary.RunAsync(arguments)).Exits(exitCode);
@@ -31,6 +35,10 @@ public sealed class UsageTests
         Assert.StartsWith("Usage:  edgehost [OPTIONS] COMMAND\n", run.Output, StringComparison.Ordinal);
         Assert.Contains("\n  check     ", run.Output, StringComparison.Ordinal);
     }
+
+    [Fact]
+    public async Task A_command_that_only_has_others_beneath_it_shows_its_help() =>
+        Assert.StartsWith("Usage:  edgehost image COMMAND\n", (await PublishedBinary.RunAsync("image")).Succeeds().Output, StringComparison.Ordinal);
 
     [Fact]
     public async Task Help_of_a_command_wins_over_the_rest_of_a_faulty_line() =>

@@ -330,6 +330,8 @@ internal sealed class MemoryImages : IImageStore
         }
     }
 
+    public ImageArchive OpenArchive(IReadOnlyList<string> names) => throw new NotSupportedException();
+
     public Image? Find(string referenceOrId)
     {
         lock (_images)

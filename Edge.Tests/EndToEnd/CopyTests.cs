@@ -275,6 +275,6 @@ public sealed class CopyTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
         },
     })
     {
-        BaseAddress = new Uri("http://edgehost/v1.43/"),
+        BaseAddress = new Uri("http://edgehost/v1.44/"),
     };
 }

@@ -43,6 +43,33 @@ public sealed class DockerdTests(MachineOfItsOwn machine) : IClassFixture<Machin
         Assert.Contains("1 packets received", (await dockerd.ClientAsync(ping)).Succeeds().Output, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task What_one_engine_saves_the_other_loads_as_the_same_image()
+    {
+        await Packages.NeedAsync("docker.io", "containerd", "iptables", "nftables");
+        await using var dockerd = await DockerdUnderTest.StartAsync(machine);
+        var archive = Path.Combine(machine.Directory, "saved.tar");
+        var id = (await Daemon.EdgehostAsync("image", "inspect", "-f", "{{.Id}}", "busybox")).Succeeds().Output;
+        (await Daemon.EdgehostAsync("save", "-o", archive, "busybox")).Succeeds();
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(archive));
+        Assert.Contains("Loaded image: busybox:latest", (await dockerd.ClientAsync("load", "-i", archive)).Succeeds().Output, StringComparison.Ordinal);
+        Assert.Equal(id, (await dockerd.ClientAsync("image", "inspect", "-f", "{{.Id}}", "busybox")).Succeeds().Output);
+
+        // And back, by way of docker's client at both ends.
+        (await dockerd.ClientAsync("tag", "busybox", "back:1")).Succeeds();
+        (await dockerd.ClientAsync("save", "-o", archive, "back:1")).Succeeds();
+        (await Daemon.DockerAsync("load", "-i", archive)).Succeeds();
+        Assert.Equal(id, (await Daemon.DockerAsync("image", "inspect", "-f", "{{.Id}}", "back:1")).Succeeds().Output);
+        (await Daemon.DockerAsync("save", "-o", archive + "2", "back:1")).Succeeds();
+        (await dockerd.ClientAsync("load", "-i", archive + "2")).Succeeds();
+
+        // Nothing is left of what failed, and nothing that is no file is written over.
+        Assert.Contains("No such image: nosuch", (await Daemon.EdgehostAsync("save", "-o", archive, "busybox", "nosuch")).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Contains("is a directory", (await Daemon.EdgehostAsync("save", "-o", machine.Directory, "busybox")).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Contains("got a device", (await Daemon.EdgehostAsync("save", "-o", "/dev/null", "busybox")).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Empty(Directory.EnumerateFiles(machine.Directory, "*.tmp"));
+    }
+
     /// <summary>All rules that anybody has, without what they have counted.</summary>
     private async Task<string> RulesAsync() => (await machine.InAsync("sh", "-c",
         "for i in iptables-nft ip6tables-nft; do $i-save; done | sed 's/ [[][0-9]*:[0-9]*[]]//; /^#/d'; nft list ruleset 2>/dev/null | sed 's/counter packets [0-9]* bytes [0-9]*/counter/'")).Succeeds().Output;

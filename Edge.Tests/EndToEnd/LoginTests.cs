@@ -20,6 +20,7 @@ public sealed class LoginTests(SharedDaemon shared) : IClassFixture<SharedDaemon
     public async Task A_login_is_checked_kept_for_the_owner_alone_used_by_pulls_and_forgotten()
     {
         await using var registry = await WithImageAsync("a:1");
+        (await CommandRun.RunAsync("install", ["-o", "4321", "-g", "1234", "/dev/null", ConfigFile])).Succeeds();
         File.WriteAllText(ConfigFile, """{"psFormat": "x", "auths": {"other.lan": {"auth": "YTpi", "extra": 1}}, "HttpHeaders": {"A": "b"}}""");
 
         Assert.Contains("does not accept", (await EdgehostAsync("guess", "login", "-u", "maria", "--password-stdin", registry.Host)).Exits(1).Error, StringComparison.Ordinal);
@@ -29,6 +30,7 @@ public sealed class LoginTests(SharedDaemon shared) : IClassFixture<SharedDaemon
         Assert.Equal("Login Succeeded\n", login.Output);
         Assert.Contains($"unencrypted in '{ConfigFile}'", login.Error, StringComparison.Ordinal);
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(ConfigFile));
+        Assert.Equal("4321:1234\n", (await CommandRun.RunAsync("stat", ["-c", "%u:%g", ConfigFile])).Output);
         var file = JsonNode.Parse(File.ReadAllText(ConfigFile))!;
         Assert.Equal(Convert.ToBase64String("maria:secret"u8), (string)file["auths"]![registry.Host]!["auth"]!);
         Assert.Equal(("x", "b", "YTpi", 1), ((string)file["psFormat"]!, (string)file["HttpHeaders"]!["A"]!, (string)file["auths"]!["other.lan"]!["auth"]!, (int)file["auths"]!["other.lan"]!["extra"]!));
@@ -79,6 +81,14 @@ public sealed class LoginTests(SharedDaemon shared) : IClassFixture<SharedDaemon
 
         File.WriteAllText(ConfigFile, $$$"""{"credHelpers": {"{{{registry.Host}}}": "nosuch"}}""");
         Assert.Contains("docker-credential-nosuch cannot be run", (await EdgehostAsync(null, "pull", $"{registry.Host}/b:1")).Exits(1).Error, StringComparison.Ordinal);
+
+        // Docker Desktop leaves such a file behind; what is open to all is still to be had.
+        await using var open = await RegistryFixture.StartAsync();
+        using var layout = new OciLayout();
+        layout.AddImage("a", [Layer.Gzip(Layer.Files(("open", "a")))], PublishedBinary.NativeRid == "linux-x64" ? "amd64" : "arm64");
+        await open.PushAsync(layout.Path + ":a", "a:1");
+        File.WriteAllText(ConfigFile, """{"credsStore": "nosuch"}""");
+        Assert.Contains("WARNING: credential helper docker-credential-nosuch cannot be run", (await EdgehostAsync(null, "pull", "-q", $"{open.Host}/a:1")).Succeeds().Error, StringComparison.Ordinal);
         File.WriteAllText(ConfigFile, """{"credsStore": "../test"}""");
         Assert.Contains("not a path", (await EdgehostAsync(null, "pull", $"{registry.Host}/b:1")).Exits(1).Error, StringComparison.Ordinal);
     }

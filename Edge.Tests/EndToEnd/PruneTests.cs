@@ -13,6 +13,17 @@ public sealed class PruneTests(SharedDaemon shared) : IClassFixture<SharedDaemon
     private DaemonUnderTest Daemon => shared.Daemon;
 
     [Fact]
+    public async Task Networks_that_no_container_wants_are_removed_and_told_of_as_docker_does()
+    {
+        foreach (var prune in (Func<string[], Task<CommandRun>>[])[Daemon.EdgehostAsync, Daemon.DockerAsync])
+        {
+            (await Daemon.EdgehostAsync("network", "create", "--label", "a=b", "unwanted")).Succeeds();
+            Assert.Equal(string.Empty, (await prune(["network", "prune", "-f", "--filter", "label!=a=b"])).Succeeds().Output);
+            Assert.Equal("Deleted Networks:\nunwanted\n\n", (await prune(["network", "prune", "-f", "--filter", "label=a"])).Succeeds().Output);
+        }
+    }
+
+    [Fact]
     public async Task Everything_in_its_order()
     {
         // One after the other: a pruning takes what another test has made.

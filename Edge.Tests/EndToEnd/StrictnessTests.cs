@@ -33,6 +33,8 @@ public abstract class StrictnessTests
         Assert.InRange(Number("PIDS", "now"), 2, 20);
         Assert.True(Number("PIDS", "refused") >= 50, run.ToString());
         Assert.True(Number("API", "answers") >= 1, run.ToString());
+        Assert.True(Number("BLOCK", "counted") > 0, run.ToString());
+        Assert.Equal(Number("BLOCK", "counted"), Number("BLOCK", "shown"));
         Assert.True(Number("CALM", "lines") >= 1, run.ToString());
         Assert.Equal("running", Text("CALM", "state"));
         Assert.Equal("0 0", $"{Text("GONE", "cgroups")} {Text("GONE", "containers")}");

@@ -184,6 +184,26 @@ public sealed class RegistryAccessTests : IDisposable
         Assert.All(elsewhere.Seen, request => Assert.Null(request.Header("Authorization")));
     }
 
+    [Theory]
+    [InlineData("Basic realm=\"r\"")]
+    [InlineData("Bearer realm=\"http://{0}/token\",service=\"s\"")]
+    public async Task A_host_that_a_registry_redirects_to_cannot_ask_for_the_password(string challenge)
+    {
+        ScriptedRegistry? thief = null;
+        await using var elsewhere = thief = new ScriptedRegistry(request => request.Target.StartsWith("/token", StringComparison.Ordinal)
+            ? new Answer(200, """{"token":"t"}""")
+            : new Answer(401, string.Empty, ("WWW-Authenticate", string.Format(System.Globalization.CultureInfo.InvariantCulture, challenge, thief!.Host))));
+        await using var registry = new ScriptedRegistry(request => request.Target.Contains("/blobs/", StringComparison.Ordinal) || request.Target == "/v2/"
+            ? new Answer(307, string.Empty, ("Location", $"http://{elsewhere.Host}{request.Target}"))
+            : ScriptedRegistry.Serve(_layout, _manifest, request));
+        using var fixture = With(registry.Host, new RegistryOptions { Credentials = new RegistryCredentials("maria", "secret") });
+        Assert.Equal(ErrorKind.Denied, (await FailAsync(fixture, $"{registry.Host}/a:1")).Kind);
+        Assert.Equal(ErrorKind.Denied, (await Assert.ThrowsAsync<EdgeHostException>(() => fixture.Store.LoginAsync(registry.Host, new RegistryCredentials("maria", "secret"), Cancel))).Kind);
+        Assert.NotEmpty(elsewhere.Seen);
+        Assert.All([.. elsewhere.Seen, .. registry.Seen], request => Assert.Null(request.Header("Authorization")));
+        Assert.DoesNotContain(elsewhere.Seen, request => request.Target.StartsWith("/token", StringComparison.Ordinal));
+    }
+
     [Fact]
     public async Task Redirects_without_end_and_documents_without_end_are_given_up()
     {

@@ -200,6 +200,14 @@ public sealed class UnpackTests : IDisposable
     }
 
     [Fact]
+    public void Headers_before_an_entry_are_bounded_all_together()
+    {
+        var half = new string('x', 600_000);
+        Refuse(new RawTar().Pax(("a", half)).Pax(("b", half)).Add("file").End());
+        Unpack(new RawTar().Pax(("a", half)).Add("file").Pax(("a", half)).Add("other").End());
+    }
+
+    [Fact]
     public void Attributes_that_steer_overlayfs_are_not_taken_from_a_layer()
     {
         Unpack(new RawTar().Pax(("SCHILY.xattr.trusted.overlay.redirect", "/secret"), ("SCHILY.xattr.trusted.overlay.opaque", "y"), ("SCHILY.xattr.user.kept", "v")).Directory("d").End());

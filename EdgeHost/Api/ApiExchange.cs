@@ -136,6 +136,29 @@ internal sealed class ApiExchange
         return body.Writer;
     }
 
+    /// <summary>Sends what is written without async, by a thread that nobody else waits for.</summary>
+    internal async Task WrittenAsync(string contentType, Action<Stream, CancellationToken> write)
+    {
+        var body = await StreamAsync(200, contentType);
+        await Task.Factory.StartNew(
+            () =>
+            {
+                using var stream = body.AsStream(leaveOpen: true);
+                try
+                {
+                    write(stream, Aborted);
+                }
+                catch (EdgeHostException e)
+                {
+                    // Too late for an answer: the log is where it can be read.
+                    throw new EdgeHostException(ErrorKind.Internal, e.Message, e);
+                }
+            },
+            CancellationToken.None,
+            TaskCreationOptions.LongRunning,
+            TaskScheduler.Default);
+    }
+
     /// <summary>
     /// Takes the connection out of HTTP, as Docker's attach and exec do: both sides write raw bytes afterwards. Kestrel
     /// itself refuses this for a request with a body, which is what Docker's clients send, so the 101 is written here.

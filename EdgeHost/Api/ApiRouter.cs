@@ -8,12 +8,12 @@ internal delegate Task ApiHandler(ApiExchange exchange);
 
 /// <summary>
 /// Finds the handler of a method and a path. A pattern has literal segments and <c>*</c> for one variable segment;
-/// <c>**</c> is one or more, for the names of images, which have slashes. A version (<c>/v1.43</c>) may stand in front.
+/// <c>**</c> is one or more, for the names of images, which have slashes. A version (<c>/v1.44</c>) may stand in front.
 /// </summary>
 internal sealed class ApiRouter
 {
     /// <summary>The version of Docker's API that is spoken.</summary>
-    internal const string ApiVersion = "1.43";
+    internal const string ApiVersion = "1.44";
 
     /// <summary>The oldest version of Docker's API that is accepted.</summary>
     internal const string OldestApiVersion = "1.24";

@@ -31,24 +31,7 @@ internal sealed class ContainerArchiveEndpoints(IContainerEngine engine)
     {
         using var archive = await engine.Archives.OpenAsync(exchange.Values[0], exchange.Query["path"] ?? string.Empty, exchange.Aborted);
         exchange.SetHeader(StatHeader, Encode(archive.Status));
-        var body = await exchange.StreamAsync(200, "application/x-tar");
-        await Task.Factory.StartNew(
-            () =>
-            {
-                using var stream = body.AsStream(leaveOpen: true);
-                try
-                {
-                    archive.WriteTo(stream, exchange.Aborted);
-                }
-                catch (EdgeHostException e)
-                {
-                    // Too late for an answer: the log is where it can be read.
-                    throw new EdgeHostException(ErrorKind.Internal, e.Message, e);
-                }
-            },
-            CancellationToken.None,
-            TaskCreationOptions.LongRunning,
-            TaskScheduler.Default);
+        await exchange.WrittenAsync("application/x-tar", archive.WriteTo);
     }
 
     private async Task WriteAsync(ApiExchange exchange)

@@ -30,6 +30,7 @@ internal static class ContainerCreateTranslation
         "Mounts.VolumeOptions.DriverConfig.Name=local",
         "Mounts.BindOptions.Propagation=rprivate",
         "Mounts.BindOptions.CreateMountpoint=true",
+        "Mounts.BindOptions.ReadOnlyForceRecursive=true",
     ];
 
     internal static (ContainerSpec Spec, List<string> Warnings) Translate(string? name, string? platform, ContainerCreateBody body)
@@ -360,13 +361,19 @@ internal static class ContainerCreateTranslation
     {
         foreach (var (name, value) in rest ?? [])
         {
-            if (!AsksForNothing(path + name, value))
-            {
-                var text = value.GetRawText();
-                throw new EdgeHostException(
-                    ErrorKind.Unsupported,
-                    $"{path}{name} is not in this version (asked for: {(text.Length > 80 ? text[..80] + "…" : text)})");
-            }
+            Refuse(path + name, value);
+        }
+    }
+
+    /// <summary>Refuses what nobody here understands, unless it asks for nothing.</summary>
+    internal static void Refuse(string path, JsonElement value)
+    {
+        if (!AsksForNothing(path, value))
+        {
+            var text = value.GetRawText();
+            throw new EdgeHostException(
+                ErrorKind.Unsupported,
+                $"{path} is not in this version (asked for: {(text.Length > 80 ? text[..80] + "…" : text)})");
         }
     }
 

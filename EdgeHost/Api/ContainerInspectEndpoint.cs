@@ -112,7 +112,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
 }
 
 /// <summary>A container, whole.</summary>
-internal sealed record ContainerView
+internal sealed class ContainerView
 {
     public required string Id { get; init; }
 
@@ -162,7 +162,7 @@ internal sealed record ContainerView
 }
 
 /// <summary>The state of a container.</summary>
-internal sealed record ContainerStateView
+internal sealed class ContainerStateView
 {
     public required string Status { get; init; }
 
@@ -191,7 +191,7 @@ internal sealed record ContainerStateView
 }
 
 /// <summary>What was asked for that depends on the host.</summary>
-internal sealed record HostConfigView
+internal sealed class HostConfigView
 {
     public required List<string> Binds { get; init; }
 
@@ -314,7 +314,7 @@ internal sealed record GraphDriverView(string Name, Dictionary<string, string>? 
 internal sealed record MountPointView(string Type, string Name, string Source, string Destination, string Driver, string Mode, bool RW, string Propagation);
 
 /// <summary>What was asked for that does not depend on the host.</summary>
-internal sealed record ContainerConfigView
+internal sealed class ContainerConfigView
 {
     public required string Hostname { get; init; }
 

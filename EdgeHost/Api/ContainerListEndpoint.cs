@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using EdgeHost.Engine;
+using EdgeHost.Errors;
 using EdgeHost.Images;
 
 namespace EdgeHost.Api;
@@ -93,13 +94,26 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
         _ => "dead",
     };
 
+    /// <summary>What something takes of the disk; one that is removed meanwhile takes nothing.</summary>
+    internal static long Measured(Func<long> measure)
+    {
+        try
+        {
+            return measure();
+        }
+        catch (EdgeHostException e) when (e.Kind == ErrorKind.NotFound)
+        {
+            return 0;
+        }
+    }
+
     /// <summary>A line of the list.</summary>
     /// <param name="container">What it is about.</param>
     /// <param name="sized">Whether it says how much the container has written, for which all its directories are read.</param>
     /// <param name="cancel">Ends the reading.</param>
     internal ContainerListView View(ContainerStatus container, bool sized, CancellationToken cancel)
     {
-        long? written = sized ? engine.MeasureBytes(container.Id, cancel) : null;
+        long? written = sized ? Measured(() => engine.MeasureBytes(container.Id, cancel)) : null;
         return new ContainerListView(
             container.Id,
             ["/" + container.Name],
@@ -191,7 +205,7 @@ internal sealed record NetworkSettingsView(Dictionary<string, EndpointView> Netw
 }
 
 /// <summary>A container's end in a network; none and host have no address of their own.</summary>
-internal sealed record EndpointView
+internal sealed class EndpointView
 {
     [JsonIgnore(Condition = JsonIgnoreCondition.Never)]
     public string? IPAMConfig { get; init; }
@@ -200,21 +214,23 @@ internal sealed record EndpointView
 
     public List<string>? Aliases { get; init; }
 
+    public List<string>? DNSNames { get; init; }
+
     public string NetworkID { get; init; } = string.Empty;
 
     public string EndpointID { get; init; } = string.Empty;
 
-    public string Gateway { get; init; } = string.Empty;
+    public string Gateway { get; set; } = string.Empty;
 
-    public string IPAddress { get; init; } = string.Empty;
+    public string IPAddress { get; set; } = string.Empty;
 
-    public int IPPrefixLen { get; init; }
+    public int IPPrefixLen { get; set; }
 
-    public string IPv6Gateway { get; init; } = string.Empty;
+    public string IPv6Gateway { get; set; } = string.Empty;
 
-    public string GlobalIPv6Address { get; init; } = string.Empty;
+    public string GlobalIPv6Address { get; set; } = string.Empty;
 
-    public int GlobalIPv6PrefixLen { get; init; }
+    public int GlobalIPv6PrefixLen { get; set; }
 
     public string MacAddress { get; init; } = string.Empty;
 

@@ -69,13 +69,22 @@ internal static class ContainerNetworkTranslation
 
     /// <summary>A place in a network.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: an address is none.</exception>
-    internal static EndpointSpec Endpoint(string network, EndpointBody? body, string? hardwareAddress) => new(network)
+    internal static EndpointSpec Endpoint(string network, EndpointBody? body, string? hardwareAddress)
     {
-        Aliases = body?.Aliases ?? [],
-        Address4 = Address("IPv4Address", body?.IPAMConfig?.IPv4Address, AddressFamily.InterNetwork),
-        Address6 = Address("IPv6Address", body?.IPAMConfig?.IPv6Address, AddressFamily.InterNetworkV6),
-        HardwareAddress = body?.MacAddress is { Length: > 0 } own ? own : hardwareAddress is { Length: > 0 } general ? general : null,
-    };
+        // All else that may be there is what an endpoint has, and not what it is asked to have.
+        if (body?.Rest is { } rest && rest.TryGetValue("DriverOpts", out var options))
+        {
+            ContainerCreateTranslation.Refuse("EndpointsConfig.DriverOpts", options);
+        }
+
+        return new EndpointSpec(network)
+        {
+            Aliases = body?.Aliases ?? [],
+            Address4 = Address("IPv4Address", body?.IPAMConfig?.IPv4Address, AddressFamily.InterNetwork),
+            Address6 = Address("IPv6Address", body?.IPAMConfig?.IPv6Address, AddressFamily.InterNetworkV6),
+            HardwareAddress = body?.MacAddress is { Length: > 0 } own ? own : hardwareAddress is { Length: > 0 } general ? general : null,
+        };
+    }
 
     private static IPAddress? Address(string key, string? text, AddressFamily family)
     {

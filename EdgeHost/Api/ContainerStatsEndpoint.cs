@@ -80,6 +80,7 @@ internal sealed class ContainerStatsEndpoint(IContainerEngine engine)
         Read = DockerTime.Format(now?.Container.ReadAt),
         PreRead = DockerTime.Format(before?.Container.ReadAt),
         PidsStats = new PidsStatsView(now?.Container.Pids, now?.Container.PidsLimit),
+        BlkioStats = now is null ? [] : new() { ["io_service_bytes_recursive"] = Blocks(now.Container) },
         CpuStats = Cpu(now),
         PreCpuStats = Cpu(before),
         MemoryStats = now is null
@@ -100,6 +101,18 @@ internal sealed class ContainerStatsEndpoint(IContainerEngine engine)
         Name = "/" + container.Name,
         Id = container.Id,
     };
+
+    private static List<BlockView> Blocks(ContainerStats stats)
+    {
+        var views = new List<BlockView>();
+        foreach (var device in stats.Blocks)
+        {
+            views.Add(new BlockView(device.Major, device.Minor, "read", device.ReadBytes));
+            views.Add(new BlockView(device.Major, device.Minor, "write", device.WrittenBytes));
+        }
+
+        return views;
+    }
 
     private static CpuStatsView Cpu(Reading? reading) => reading is null
         ? new CpuStatsView()
@@ -172,7 +185,7 @@ internal static class NetworkCounters
 }
 
 /// <summary>One reading and the one before it.</summary>
-internal sealed record StatsView
+internal sealed class StatsView
 {
     [JsonPropertyName("read")]
     public required string Read { get; init; }
@@ -184,7 +197,7 @@ internal sealed record StatsView
     public required PidsStatsView PidsStats { get; init; }
 
     [JsonPropertyName("blkio_stats")]
-    public Dictionary<string, List<string>> BlkioStats { get; init; } = [];
+    public Dictionary<string, List<BlockView>> BlkioStats { get; init; } = [];
 
     [JsonPropertyName("num_procs")]
     public int NumProcs { get; init; }
@@ -212,13 +225,29 @@ internal sealed record StatsView
     public required string Id { get; init; }
 }
 
+/// <summary>A counter of a block device.</summary>
+internal sealed class BlockView(int major, int minor, string op, long value)
+{
+    [JsonPropertyName("major")]
+    public int Major => major;
+
+    [JsonPropertyName("minor")]
+    public int Minor => minor;
+
+    [JsonPropertyName("op")]
+    public string Op => op;
+
+    [JsonPropertyName("value")]
+    public long Value => value;
+}
+
 /// <summary>Processes and threads.</summary>
 internal sealed record PidsStatsView(
     [property: JsonPropertyName("current"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] long? Current,
     [property: JsonPropertyName("limit"), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] long? Limit);
 
 /// <summary>CPU time in nanoseconds, and the host's beside it.</summary>
-internal sealed record CpuStatsView
+internal sealed class CpuStatsView
 {
     [JsonPropertyName("cpu_usage")]
     public CpuUsageView Usage { get; init; } = new(0, 0, 0);
@@ -248,7 +277,7 @@ internal sealed record ThrottlingView(
     [property: JsonPropertyName("throttled_time")] long ThrottledTime);
 
 /// <summary>Memory in bytes.</summary>
-internal sealed record MemoryStatsView
+internal sealed class MemoryStatsView
 {
     [JsonPropertyName("usage")]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]

@@ -65,7 +65,7 @@ internal sealed class DiskUsageEndpoint(IContainerEngine engine, IImageStore ima
                 json.WritePropertyName("Volumes");
                 JsonSerializer.Serialize(
                     json,
-                    engine.Volumes.List().Select(each => VolumeEndpoints.View(each, new VolumeUsageView(Measure(each.Name, cancel), each.Containers.Count))).ToList(),
+                    engine.Volumes.List().Select(each => VolumeEndpoints.View(each, new VolumeUsageView(ContainerListEndpoint.Measured(() => engine.Volumes.MeasureBytes(each.Name, cancel)), each.Containers.Count))).ToList(),
                     DockerJson.Out.ListVolumeView);
             }
 
@@ -113,18 +113,5 @@ internal sealed class DiskUsageEndpoint(IContainerEngine engine, IImageStore ima
 
         json.WritePropertyName("Images");
         JsonSerializer.Serialize(json, listed, DockerJson.Out.ListImageListView);
-    }
-
-    // One that is removed meanwhile takes nothing.
-    private long Measure(string volume, CancellationToken cancel)
-    {
-        try
-        {
-            return engine.Volumes.MeasureBytes(volume, cancel);
-        }
-        catch (EdgeHostException e) when (e.Kind == ErrorKind.NotFound)
-        {
-            return 0;
-        }
     }
 }

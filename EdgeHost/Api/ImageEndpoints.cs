@@ -61,7 +61,7 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
     private Task InspectAsync(ApiExchange exchange)
     {
         var image = Found(exchange.Values[0]);
-        return exchange.JsonAsync(200, View(image), DockerJson.Out.ImageView);
+        return exchange.JsonAsync(200, View(image, ApiRouter.IsOlderThan(exchange, 44)), DockerJson.Out.ImageView);
     }
 
     private async Task RemoveAsync(ApiExchange exchange)
@@ -74,13 +74,13 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
     }
 
     private Image Found(string name) => images.Find(name) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {name}");
+
     private Task TagAsync(ApiExchange exchange)
     {
         var repository = exchange.Query["repo"] ?? throw new EdgeHostException(ErrorKind.Invalid, "no name: the query needs repo=");
         images.Tag(exchange.Values[0], exchange.Query["tag"] is { } tag ? $"{repository}:{tag}" : repository);
         return exchange.EmptyAsync(201);
     }
-
 
     private Task HistoryAsync(ApiExchange exchange)
     {
@@ -115,7 +115,7 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
         ExposedPorts = image.Config.Config.ExposedPorts.Keys.ToDictionary(p => p, _ => new EmptyView(), StringComparer.Ordinal),
     };
 
-    private static ImageView View(Image image) => new()
+    private static ImageView View(Image image, bool isOld) => new()
     {
         Id = image.Id.ToString(),
         RepoTags = image.References.Select(DockerReference.Short).ToList(),
@@ -129,6 +129,7 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
         Os = image.Config.Os,
         RootFS = new RootFsView { Layers = image.Config.RootFs.DiffIds.ToList() },
         Size = image.SizeBytes,
+        VirtualSize = isOld ? image.SizeBytes : null,
     };
 }
 
@@ -201,7 +202,7 @@ internal sealed record ImageListView(
     long Containers);
 
 /// <summary>An image, whole.</summary>
-internal sealed record ImageView
+internal sealed class ImageView
 {
     public required string Id { get; init; }
 
@@ -233,7 +234,9 @@ internal sealed record ImageView
 
     public long Size { get; init; }
 
-    public long VirtualSize => Size;
+    /// <summary>For clients that ask by a version before 1.44; later ones take the size.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public long? VirtualSize { get; init; }
 
     public GraphDriverView GraphDriver { get; init; } = new("overlayfs", null);
 
@@ -243,7 +246,7 @@ internal sealed record ImageView
 }
 
 /// <summary>What containers of an image get unless they ask for something else.</summary>
-internal sealed record ImageConfigView
+internal sealed class ImageConfigView
 {
     public string User { get; init; } = string.Empty;
 
@@ -272,7 +275,7 @@ internal sealed record ImageConfigView
 internal sealed record EmptyView;
 
 /// <summary>The layers, by the digests of their unpacked bytes.</summary>
-internal sealed record RootFsView
+internal sealed class RootFsView
 {
     public string Type { get; init; } = "layers";
 

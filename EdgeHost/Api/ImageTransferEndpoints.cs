@@ -5,7 +5,7 @@ using EdgeHost.Images;
 
 namespace EdgeHost.Api;
 
-/// <summary><c>POST /images/create</c> (pull) and <c>POST /images/load</c>, with Docker's stream of progress.</summary>
+/// <summary><c>POST /images/create</c> (pull) and <c>POST /images/load</c>, with Docker's stream of progress; <c>GET /images/get</c> (save).</summary>
 internal sealed class ImageTransferEndpoints(IImageStore images)
 {
     // Reports that a slow client has not read yet; the oldest gives way, since the next one says more.
@@ -17,6 +17,8 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
     {
         router.Map("POST", "/images/create", PullAsync);
         router.Map("POST", "/images/load", LoadAsync);
+        router.Map("GET", "/images/get", exchange => SaveAsync(exchange, exchange.Query.All("names")));
+        router.Map("GET", "/images/**/get", exchange => SaveAsync(exchange, exchange.Values));
     }
 
     private async Task PullAsync(ApiExchange exchange)
@@ -102,6 +104,17 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
         }
     }
 
+    private async Task SaveAsync(ApiExchange exchange, IReadOnlyList<string> names)
+    {
+        if (names.Count == 0)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "no images: the query needs names=");
+        }
+
+        using var archive = images.OpenArchive(names);
+        await exchange.WrittenAsync("application/x-tar", archive.WriteTo);
+    }
+
     private static ProgressView? View(PullProgress report, Dictionary<string, string> shown)
     {
         if (report.Layer is not { } layer)
@@ -143,7 +156,7 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
 }
 
 /// <summary>A line of Docker's stream of progress.</summary>
-internal sealed record ProgressView
+internal sealed class ProgressView
 {
     [JsonPropertyName("stream")]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]

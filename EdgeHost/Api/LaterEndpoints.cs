@@ -17,8 +17,6 @@ internal static class LaterEndpoints
         Later(router, "POST", "/containers/*/resize", "terminals");
         Later(router, "POST", "/images/**/push", "pushing images");
         Later(router, "GET", "/images/search", "searching a registry");
-        Later(router, "GET", "/images/get", "saving images");
-        Later(router, "GET", "/images/**/get", "saving images");
         Later(router, "GET", "/distribution/**/json", "asking a registry about an image");
     }
 

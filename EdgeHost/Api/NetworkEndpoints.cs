@@ -213,7 +213,7 @@ internal sealed class AddressPoolBody
 }
 
 /// <summary>A network.</summary>
-internal sealed record NetworkView
+internal sealed class NetworkView
 {
     public required string Name { get; init; }
 

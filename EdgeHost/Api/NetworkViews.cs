@@ -105,12 +105,18 @@ internal static class NetworkViews
             EndpointID = EndpointIdOf(container, endpoint.NetworkId),
             MacAddress = endpoint.HardwareAddress,
             Aliases = [.. endpoint.Names.Skip(1)],
+            DNSNames = [.. endpoint.Names],
         };
         foreach (var address in endpoint.Addresses)
         {
-            view = address.Address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6
-                ? view with { GlobalIPv6Address = address.Address.ToString(), GlobalIPv6PrefixLen = address.Prefix, IPv6Gateway = address.Gateway.ToString() }
-                : view with { IPAddress = address.Address.ToString(), IPPrefixLen = address.Prefix, Gateway = address.Gateway.ToString() };
+            if (address.Address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6)
+            {
+                (view.GlobalIPv6Address, view.GlobalIPv6PrefixLen, view.IPv6Gateway) = (address.Address.ToString(), address.Prefix, address.Gateway.ToString());
+            }
+            else
+            {
+                (view.IPAddress, view.IPPrefixLen, view.Gateway) = (address.Address.ToString(), address.Prefix, address.Gateway.ToString());
+            }
         }
 
         return view;

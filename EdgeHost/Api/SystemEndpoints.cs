@@ -170,7 +170,7 @@ internal sealed record VersionView(
     string BuildTime);
 
 /// <summary>The answer to info. What is not there (plugins, swarm) is empty, since Docker's clients read it without asking.</summary>
-internal sealed record InfoView
+internal sealed class InfoView
 {
     public required string ID { get; init; }
 
@@ -270,7 +270,7 @@ internal sealed record InfoView
 }
 
 /// <summary>What could be plugged in.</summary>
-internal sealed record PluginsView
+internal sealed class PluginsView
 {
     public List<string> Volume { get; init; } = ["local"];
 
@@ -280,7 +280,7 @@ internal sealed record PluginsView
 }
 
 /// <summary>Registries that clients should know of.</summary>
-internal sealed record RegistryConfigView
+internal sealed class RegistryConfigView
 {
     public List<string> InsecureRegistryCIDRs { get; init; } = [];
 
@@ -293,7 +293,7 @@ internal sealed record RegistryConfigView
 internal sealed record RuntimeView([property: System.Text.Json.Serialization.JsonPropertyName("path")] string Path);
 
 /// <summary>The swarm that this host is not part of.</summary>
-internal sealed record SwarmView
+internal sealed class SwarmView
 {
     public string NodeID { get; init; } = string.Empty;
 

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
+using System.CommandLine.Parsing;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 
@@ -28,7 +29,7 @@ public static class CliRoot
     {
         try
         {
-            return RunParsed(args, Create(daemon, configuration ?? (_ => [])), output ?? new StreamWriter(OutputStream.StandardOutput()) { AutoFlush = true }, error ?? new StreamWriter(OutputStream.StandardError()) { AutoFlush = true });
+            return RunParsed(args, Create(daemon, configuration ?? (_ => [])), output ?? new StreamWriter(OutputStream.StandardOutput()) { AutoFlush = true }, error ?? Screen.Error());
         }
         catch (LinuxException failure) when (failure.Errno == Errno.EPIPE)
         {
@@ -57,7 +58,7 @@ public static class CliRoot
         return ExitCode.Failed;
 
         // The journal takes each line for a message of its own.
-        void Complain(string what) => (error ?? Console.Error).WriteLine(error is null && ServiceSupervisor.LogsToJournal
+        void Complain(string what) => (error ?? Screen.Error()).WriteLine(error is null && ServiceSupervisor.LogsToJournal
             ? $"<3>edgehost: {what.Replace("\n", "\n<3>", StringComparison.Ordinal)}"
             : $"edgehost: {what}");
     }
@@ -68,9 +69,10 @@ public static class CliRoot
         var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Action is not HelpText and not PrintVersion)
         {
-            if (args.Length == 0)
+            var command = parsed.CommandResult.Command;
+            if (command.Subcommands.Count > 0 && parsed.UnmatchedTokens.Count == 0 && !parsed.Errors.Any(each => each.SymbolResult is OptionResult))
             {
-                new HelpText().Write(root, output);
+                new HelpText().Write(command, output);
                 return ExitCode.Ok;
             }
 
@@ -99,6 +101,7 @@ public static class CliRoot
         ConfigCommand.Create(configuration),
         ContainerCommand.Create(),
         CpCommand.Create(),
+        RunCommand.CreateOnly(),
         DaemonCommand.Create(daemon),
         DeployCommand.Create(),
         DiffCommand.Create(),
@@ -123,6 +126,7 @@ public static class CliRoot
         RestartCommand.Create(),
         RmCommand.Create(),
         RunCommand.Create(),
+        SaveCommand.Create(),
         StartCommand.Create(),
         StatsCommand.Create(),
         StopCommand.Create(),
@@ -159,27 +163,41 @@ public static class CliRoot
         var command = parsed.CommandResult.Command;
         var name = HelpText.NameOf(command);
         var unmatched = parsed.UnmatchedTokens.Count > 0 ? parsed.UnmatchedTokens[0] : null;
-        if (unmatched is not null && command is RootCommand && !unmatched.StartsWith('-'))
+        if (unmatched is not null && command.Subcommands.Count > 0 && !unmatched.StartsWith('-'))
         {
-            error.WriteLine($"edgehost: unknown command: edgehost {unmatched}");
+            error.WriteLine($"edgehost: unknown command: {name} {unmatched}");
             error.WriteLine();
-            error.WriteLine("Run 'edgehost --help' for more information");
+            error.WriteLine($"Run '{name} --help' for more information");
             return ExitCode.Failed;
         }
 
+        var wrong = parsed.Errors.FirstOrDefault(each => each.SymbolResult is OptionResult);
         error.WriteLine(unmatched switch
         {
             ['-', '-', ..] => $"unknown flag: {unmatched}",
             ['-', _, ..] => $"unknown shorthand flag: '{unmatched[1]}' in {unmatched}",
             not null when command.Arguments.Count == 0 => $"edgehost: '{name}' accepts no arguments",
             not null => $"edgehost: '{name}' has too many arguments: {unmatched}",
-            null => $"edgehost: {parsed.Errors[0].Message}",
+            null when wrong is not null => $"edgehost: {wrong.Message}",
+            null => $"edgehost: '{name}' requires {Required(command)}",
         });
         error.WriteLine();
         error.WriteLine($"Usage:  {HelpText.UsageOf(command)}");
         error.WriteLine();
         error.WriteLine($"Run '{name} --help' for more information");
-        return unmatched is ['-', ..] or null ? ExitCode.Usage : ExitCode.Failed;
+        return unmatched is ['-', ..] || (unmatched is null && wrong is not null) ? ExitCode.Usage : ExitCode.Failed;
+    }
+
+    private static string Required(Command command)
+    {
+        int least = 0, most = 0;
+        foreach (var argument in command.Arguments)
+        {
+            least += argument.Arity.MinimumNumberOfValues;
+            most = (int)Math.Min(int.MaxValue, (long)most + argument.Arity.MaximumNumberOfValues);
+        }
+
+        return $"{(least == most ? string.Empty : "at least ")}{least} {(least == 1 ? "argument" : "arguments")}";
     }
 
     private sealed class PrintVersion : SynchronousCommandLineAction

@@ -9,6 +9,7 @@ internal static class ContainerCommand
     internal static Command Create() => new("container", "Work with containers")
     {
         CpCommand.Create(),
+        RunCommand.CreateOnly(),
         DiffCommand.Create(),
         InspectCommand.Create(),
         KillCommand.Create(),

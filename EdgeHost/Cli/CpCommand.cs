@@ -72,7 +72,7 @@ internal static class CpCommand
         if (target is null)
         {
             await using var output = OutputStream.StandardOutput();
-            await CopyAsync(content, output);
+            await DaemonClient.CopyAsync(content, output);
             return null;
         }
 
@@ -104,7 +104,7 @@ internal static class CpCommand
         }
         catch (IOException e)
         {
-            throw BrokeOff(e);
+            throw DaemonClient.BrokeOff(e);
         }
     }
 
@@ -194,21 +194,6 @@ internal static class CpCommand
         using var stat = JsonDocument.Parse(Convert.FromBase64String(response.Headers.GetValues(StatHeader).First()));
         return new RemotePath(stat.RootElement.Number("mode"), stat.RootElement.Text("linkTarget"));
     }
-
-    private static async Task CopyAsync(Stream content, OutputStream output)
-    {
-        try
-        {
-            await content.CopyToAsync(output);
-        }
-        catch (HttpIOException e)
-        {
-            throw BrokeOff(e);
-        }
-    }
-
-    private static EdgeHostException BrokeOff(IOException e) =>
-        new(ErrorKind.Unavailable, "the daemon broke off in the middle: something could not be read, or changed under the copying; its log says more", e);
 
     /// <summary>What is at a path of a container: a mode of Go's, and where a symbolic link leads.</summary>
     private sealed class RemotePath(long mode, string target)

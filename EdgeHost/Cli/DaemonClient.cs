@@ -116,6 +116,24 @@ internal sealed class DaemonClient : IDisposable
         return await SendAsync(request);
     }
 
+    /// <summary>Passes an answer on as it comes.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Unavailable"/>: it ended in the middle.</exception>
+    internal static async Task CopyAsync(Stream content, Stream output)
+    {
+        try
+        {
+            await content.CopyToAsync(output);
+        }
+        catch (HttpIOException e)
+        {
+            throw BrokeOff(e);
+        }
+    }
+
+    /// <summary>What is said of an archive that ends in the middle.</summary>
+    internal static EdgeHostException BrokeOff(IOException e) =>
+        new(ErrorKind.Unavailable, "the daemon broke off in the middle: something could not be read, or changed under the copying; its log says more", e);
+
     /// <inheritdoc/>
     public void Dispose() => _http.Dispose();
 

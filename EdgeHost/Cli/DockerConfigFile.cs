@@ -1,3 +1,4 @@
+using System.Text;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Oci;
@@ -88,7 +89,17 @@ internal sealed class DockerConfigFile
 
     private void Write(byte[] content)
     {
-        OwnedDirectory.Create(System.IO.Path.GetDirectoryName(Path)!, OwnerDirectory, null);
+        var directory = System.IO.Path.GetDirectoryName(Path)!;
+        OwnedDirectory.Create(directory, OwnerDirectory, null);
+        using var parent = Files.OpenDirectoryForPaths(directory);
+        var name = Encoding.UTF8.GetBytes(System.IO.Path.GetFileName(Path));
+        var before = RootedDirectory.Stat(parent, name);
         DurableFile.Write(Path, content, Owner);
+
+        // As docker: under sudo it may be the file of somebody else, who wants to read it afterwards.
+        if (before is { } facts && Environment.IsPrivilegedProcess)
+        {
+            RootedDirectory.SetOwner(parent, name, facts.Uid, facts.Gid);
+        }
     }
 }

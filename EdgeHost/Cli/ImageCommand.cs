@@ -5,7 +5,7 @@ using EdgeHost.Errors;
 
 namespace EdgeHost.Cli;
 
-/// <summary><c>edgehost image pull|load|ls|rm|inspect</c>, and docker's short forms of them.</summary>
+/// <summary><c>edgehost image pull|load|ls|rm|inspect|save</c>, and docker's short forms of them.</summary>
 internal static class ImageCommand
 {
     private const string WithDigests = "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
@@ -17,6 +17,7 @@ internal static class ImageCommand
         Load(),
         HistoryCommand.Create(),
         ImagePruneCommand.Create(),
+        SaveCommand.Create(),
         TagCommand.Create(),
         Pull(),
         Remove("rm"),

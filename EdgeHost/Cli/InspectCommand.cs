@@ -130,6 +130,6 @@ internal sealed class DocumentTemplate
 
     /// <summary>What is printed for one.</summary>
     internal string Text(JsonElement document) => _template is null
-        ? TemplateFunctions.Json(new JsonPart(document, string.Empty))
+        ? TemplateText.Json(new JsonPart(document, string.Empty))
         : _template.Run(new JsonPart(document, string.Empty));
 }

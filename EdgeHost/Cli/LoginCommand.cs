@@ -3,7 +3,6 @@ using System.Runtime.InteropServices;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Oci;
-using Microsoft.Win32.SafeHandles;
 
 namespace EdgeHost.Cli;
 
@@ -31,8 +30,7 @@ internal static class LoginCommand
                 error.WriteLine("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
             }
 
-            // Not Console.In, which writes to a terminal before it reads from it.
-            using var input = new StreamReader(new FileStream(new SafeFileHandle(0, ownsHandle: false), FileAccess.Read, 1));
+            using var input = Screen.Input();
             if (parsed.GetValue(fromInput))
             {
                 secret = secret is not null ? throw new EdgeHostException(ErrorKind.Invalid, "conflicting options: cannot specify both --password and --password-stdin")

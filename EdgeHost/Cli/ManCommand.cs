@@ -22,7 +22,7 @@ internal static class ManCommand
         "1", "It failed, and one line on standard error says why.",
         "3", "check: the memory controller of the kernel is off.",
         "64", "inspect, version, info, events: a template of --format is wrong.",
-        "125", "run: the container could not be made. All: the command line was not understood.",
+        "125", "run: the container could not be made. All: an option is not known, or has a value that it cannot have.",
         "126, 127", "run: the program cannot be executed, or is not there.",
         "128 + n", "run: signal n ended the program. Any other code of run is the program's own.",
         "141", "Nobody reads the output any more.",

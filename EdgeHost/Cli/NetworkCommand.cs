@@ -155,26 +155,14 @@ internal static class NetworkCommand
 
     private static Command Prune()
     {
-        var force = new Option<bool>("--force", "-f") { Description = "Do not ask" };
-        var command = new Command("prune", "Remove the networks that no container wants") { force };
-        command.SetAction(async parsed =>
-        {
-            var output = parsed.InvocationConfiguration.Output;
-            if (!parsed.GetValue(force) && !Confirm.Ask(output, "WARNING! This will remove all custom networks not used by at least one container."))
-            {
-                return ExitCode.Failed;
-            }
-
-            using var client = DaemonClient.For(parsed);
-            using var answer = await client.PostAsync("networks/prune", "{}"u8.ToArray());
-            foreach (var removed in answer.RootElement.Texts("NetworksDeleted"))
-            {
-                output.WriteLine(removed);
-            }
-
-            return ExitCode.Ok;
-        });
-        return command;
+        var filter = Pruning.Filter();
+        return Pruning.Command(
+            "Remove the networks that no container wants",
+            parsed => ("all custom networks not used by at least one container", parsed.GetValue(filter)!),
+            "networks/prune",
+            "Deleted Networks:",
+            "NetworksDeleted",
+            filter);
     }
 
     private static void WriteSubnets(Utf8JsonWriter json, string[] subnets, string[] gateways, string[] ranges)

@@ -68,7 +68,12 @@ internal static class Pruning
 
             using var client = DaemonClient.For(parsed);
             var bytes = await RunAsync(client, output, path, title, member, filters);
-            output.WriteLine($"Total reclaimed space: {Size(bytes)}");
+            if (member != "NetworksDeleted")
+            {
+                // A network takes no space.
+                output.WriteLine($"Total reclaimed space: {Size(bytes)}");
+            }
+
             return ExitCode.Ok;
         });
         return command;

@@ -86,7 +86,7 @@ internal static class PsCommand
         Table,
         new("ID", "CONTAINER ID", (c, whole) => Listing.ShortId(c.Text("Id"), whole)),
         new("Image", "IMAGE", (c, _) => c.Text("Image") is { Length: > 0 } image ? image : "<no image>"),
-        new("Command", "COMMAND", (c, whole) => TemplateFunctions.Quoted(Listing.Ellipsis(c.Text("Command"), 20, whole))),
+        new("Command", "COMMAND", (c, whole) => TemplateText.Quoted(Listing.Ellipsis(c.Text("Command"), 20, whole))),
         new("CreatedAt", "CREATED AT", (c, _) => Listing.Created(c)),
         new("RunningFor", "CREATED", (c, _) => Humanly.Ago(DateTimeOffset.FromUnixTimeSeconds(c.Number("Created")), DateTimeOffset.UtcNow)),
         new("Platform", "PLATFORM", (_, _) => null),

@@ -10,7 +10,7 @@ internal static class RegistryAuth
 {
     internal const string Header = "X-Registry-Auth";
 
-    /// <summary>The header's value for a reference; null without a login. A file that is broken is said, and keeps nobody from what is open to all.</summary>
+    /// <summary>The header's value for a reference; null without a login. A file or a credential helper that is broken is said, and keeps nobody from what is open to all.</summary>
     internal static async Task<string?> ForAsync(string reference)
     {
         if (!ImageReference.TryParse(reference, out var image))
@@ -18,18 +18,15 @@ internal static class RegistryAuth
             return null;
         }
 
-        DockerConfigFile config;
         try
         {
-            config = DockerConfigFile.Read();
+            return await DockerConfigFile.Read().FindAsync(image.Registry) is { } login ? Base64Url.EncodeToString(Json(image.Registry, login)) : null;
         }
         catch (EdgeHostException e)
         {
-            Console.Error.WriteLine($"WARNING: {e.Message}");
+            Screen.Error().WriteLine($"WARNING: {e.Message}");
             return null;
         }
-
-        return await config.FindAsync(image.Registry) is { } login ? Base64Url.EncodeToString(Json(image.Registry, login)) : null;
     }
 
     /// <summary>Docker's AuthConfig.</summary>

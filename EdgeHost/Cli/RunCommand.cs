@@ -6,7 +6,7 @@ using EdgeHost.Linux;
 
 namespace EdgeHost.Cli;
 
-/// <summary><c>edgehost run</c>.</summary>
+/// <summary><c>edgehost run</c> and <c>create</c>, which is its beginning.</summary>
 internal static class RunCommand
 {
     private const int DaemonFailed = 125;
@@ -31,6 +31,33 @@ internal static class RunCommand
                 parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {e.Message}");
                 return DaemonFailed;
             }
+        });
+        return command;
+    }
+
+    /// <summary>Makes <c>create</c>.</summary>
+    internal static Command CreateOnly()
+    {
+        var options = new RunOptions();
+        var command = new Command("create", "Make a container, and do not start it");
+        options.AddTo(command);
+        command.Options.Remove(options.Detach);
+        command.SetAction(async parsed =>
+        {
+            byte[] body;
+            try
+            {
+                body = options.Body(parsed);
+            }
+            catch (EdgeHostException e)
+            {
+                parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {e.Message}");
+                return ExitCode.Usage;
+            }
+
+            using var client = DaemonClient.For(parsed);
+            parsed.InvocationConfiguration.Output.WriteLine(await CreateAsync(client, parsed, options, body));
+            return ExitCode.Ok;
         });
         return command;
     }
@@ -169,7 +196,7 @@ internal static class RunCommand
         }
         catch (EdgeHostException e)
         {
-            Console.Error.WriteLine($"edgehost: signal {signal} was not delivered: {e.Message}");
+            Screen.Error().WriteLine($"edgehost: signal {signal} was not delivered: {e.Message}");
         }
     }
 

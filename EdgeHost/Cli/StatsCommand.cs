@@ -56,7 +56,7 @@ internal static class StatsCommand
 
     private static async Task<Dictionary<string, JsonElement>> ReadAsync(DaemonClient client, string[] named, bool all)
     {
-        IReadOnlyList<string> names = named;
+        IReadOnlyList<string> names = [.. named.Distinct(StringComparer.Ordinal)];
         if (names.Count == 0)
         {
             using var list = await client.GetAsync("containers/json" + (all ? "?all=1" : string.Empty));

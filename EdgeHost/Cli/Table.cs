@@ -1,5 +1,6 @@
 using System.Text;
 using EdgeHost.Linux;
+using Microsoft.Win32.SafeHandles;
 
 namespace EdgeHost.Cli;
 
@@ -175,9 +176,18 @@ internal sealed class Table
     }
 }
 
-/// <summary>Whether somebody looks, and at what.</summary>
+/// <summary>
+/// Whether somebody looks, and at what. Not by Console, whose readers and writers send a terminal that is not dumb control
+/// sequences of their own before the first word.
+/// </summary>
 internal static class Screen
 {
+    /// <summary>Standard input, line by line.</summary>
+    internal static StreamReader Input() => new(new FileStream(new SafeFileHandle(0, ownsHandle: false), FileAccess.Read, 1));
+
+    /// <summary>Standard error.</summary>
+    internal static TextWriter Error() => new StreamWriter(OutputStream.StandardError()) { AutoFlush = true };
+
     /// <summary>How many columns the terminal has to which this is written: 0 if it does not say, null if it is none.</summary>
     internal static int? Columns(TextWriter output) => TerminalColumns(output) is not { } own ? null
         : int.TryParse(Environment.GetEnvironmentVariable("COLUMNS"), out var set) && set > 0 ? set : own;

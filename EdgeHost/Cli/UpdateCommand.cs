@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using EdgeHost.Errors;
 
 namespace EdgeHost.Cli;
 
@@ -18,6 +19,11 @@ internal static class UpdateCommand
         var command = new Command("update", "Change limits and restart policy of one or more containers") { memory, cpus, pids, cpuset, restart, containers };
         command.SetAction(parsed =>
         {
+            if (!command.Options.Any(option => parsed.GetResult(option) is { Implicit: false }))
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, "you must provide one or more flags when using this command");
+            }
+
             using var buffer = new MemoryStream();
             using (var json = new Utf8JsonWriter(buffer))
             {

@@ -99,25 +99,15 @@ internal static class VolumeCommand
     {
         var all = new Option<bool>("--all", "-a") { Description = "Volumes with names too (default: anonymous ones)" };
         var filter = new Option<string[]>("--filter") { Description = "Only those that fit (label=, label!=)", HelpName = "key=value" };
-        var force = new Option<bool>("--force", "-f") { Description = "Do not ask" };
-        var command = new Command("prune", "Remove volumes that no container has") { all, filter, force };
-        command.SetAction(async parsed =>
-        {
-            var output = parsed.InvocationConfiguration.Output;
-            var what = parsed.GetValue(all) ? "all local volumes" : "anonymous local volumes";
-            if (!parsed.GetValue(force) && !Confirm.Ask(output, $"WARNING! This will remove {what} not used by at least one container."))
-            {
-                return ExitCode.Failed;
-            }
+        return Pruning.Command(
+            "Remove volumes that no container has",
 
             // Said in any case: older versions of the API mean all of them.
-            string[] filters = [.. parsed.GetValue(filter)!, $"all={(parsed.GetValue(all) ? "true" : "false")}"];
-            using var client = DaemonClient.For(parsed);
-            using var response = await client.SendAsync(HttpMethod.Post, "volumes/prune" + EachContainer.Query(("filters", PsCommand.Filters(filters))));
-            using var pruned = await JsonDocument.ParseAsync(await response.Content.ReadAsStreamAsync());
-            Confirm.Report(output, "Deleted Volumes:", pruned.RootElement.Texts("VolumesDeleted"), pruned.RootElement.Number("SpaceReclaimed"));
-            return ExitCode.Ok;
-        });
-        return command;
+            parsed => ($"{(parsed.GetValue(all) ? "all" : "anonymous")} local volumes not used by at least one container", [.. parsed.GetValue(filter)!, $"all={(parsed.GetValue(all) ? "true" : "false")}"]),
+            "volumes/prune",
+            "Deleted Volumes:",
+            "VolumesDeleted",
+            all,
+            filter);
     }
 }

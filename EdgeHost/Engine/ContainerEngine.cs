@@ -91,6 +91,7 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
             CpuThrottledNanoseconds = stats.CpuThrottledNanoseconds,
             Pids = stats.Pids,
             PidsLimit = stats.PidsLimit,
+            Blocks = stats.Blocks,
         };
     }
 

@@ -1,4 +1,5 @@
 using System.Net;
+using EdgeHost.Linux;
 using EdgeHost.Networks;
 
 namespace EdgeHost.Engine;
@@ -99,7 +100,7 @@ public sealed record ContainerStatus
 public sealed record ContainerProcess(int Pid, int ParentPid, uint Uid, TimeSpan CpuTime, DateTimeOffset Started, string CommandLine);
 
 /// <summary>What a running container uses, from the kernel's counters.</summary>
-public sealed record ContainerStats
+public sealed class ContainerStats
 {
     /// <summary>When it was read.</summary>
     public required DateTimeOffset ReadAt { get; init; }
@@ -142,4 +143,7 @@ public sealed record ContainerStats
 
     /// <summary>The limit as the kernel holds it; null without one.</summary>
     public required long? PidsLimit { get; init; }
+
+    /// <summary>What went to and from block devices.</summary>
+    public IReadOnlyList<BlockUse> Blocks { get; init; } = [];
 }

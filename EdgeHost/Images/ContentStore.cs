@@ -7,8 +7,8 @@ namespace EdgeHost.Images;
 
 /// <summary>
 /// Blobs by digest (<c>blobs/sha256/…</c>), and those that are under way (<c>ingest/…</c>). What stays are manifests,
-/// indexes and configurations; the blob of a layer goes once the layer is unpacked, because flash is small and nothing
-/// here serves blobs to others.
+/// indexes and configurations; the blob of a layer goes once the layer is unpacked, because flash is small: what saves an
+/// image makes the layer's tar again (<see cref="LayerTar"/>).
 /// </summary>
 internal sealed partial class ContentStore
 {

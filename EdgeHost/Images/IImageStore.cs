@@ -35,6 +35,10 @@ public interface IImageStore
     /// <summary>Loads all images of an OCI layout or a docker archive (a tar, plain or compressed), in one pass and bounded memory.</summary>
     Task<IReadOnlyList<Image>> LoadAsync(Stream archive, CancellationToken cancel);
 
+    /// <summary>Opens images to be saved; nobody takes their layers away until it is closed.</summary>
+    /// <param name="names">References, of which one without a tag or digest means all its tags, and ids.</param>
+    ImageArchive OpenArchive(IReadOnlyList<string> names);
+
     /// <summary>Finds by reference, by id, or by an unambiguous beginning of an id; null when it is not held.</summary>
     Image? Find(string referenceOrId);
 
@@ -82,6 +86,19 @@ public sealed record Image(
 {
     /// <summary>Unpacked sizes of its layers in bytes, the lowest first.</summary>
     public IReadOnlyList<long> LayerBytes { get; init; } = [];
+}
+
+/// <summary>Images that are held to be written into an archive.</summary>
+public abstract class ImageArchive : IDisposable
+{
+    /// <summary>Writes an OCI layout that is a docker archive, too, as a tar. Waits for the stream without async, so it wants a thread of its own.</summary>
+    /// <param name="output">Left open.</param>
+    /// <param name="cancel">Ends it in the middle.</param>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Corrupt"/>: a layer is not what it was.</exception>
+    public abstract void WriteTo(Stream output, CancellationToken cancel);
+
+    /// <inheritdoc/>
+    public abstract void Dispose();
 }
 
 /// <summary>How far a pull is.</summary>

@@ -151,7 +151,10 @@ public sealed partial class ImageStore
             ahead = new ReadAheadStream(plain);
             using var root = RootedDirectory.Open(_snapshots.StagedFileSystem(staged));
             using var unpacker = new LayerUnpacker(root, _options.ReservedBytes);
-            var unpacked = unpacker.Unpack(new TarReader(ahead, diffHash), cancel);
+            using var kept = LayerTar.Create(_snapshots.StagedRecord(staged));
+            var record = new TarRecord(kept);
+            var unpacked = unpacker.Unpack(new TarReader(ahead, diffHash, record), cancel);
+            record.Finish();
             hashing.Drain();
             if (digest is { } wanted && Hex(blobHash!) is var found && found != wanted.Hex)
             {
@@ -186,10 +189,10 @@ public sealed partial class ImageStore
         }
     }
 
-    private static IncrementalHash HashOf(Digest digest) =>
+    internal static IncrementalHash HashOf(Digest digest) =>
         IncrementalHash.CreateHash(digest.Algorithm == "sha256" ? HashAlgorithmName.SHA256 : HashAlgorithmName.SHA512);
 
-    private static string Hex(IncrementalHash hash) => Convert.ToHexStringLower(hash.GetCurrentHash());
+    internal static string Hex(IncrementalHash hash) => Convert.ToHexStringLower(hash.GetCurrentHash());
 
     /// <summary>A layer that is unpacked and checked, but not yet seen.</summary>
     /// <param name="Unpacked">What was unpacked.</param>

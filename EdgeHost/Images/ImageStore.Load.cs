@@ -162,12 +162,7 @@ public sealed partial class ImageStore
             }
 
             // A docker archive has no manifest; the one that is made says what was in it.
-            var manifest = new ImageManifest
-            {
-                MediaType = MediaTypes.ImageManifest,
-                Config = new Descriptor { MediaType = MediaTypes.ImageConfig, Digest = config.Digest.ToString(), Size = config.Bytes.Length },
-                Layers = [.. entry.Layers.Select((layer, i) => new Descriptor { MediaType = MediaTypes.LayerTar, Digest = diffIds[i], Size = spool.Length(layer) })],
-            };
+            var manifest = ManifestOf(config.Digest.ToString(), config.Bytes.Length, diffIds, [.. entry.Layers.Select(spool.Length)]);
             var bytes = JsonSerializer.SerializeToUtf8Bytes(manifest, ImageJson.Default.ImageManifest);
             using (Lease(ChainIds(diffIds)))
             {
@@ -215,7 +210,7 @@ public sealed partial class ImageStore
 }
 
 /// <summary>One image of a docker archive's <c>manifest.json</c>.</summary>
-internal sealed record DockerArchiveEntry
+internal sealed class DockerArchiveEntry
 {
     [JsonPropertyName("Config")]
     public string Config { get; init => field = value ?? string.Empty; } = string.Empty;

@@ -16,7 +16,7 @@ public sealed partial class ImageStore
         var gone = new List<string>();
         lock (_gate)
         {
-            var held = FindHeld(referenceOrId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"image {referenceOrId} is not held");
+            var held = FindHeld(referenceOrId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {referenceOrId}");
             var name = ImageReference.TryParse(referenceOrId, out var reference) && reference.Tagged is { } tagged && held.Facts.References.ContainsKey(tagged)
                 ? tagged
                 : null;

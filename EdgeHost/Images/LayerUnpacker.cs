@@ -123,7 +123,7 @@ internal sealed class LayerUnpacker : IDisposable
         new(ErrorKind.Corrupt, $"entry {RootedDirectory.Shown(name)}: {why}");
 
     /// <summary>A path relative to the root, without empty parts, <c>.</c> and <c>..</c>.</summary>
-    private static byte[] Clean(byte[] name)
+    internal static byte[] Clean(byte[] name)
     {
         if (name.Length > RootedDirectory.MaximumPath)
         {
@@ -166,13 +166,13 @@ internal sealed class LayerUnpacker : IDisposable
         return path[..length];
     }
 
-    private static ReadOnlySpan<byte> DirectoryOf(ReadOnlySpan<byte> path)
+    internal static ReadOnlySpan<byte> DirectoryOf(ReadOnlySpan<byte> path)
     {
         var slash = path.LastIndexOf((byte)'/');
         return slash < 0 ? [] : path[..slash];
     }
 
-    private static ReadOnlySpan<byte> BaseOf(ReadOnlySpan<byte> path) => path[(path.LastIndexOf((byte)'/') + 1)..];
+    internal static ReadOnlySpan<byte> BaseOf(ReadOnlySpan<byte> path) => path[(path.LastIndexOf((byte)'/') + 1)..];
 
     private void Write(TarEntry entry, TarReader tar)
     {

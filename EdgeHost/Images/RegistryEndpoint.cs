@@ -85,7 +85,10 @@ internal sealed class RegistryEndpoint : IDisposable
         for (var asked = false; ; asked = true)
         {
             var response = await SendOverAsync(method, path, scope, prepare, cancel).ConfigureAwait(false);
-            if (response.StatusCode != HttpStatusCode.Unauthorized || asked)
+
+            // Only the registry may ask for a password, never a host that it has redirected to: that one would name its own
+            // token server, and get it (CVE-2020-15157).
+            if (response.StatusCode != HttpStatusCode.Unauthorized || asked || !IsOwn(response))
             {
                 return response;
             }
@@ -117,7 +120,7 @@ internal sealed class RegistryEndpoint : IDisposable
                 throw new EdgeHostException(ErrorKind.Unavailable, $"registry {_name} answers {(int)response.StatusCode} to a login");
             }
 
-            if (asked)
+            if (asked || !IsOwn(response))
             {
                 throw new EdgeHostException(ErrorKind.Denied, $"registry {_name} does not accept the credentials of {_options.Credentials}");
             }
@@ -343,6 +346,9 @@ internal sealed class RegistryEndpoint : IDisposable
     private static AuthenticationHeaderValue Basic(RegistryCredentials credentials) =>
         new("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes($"{credentials.User}:{credentials.Password}")));
 
+    private bool IsOwn(HttpResponseMessage response) =>
+        response.RequestMessage?.RequestUri is { } asked && SameOrigin(asked, new Uri($"{_schemes[0]}://{Host}/"));
+
     private static bool SameOrigin(Uri one, Uri other) =>
         one.Scheme == other.Scheme && one.Port == other.Port && string.Equals(one.Host, other.Host, StringComparison.OrdinalIgnoreCase);
 
@@ -448,7 +454,7 @@ internal sealed class RegistryEndpoint : IDisposable
 }
 
 /// <summary>What a token server answers.</summary>
-internal sealed record TokenAnswer
+internal sealed class TokenAnswer
 {
     [JsonPropertyName("token")]
     public string? Token { get; init; }

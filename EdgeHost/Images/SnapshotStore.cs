@@ -39,15 +39,20 @@ internal sealed record Snapshot(string Directory, SnapshotFacts Facts)
     internal string FileSystem => Path.Combine(Directory, "fs");
 
     internal string Work => Path.Combine(Directory, "work");
+
+    /// <summary>Of a layer: what its tar had besides the files.</summary>
+    internal string Record => Path.Combine(Directory, SnapshotStore.RecordName);
 }
 
 /// <summary>
 /// The directories from which overlayfs is mounted: <c>N/fs</c> for a layer, <c>N/{fs,work}</c> for a container, with
-/// <c>N/snapshot.json</c>, which says what it is. A directory is made under a name that begins with <c>.new-</c> and renamed when
+/// <c>N/snapshot.json</c>, which says what it is, and for a layer <c>N/tar-record.gz</c> (<see cref="LayerTar"/>). A directory is made under a name that begins with <c>.new-</c> and renamed when
 /// all of it is on disk, so a number is always whole. Numbers are short because all paths of a mount share one page.
 /// </summary>
 internal sealed partial class SnapshotStore
 {
+    internal const string RecordName = "tar-record.gz";
+
     private const string FactsName = "snapshot.json";
 
     private readonly string _directory;
@@ -158,6 +163,8 @@ internal sealed partial class SnapshotStore
         Directory.CreateDirectory(Path.Combine(_directory, name, "fs"));
         return name;
     }
+
+    internal string StagedRecord(string name) => Path.Combine(_directory, name, RecordName);
 
     internal string StagedFileSystem(string name) => Path.Combine(_directory, name, "fs");
 

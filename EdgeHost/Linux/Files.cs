@@ -58,6 +58,26 @@ public static unsafe class Files
         }
     }
 
+    /// <summary>Reads what is there, at most as much as fits; 0 at the end.</summary>
+    /// <param name="fd">Where from.</param>
+    /// <param name="buffer">Where to.</param>
+    /// <param name="name">What it is called in an error.</param>
+    /// <exception cref="LinuxException">A read failed.</exception>
+    public static int Read(Fd fd, Span<byte> buffer, string name)
+    {
+        fixed (byte* start = buffer)
+        {
+            while (true)
+            {
+                var count = Libc.read(fd.Value, start, buffer.Length);
+                if (count != -1 || Libc.LastErrno != Errno.EINTR)
+                {
+                    return (int)Libc.Check(count, $"read {name}");
+                }
+            }
+        }
+    }
+
     /// <summary>Flushes a directory, so that names created, renamed or removed in it survive a power cut.</summary>
     /// <param name="path">The directory.</param>
     /// <exception cref="LinuxException">It cannot be opened or flushed.</exception>

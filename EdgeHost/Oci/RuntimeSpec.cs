@@ -37,7 +37,7 @@ public sealed record RuntimeSpec
 }
 
 /// <summary>The root file system (config.md, "Root").</summary>
-public sealed record RuntimeRoot
+public sealed class RuntimeRoot
 {
     /// <summary>Absolute, or relative to the bundle.</summary>
     public string? Path { get; init; }
@@ -47,7 +47,7 @@ public sealed record RuntimeRoot
 }
 
 /// <summary>A mount (config.md, "Mounts").</summary>
-public sealed record RuntimeMount
+public sealed class RuntimeMount
 {
     /// <summary>The path inside.</summary>
     public string? Destination { get; init; }
@@ -100,7 +100,7 @@ public sealed record RuntimeProcess
 }
 
 /// <summary>The user of a process.</summary>
-public sealed record RuntimeUser
+public sealed class RuntimeUser
 {
     /// <summary>User id.</summary>
     public uint Uid { get; init; }
@@ -116,7 +116,7 @@ public sealed record RuntimeUser
 }
 
 /// <summary>Capability sets, each a list of names as in <c>CAP_CHOWN</c>.</summary>
-public sealed record RuntimeCapabilities
+public sealed class RuntimeCapabilities
 {
     /// <summary>The bounding set.</summary>
     public IReadOnlyList<string>? Bounding { get; init; }
@@ -135,7 +135,7 @@ public sealed record RuntimeCapabilities
 }
 
 /// <summary>A resource limit (prlimit(2)).</summary>
-public sealed record RuntimeRlimit
+public sealed class RuntimeRlimit
 {
     /// <summary>As in <c>RLIMIT_NOFILE</c>.</summary>
     public string? Type { get; init; }
@@ -197,7 +197,7 @@ public sealed record RuntimeLinux
 }
 
 /// <summary>A namespace to make, or with a path to join.</summary>
-public sealed record RuntimeNamespace
+public sealed class RuntimeNamespace
 {
     /// <summary><c>pid</c>, <c>network</c>, <c>mount</c>, <c>ipc</c>, <c>uts</c>, <c>user</c>, <c>cgroup</c>, <c>time</c>.</summary>
     public string? Type { get; init; }
@@ -207,7 +207,7 @@ public sealed record RuntimeNamespace
 }
 
 /// <summary>A range of ids.</summary>
-public sealed record RuntimeIdMapping
+public sealed class RuntimeIdMapping
 {
     /// <summary>The first id inside.</summary>
     [JsonPropertyName("containerID")]
@@ -222,7 +222,7 @@ public sealed record RuntimeIdMapping
 }
 
 /// <summary>A device node.</summary>
-public sealed record RuntimeDevice
+public sealed class RuntimeDevice
 {
     /// <summary>The path inside.</summary>
     public string? Path { get; init; }
@@ -247,7 +247,7 @@ public sealed record RuntimeDevice
 }
 
 /// <summary>Limits (config-linux.md, "Control groups").</summary>
-public sealed record RuntimeResources
+public sealed class RuntimeResources
 {
     /// <summary>Device rules.</summary>
     public IReadOnlyList<RuntimeDeviceRule>? Devices { get; init; }
@@ -279,7 +279,7 @@ public sealed record RuntimeResources
 }
 
 /// <summary>A device rule.</summary>
-public sealed record RuntimeDeviceRule
+public sealed class RuntimeDeviceRule
 {
     /// <summary>Whether it allows.</summary>
     public bool Allow { get; init; }
@@ -298,7 +298,7 @@ public sealed record RuntimeDeviceRule
 }
 
 /// <summary>Limits of memory, in bytes; -1 is none.</summary>
-public sealed record RuntimeMemory
+public sealed class RuntimeMemory
 {
     /// <summary>Of memory.</summary>
     public long? Limit { get; init; }
@@ -325,7 +325,7 @@ public sealed record RuntimeMemory
 }
 
 /// <summary>Limits of the CPU.</summary>
-public sealed record RuntimeCpu
+public sealed class RuntimeCpu
 {
     /// <summary>The weight, 2 to 262144; 1024 is the default.</summary>
     public ulong? Shares { get; init; }
@@ -356,14 +356,14 @@ public sealed record RuntimeCpu
 }
 
 /// <summary>Limits of processes and threads.</summary>
-public sealed record RuntimePids
+public sealed class RuntimePids
 {
     /// <summary>How many; 0 or less is none.</summary>
     public long? Limit { get; init; }
 }
 
 /// <summary>A system call filter (config-linux.md, "Seccomp").</summary>
-public sealed record RuntimeSeccomp
+public sealed class RuntimeSeccomp
 {
     /// <summary>What happens to a call that no rule names.</summary>
     public string? DefaultAction { get; init; }
@@ -385,7 +385,7 @@ public sealed record RuntimeSeccomp
 }
 
 /// <summary>A rule for system calls.</summary>
-public sealed record RuntimeSyscall
+public sealed class RuntimeSyscall
 {
     /// <summary>The calls.</summary>
     public IReadOnlyList<string>? Names { get; init; }
@@ -401,7 +401,7 @@ public sealed record RuntimeSyscall
 }
 
 /// <summary>A condition on an argument of a system call.</summary>
-public sealed record RuntimeSyscallArgument
+public sealed class RuntimeSyscallArgument
 {
     /// <summary>Which argument, 0 to 5.</summary>
     public uint Index { get; init; }
@@ -417,7 +417,7 @@ public sealed record RuntimeSyscallArgument
 }
 
 /// <summary>What <c>state</c> prints (runtime-spec, runtime.md, "State").</summary>
-public sealed record RuntimeState
+public sealed class RuntimeState
 {
     /// <summary>The version of the specification.</summary>
     public string OciVersion { get; init; } = "1.1.0";

@@ -76,7 +76,10 @@ public sealed class TarEntry
 /// from the stream also goes into a hash. Whatever does not fit the format is refused, with
 /// <see cref="ErrorKind.Corrupt"/>; sparse files with <see cref="ErrorKind.Unsupported"/>.
 /// </summary>
-public sealed class TarReader(Stream stream, IncrementalHash? hash)
+/// <param name="stream">Left open.</param>
+/// <param name="hash">Null for none.</param>
+/// <param name="record">Gets what is needed to make the tar again from its files; null for none.</param>
+public sealed class TarReader(Stream stream, IncrementalHash? hash, TarRecord? record = null)
 {
     private const int Block = 512;
     private const int MaximumExtension = 1 << 20;
@@ -102,6 +105,7 @@ public sealed class TarReader(Stream stream, IncrementalHash? hash)
         List<KeyValuePair<byte[], byte[]>>? attributes = null;
         byte[]? longName = null;
         byte[]? longLink = null;
+        long extensions = 0;
         while (true)
         {
             var header = Take(Block, mayEnd: true);
@@ -121,9 +125,12 @@ public sealed class TarReader(Stream stream, IncrementalHash? hash)
             if (type is (byte)'x' or (byte)'g' or (byte)'X' or (byte)'L' or (byte)'K')
             {
                 var size = Number(header[124..136], "size");
-                if (size is < 0 or > MaximumExtension)
+
+                // All of them together: what they say is kept until the entry comes. Of global ones nothing is.
+                extensions += type == (byte)'g' ? 0 : size;
+                if (size is < 0 or > MaximumExtension || extensions > MaximumExtension)
                 {
-                    throw Corrupt($"an extension header of {size} bytes is more than {MaximumExtension}");
+                    throw Corrupt($"extension headers of {Math.Max(size, extensions)} bytes are more than {MaximumExtension}");
                 }
 
                 var content = new byte[size];
@@ -187,6 +194,7 @@ public sealed class TarReader(Stream stream, IncrementalHash? hash)
         do
         {
             trailer += _end - _start;
+            record?.Add(_buffer.AsSpan(_start, _end - _start));
             _start = _end;
             if (trailer > MaximumTrailer)
             {
@@ -380,6 +388,11 @@ public sealed class TarReader(Stream stream, IncrementalHash? hash)
         // Only files have content; a size at a hard link is that of its target (as GNU tar and Go read it).
         _remaining = type == TarType.File ? size : 0;
         _padding = (int)((Block - (_remaining % Block)) % Block);
+        if (_remaining > 0)
+        {
+            record?.AddFile(name, _remaining);
+        }
+
         var (seconds, nanoseconds) = Pax("mtime") is { } time ? Time(time) : (Number(header[136..148], "mtime"), 0u);
         var device = type is TarType.CharacterDevice or TarType.BlockDevice;
         return new TarEntry
@@ -412,6 +425,7 @@ public sealed class TarReader(Stream stream, IncrementalHash? hash)
 
         var piece = _buffer.AsSpan(_start, count);
         _start += count;
+        record?.Add(piece);
         return piece;
     }
 
@@ -426,6 +440,7 @@ public sealed class TarReader(Stream stream, IncrementalHash? hash)
 
             var count = Math.Min(content.Length, _end - _start);
             _buffer.AsSpan(_start, count).CopyTo(content);
+            record?.Add(content[..count]);
             _start += count;
             content = content[count..];
         }

@@ -7,7 +7,7 @@ namespace EdgeHost.Linux.Archives;
 /// capabilities of programs, no other extended attributes, no sockets. Only what is a regular file is ever opened, and
 /// no symbolic link is followed, however the tree changes meanwhile.
 /// </summary>
-public static unsafe class TreeArchive
+public static class TreeArchive
 {
     /// <summary>The most files with several names whose names are kept together.</summary>
     private const int MaximumRemembered = 1_000_000;
@@ -131,25 +131,17 @@ public static unsafe class TreeArchive
         }
 
         tar.Begin(Entry(asName, [], TarType.File, facts, facts.Size, RootedDirectory.GetAttribute(file, Capability) is { } value ? [KeyValuePair.Create(Capability, value)] : []));
-        fixed (byte* start = buffer)
+        for (var left = facts.Size; left > 0;)
         {
-            for (var left = facts.Size; left > 0;)
+            cancel.ThrowIfCancellationRequested();
+            var count = Files.Read(file, buffer.AsSpan(0, (int)Math.Min(left, buffer.Length)), RootedDirectory.Shown(asName));
+            if (count == 0)
             {
-                cancel.ThrowIfCancellationRequested();
-                var count = Libc.read(file.Value, start, (nint)Math.Min(left, buffer.Length));
-                if (count == -1 && Libc.LastErrno == Errno.EINTR)
-                {
-                    continue;
-                }
-
-                if (Libc.Check(count, $"read {RootedDirectory.Shown(asName)}") == 0)
-                {
-                    throw new EdgeHostException(ErrorKind.Conflict, $"{RootedDirectory.Shown(asName)} became shorter while it was copied: {left} of {facts.Size} bytes are missing");
-                }
-
-                tar.Write(buffer.AsSpan(0, (int)count));
-                left -= count;
+                throw new EdgeHostException(ErrorKind.Conflict, $"{RootedDirectory.Shown(asName)} became shorter while it was copied: {left} of {facts.Size} bytes are missing");
             }
+
+            tar.Write(buffer.AsSpan(0, count));
+            left -= count;
         }
     }
 

@@ -309,7 +309,7 @@ public sealed class CgroupEntry(string directory, string? birthDirectory, IReadO
 }
 
 /// <summary>The kernel's counters of a cgroup.</summary>
-public sealed record CgroupStats
+public sealed class CgroupStats
 {
     /// <summary>Bytes of memory, page cache included.</summary>
     public long MemoryBytes { get; init; }
@@ -358,4 +358,7 @@ public sealed record CgroupStats
 
     /// <summary>The CPUs that it may run on, as the kernel holds them.</summary>
     public string? CpusetCpus { get; init; }
+
+    /// <summary>What went to and from block devices.</summary>
+    public IReadOnlyList<BlockUse> Blocks { get; init; } = [];
 }

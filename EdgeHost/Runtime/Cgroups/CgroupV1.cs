@@ -7,7 +7,7 @@ namespace EdgeHost.Runtime.Cgroups;
 /// <summary>A cgroup in each controller of v1 (Documentation/admin-guide/cgroup-v1).</summary>
 public sealed class CgroupV1 : Cgroup
 {
-    private static readonly string[] Controllers = ["memory", "cpu", "cpuacct", "cpuset", "pids", "freezer"];
+    private static readonly string[] Controllers = ["memory", "cpu", "cpuacct", "cpuset", "pids", "freezer", "blkio"];
 
     private readonly Dictionary<string, string> _directories = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _roots = new(StringComparer.Ordinal);
@@ -224,6 +224,7 @@ public sealed class CgroupV1 : Cgroup
             PidsLimit = TryReadNumber(File_("pids", "pids.max")),
             PidsRefused = ReadKey(File_("pids", "pids.events"), "max"),
             CpusetCpus = TryRead(File_("cpuset", "cpuset.cpus")),
+            Blocks = BlockUse.Parse(TryRead(File_("blkio", "blkio.throttle.io_service_bytes_recursive"))),
         };
     }
 

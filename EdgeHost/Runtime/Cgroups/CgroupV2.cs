@@ -218,6 +218,7 @@ public sealed class CgroupV2 : Cgroup
             PidsLimit = TryReadNumber(File_("pids.max")),
             PidsRefused = ReadKey(File_("pids.events"), "max"),
             CpusetCpus = TryRead(File_("cpuset.cpus.effective")),
+            Blocks = BlockUse.Parse(TryRead(File_("io.stat"))),
         };
     }
 
