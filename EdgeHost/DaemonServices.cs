@@ -41,6 +41,7 @@ internal sealed partial class DeploymentService(
     ILoggerFactory logs) : IHostedService
 {
     private readonly SemaphoreSlim _starting = new(1, 1);
+    private readonly CancellationTokenSource _stopping = new();
     private readonly ILogger _log = logs.CreateLogger("EdgeHost.Daemon");
     private Reconciler? _reconciler;
     private EmbeddedBroker? _broker;
@@ -79,6 +80,7 @@ internal sealed partial class DeploymentService(
 
     public async Task StopAsync(CancellationToken cancellationToken)
     {
+        await _stopping.CancelAsync().ConfigureAwait(false);
         if (_agent is not null)
         {
             await _agent.StopAsync(cancellationToken).ConfigureAwait(false);
@@ -173,6 +175,7 @@ internal sealed partial class DeploymentService(
             {
                 await broker.StartAsync(cancel).ConfigureAwait(false);
                 _broker = broker;
+                _ = EndVoidAsync(broker);
             }
             catch (EdgeHostException e)
             {
@@ -189,6 +192,34 @@ internal sealed partial class DeploymentService(
         finally
         {
             _starting.Release();
+        }
+    }
+
+    /// <summary>What a container opened ends with it.</summary>
+    private async Task EndVoidAsync(EmbeddedBroker broker)
+    {
+        while (!_stopping.IsCancellationRequested)
+        {
+            try
+            {
+                var events = engine.WatchAsync(_stopping.Token);
+                await broker.EndVoidAsync().ConfigureAwait(false);
+                await foreach (var happened in events.ConfigureAwait(false))
+                {
+                    if (happened is { Type: "container", Action: "destroy" })
+                    {
+                        await broker.EndVoidAsync().ConfigureAwait(false);
+                    }
+                }
+            }
+            catch (OperationCanceledException)
+            {
+                return;
+            }
+            catch (EdgeHostException)
+            {
+                // It fell behind, and looks at all of them again.
+            }
         }
     }
 

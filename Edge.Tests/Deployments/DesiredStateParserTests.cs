@@ -227,6 +227,7 @@ public sealed class DesiredStateParserTests
     [InlineData("\"ports\":[\"localhost:80:80\"]", "ports[0]", ErrorKind.Invalid, "localhost is not an IP address")]
     [InlineData("\"ports\":[\"80/sctp\"]", "ports[0]", ErrorKind.Unsupported, "tcp and udp")]
     [InlineData("\"ports\":[{\"published\":80}]", "ports[0]", ErrorKind.Invalid, "target is missing")]
+    [InlineData("\"networks\":{\"back\":{\"aliases\":[\"two words\"]}}", "networks.back.aliases[0]", ErrorKind.Invalid, "without blanks")]
     [InlineData("\"extra_hosts\":[\"db:nowhere\"]", "extra_hosts[0]", ErrorKind.Invalid, "IP address or host-gateway")]
     [InlineData("\"dns\":\"dns.example\"", "dns", ErrorKind.Invalid, "an IP address")]
     [InlineData("\"mqtt\":\"yes\"", "mqtt", ErrorKind.Invalid, "true, or an object")]
@@ -264,6 +265,56 @@ public sealed class DesiredStateParserTests
         Assert.Equal(kind, refusal.Kind);
         Assert.Contains(reason, refusal.Message, StringComparison.Ordinal);
         Assert.Equal(42, refusal.Version);
+    }
+
+    [Theory]
+    [InlineData("8080:80", "8080:81", true)]
+    [InlineData("8080:80", "127.0.0.1:8080:80", true)]
+    [InlineData("127.0.0.1:8080:80", "8080:80", true)]
+    [InlineData("8000-8100:8000-8100/udp", "8050:53/udp", true)]
+    [InlineData("8080:80", "8080:80/udp", false)]
+    [InlineData("127.0.0.1:8080:80", "[::1]:8080:80", false)]
+    [InlineData("80", "80", false)]
+    public void Two_workloads_that_publish_the_same_port_are_refused(string one, string other, bool isRefused)
+    {
+        var document = $$$"""
+            {"version":7,"workloads":{
+              "web":{"image":"a","mem_limit":"16m","cpus":0.5,"ports":["{{{one}}}"]},
+              "api":{"image":"a","mem_limit":"16m","cpus":0.5,"ports":["{{{other}}}"]} } }
+            """;
+        if (!isRefused)
+        {
+            Assert.Equal(2, Parse(document).Workloads.Count);
+            return;
+        }
+
+        var refusal = Assert.Throws<DesiredStateException>(() => Parse(document));
+        Assert.Equal("workloads.api.ports", refusal.Path);
+        Assert.Contains("published by workload web", refusal.Message, StringComparison.Ordinal);
+        Assert.Equal(7, refusal.Version);
+    }
+
+    [Fact]
+    public void What_a_stranger_wrote_stands_in_a_refusal_in_one_line_of_bounded_length()
+    {
+        var forged = "x\\n<2>edgehost: all is well\\u0085" + new string('y', 100_000);
+        var refusal = Assert.Throws<DesiredStateException>(() => Parse($$$"""{"version":1,"workloads":{"web":{"image":"a","mem_limit":"16m","cpus":0.5,"depends_on":["{{{forged}}}"]} } }"""));
+
+        Assert.DoesNotContain(refusal.Message, char.IsControl);
+        Assert.Contains("there is no workload x?<2>edgehost", refusal.Message, StringComparison.Ordinal);
+        Assert.InRange(refusal.Message.Length, 100, 700);
+    }
+
+    [Fact]
+    public void A_label_of_a_network_is_told_apart_from_an_option_of_its_driver()
+    {
+        string Name(string network) => Assert.Single(Parse($$$"""{"version":1,"networks":{"back":{{{network}}} },"workloads":{"web":{"image":"a","mem_limit":"16m","cpus":0.5,"networks":["back"]} } }""").Networks).Spec.Name;
+
+        string[] names =
+        [
+            Name("""{"driver_opts":{"parent":"eth0"}}"""), Name("""{"labels":{"parent":"eth0"}}"""), Name("""{"labels":{"a":"1\nb=2"}}"""), Name("""{"labels":{"a":"1","b":"2"}}"""),
+        ];
+        Assert.Equal(4, names.Distinct().Count());
     }
 
     [Theory]

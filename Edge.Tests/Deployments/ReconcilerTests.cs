@@ -438,6 +438,29 @@ public sealed class ReconcilerTests
         Assert.Equal("other=nginx:3", board.Running());
     }
 
+    [Fact]
+    public async Task What_goes_is_stopped_before_what_it_needs_and_the_way_back_starts_in_order()
+    {
+        await using var board = new BoardUnderTest();
+        await board.StartAsync();
+        string[] names = ["a", "d", "b", "e", "c", "f"];
+        string Chain(string image) => "\"workloads\":{" + string.Join(',', names.Select((name, i) =>
+            $"\"{name}\":{{\"image\":\"{image}\",LIMITS{(i == 0 ? string.Empty : $",\"depends_on\":[\"{names[i - 1]}\"]")}}}")) + "}";
+
+        await DeployAsync(board, 1, Chain("nginx:1"));
+        var before = board.Engine.Calls.Count;
+        await OfferAsync(board, 2, Chain("nginx:2") [..^1] + ",\"z\":{\"image\":\"broken:2\",LIMITS,\"depends_on\":[\"f\"]}}");
+        await board.UntilAsync(status => status.Failure is { Version: 2 } && status.Phase == DeploymentPhase.Failed);
+        Assert.Equal("a=nginx:1 b=nginx:1 c=nginx:1 d=nginx:1 e=nginx:1 f=nginx:1", board.Running());
+        Assert.Equal(names, Order("start").TakeLast(names.Length));
+
+        before = board.Engine.Calls.Count;
+        await board.DeployAsync(3);
+        Assert.Equal(names.Reverse(), Order("stop"));
+
+        IEnumerable<string> Order(string verb) => board.Engine.Calls.Skip(before).Where(call => call.StartsWith(verb + " ", StringComparison.Ordinal)).Select(call => call.Split(' ', '-')[1]);
+    }
+
     private static async Task DeployAsync(BoardUnderTest board, long version, string rest)
     {
         await OfferAsync(board, version, rest);

@@ -8,12 +8,12 @@ namespace Edge.Tests.EndToEnd;
 /// <summary>Three containers misbehave at once; the figures are the kernel's own. The classes beneath name the machine.</summary>
 public abstract class StrictnessTests
 {
-    private protected abstract Task<CommandRun> RunScriptAsync(string script);
+    private protected abstract Task<CommandRun> RunAsync(string script);
 
     [Fact]
     public async Task A_memory_hog_a_CPU_hog_and_a_fork_bomb_stay_within_their_limits_and_the_daemon_answers()
     {
-        var run = (await RunScriptAsync(await File.ReadAllTextAsync(Repository.PathOf("Edge.Tests", "EndToEnd", "strictness.sh"), TestContext.Current.CancellationToken))).Succeeds();
+        var run = (await RunAsync("strictness.sh")).Succeeds();
         TestContext.Current.SendDiagnosticMessage("{0}", run.Output);
         TestContext.Current.TestOutputHelper?.WriteLine(run.Output);
 
@@ -54,22 +54,11 @@ public abstract class StrictnessTests
 /// <summary>On this machine, with the cgroups that it has.</summary>
 public sealed class StrictnessOnThisMachine : StrictnessTests
 {
-    private protected override async Task<CommandRun> RunScriptAsync(string script)
-    {
-        Needs.Root();
-        var binary = await PublishedBinary.NativeAsync();
-        var image = await SampleImage.PathAsync("busybox", PublishedBinary.NativeRid == "linux-x64" ? "amd64" : "arm64");
-        return await CommandRun.RunAsync("bash", ["-c", $"PATH={Path.GetDirectoryName(binary)}:$PATH\n{script}", "strictness.sh", image], patience: TimeSpan.FromMinutes(4));
-    }
+    private protected override Task<CommandRun> RunAsync(string script) => DaemonScript.RunHereAsync(script);
 }
 
 /// <summary>On the emulated arm64 board, with cgroup v2.</summary>
 public sealed class StrictnessOnTheBoard(Arm64Board board) : StrictnessTests
 {
-    private protected override async Task<CommandRun> RunScriptAsync(string script)
-    {
-        var image = await SampleImage.PathAsync("busybox", "arm64");
-        File.Copy(image, Path.Combine(await board.ShareAsync(), "busybox.tar"), overwrite: true);
-        return await board.RunAsync("set -- /mnt/share/busybox.tar\n" + script, TimeSpan.FromMinutes(6));
-    }
+    private protected override Task<CommandRun> RunAsync(string script) => DaemonScript.RunOnAsync(board, script);
 }

@@ -1,38 +1,5 @@
 # Health checks that pass, hang and flood, with the kernel's view of what they are and of what is left of them. Runs on
-# this machine and on the board alike: health.sh IMAGE-TAR. Prints lines "CHECK key=value ..." that the tests compare.
-# Needs: edgehost on the path, root.
-set -eu
-tar=$1
-work=$(mktemp -d /tmp/health-XXXXXX)
-name=edgehost-${work##*/}
-export EDGEHOST_HOST=unix://$work/run/edgehost.sock
-unified=$([ -f /sys/fs/cgroup/cgroup.controllers ] && echo yes || echo no)
-daemon=
-end() {
-  set +e
-  [ -z "$daemon" ] || { edgehost rm -f well hang flood > "$work/rm" 2>&1; kill "$daemon"; wait "$daemon"; }
-  shepherd=$(cat "$work/run/shepherd.lock")
-  kill "$shepherd"
-  tail --pid="$shepherd" -f /dev/null
-  find /sys/fs/cgroup -depth -path "*/$name*" -type d -exec rmdir {} + 2> /dev/null
-  echo "LEFT cgroups=$(find /sys/fs/cgroup -path "*/$name*" -type d | wc -l)"
-  rm -rf "$work"
-}
-trap end EXIT
-
-echo "{ \"cgroupRoot\": \"$name\", \"broker\": { \"enabled\": false } }" > "$work/edgehost.json"
-mkfifo "$work/log"
-edgehost daemon --config "$work/edgehost.json" --data-dir "$work/data" --run-dir "$work/run" 2> "$work/log" &
-daemon=$!
-exec 3< "$work/log"
-while read -r line <&3; do
-  case $line in *"ready; the API"*) break ;; esac
-  echo "$line" >&2
-done
-cat <&3 >&2 &
-edgehost load -i "$tar" > /dev/null
-image=$(edgehost images -q)
-
+# this machine and on the board alike, behind own-daemon.sh. Prints lines "CHECK key=value ..." that the tests compare.
 start() { local as=$1; shift; edgehost run -d --name "$as" --network none -m 32m --pids-limit 20 --health-interval 200ms --health-retries 1 "$@"; }
 # until_is CONTAINER HEALTH
 until_is() {

@@ -1,39 +1,7 @@
-# Three containers misbehave at once, each in its own way, and the kernel is asked what became of it. Runs on this
-# machine and on the board alike: strictness.sh IMAGE-TAR. Prints lines "CHECK key=value ..." that the tests compare.
-# Needs: edgehost on the path, root.
-set -eu
-tar=$1
-work=$(mktemp -d /tmp/strict-XXXXXX)
-name=edgehost-${work##*/}
-export EDGEHOST_HOST=unix://$work/run/edgehost.sock
-unified=$([ -f /sys/fs/cgroup/cgroup.controllers ] && echo yes || echo no)
-daemon=
-end() {
-  set +e
-  [ -z "$daemon" ] || { edgehost rm -f hog busy bomb calm reader > "$work/rm" 2>&1; kill "$daemon"; wait "$daemon"; }
-  shepherd=$(cat "$work/run/shepherd.lock")
-  kill "$shepherd"
-  tail --pid="$shepherd" -f /dev/null
-  find /sys/fs/cgroup -path "*/$name*" -type d -delete 2> /dev/null
-  echo "LEFT cgroups=$(find /sys/fs/cgroup -path "*/$name*" -type d | wc -l) mounts=$(grep -c "$work" /proc/self/mounts)"
-  rm -rf "$work"
-}
-trap end EXIT
-
-echo "{ \"cgroupRoot\": \"$name\", \"broker\": { \"enabled\": false } }" > "$work/edgehost.json"
-mkfifo "$work/log"
-edgehost daemon --config "$work/edgehost.json" --data-dir "$work/data" --run-dir "$work/run" 2> "$work/log" &
-daemon=$!
-exec 3< "$work/log"
-while read -r line <&3; do
-  case $line in *"ready; the API"*) break ;; esac
-  echo "$line" >&2
-done
-cat <&3 >&2 &
-edgehost load -i "$tar" > /dev/null
-image=$(edgehost images -q)
-
+# Three containers misbehave at once, each in its own way, and the kernel is asked what became of it. Runs on this machine
+# and on the board alike, behind own-daemon.sh. Prints lines "CHECK key=value ..." that the tests compare.
 # file CONTAINER-ID CONTROLLER FILE
+
 file() { if [ $unified = yes ]; then echo "/sys/fs/cgroup/$name/$1/$3"; else echo "/sys/fs/cgroup/$2/$name/$1/$3"; fi; }
 value() { sed -n "s/^$2 //p" "$1"; }
 start() { local as=$1; shift; edgehost run -d --name "$as" "$@"; }

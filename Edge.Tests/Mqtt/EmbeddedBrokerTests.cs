@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.Sockets;
 using Edge.Tests.Fixtures;
 using EdgeHost.Errors;
@@ -125,6 +126,37 @@ public sealed class EmbeddedBrokerTests
         broker.Granted.RemoveAt(0);
         Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, password), .. publish])).Code);
         Assert.Equal(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. As(broker, user, next), .. publish])).Code);
+    }
+
+    [Fact]
+    public async Task Who_is_connected_by_the_password_of_a_container_that_is_gone_is_disconnected()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        var (user, password) = broker.Grant("web");
+        var (_, next) = broker.Grant("web", "c2");
+        using var old = await ListenAsync(user, password);
+        using var young = await ListenAsync(user + "/2", next);
+
+        broker.Granted.RemoveAt(0);
+        await broker.Broker.EndVoidAsync();
+
+        // Nothing was published that could have ended it.
+        await old.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(BrokerUnderTest.Patience, TestContext.Current.CancellationToken);
+
+        Assert.Equal(0, (await BrokerUnderTest.TryRunAsync("mosquitto_pub", [.. broker.Arguments.Split(' '), "-q", "1", "-t", broker.Topics.Telemetry + "web/a", "-m", "x"])).Code);
+        await young.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(BrokerUnderTest.Patience, TestContext.Current.CancellationToken);
+        Assert.Equal(0, young.ExitCode);
+
+        async Task<Process> ListenAsync(string clientId, string secret)
+        {
+            var listening = Process.Start(new ProcessStartInfo(
+                "stdbuf", ["-oL", "mosquitto_sub", "-d", "-V", "5", "-C", "1", .. As(broker, user, secret), "-i", clientId, "-t", broker.Topics.Telemetry + "web/#"]) { RedirectStandardOutput = true })!;
+            while (await listening.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken) is { } line && !line.StartsWith("Subscribed", StringComparison.Ordinal))
+            {
+            }
+
+            return listening;
+        }
     }
 
     [Fact]

@@ -147,10 +147,10 @@ public static class DeploymentPlanner
         var names = target.Select(static workload => workload.Workload.Name).ToHashSet(StringComparer.Ordinal);
 
         // Workloads that are gone first: what comes may need their memory, ports or devices.
-        foreach (var gone in leaving.Where(group => !names.Contains(group.Key)))
-        {
-            plan.AddRange(gone.Select(container => new DeploymentAction.Stop(gone.Key, container.Id)));
-        }
+        // Of these each before those that it needs.
+        var gone = StartOrder.Sort(unwanted.Where(container => IsActive(container) && !names.Contains(PlannedWorkload.Read(container)!.Value.Workload)), static container => container.Spec.Labels);
+        gone.Reverse();
+        plan.AddRange(gone.Select(static container => new DeploymentAction.Stop(PlannedWorkload.Read(container)!.Value.Workload, container.Id)));
 
         foreach (var workload in target)
         {

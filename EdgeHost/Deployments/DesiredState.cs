@@ -92,7 +92,7 @@ public sealed class DesiredStateException : EdgeHostException
     /// <param name="reason">Why, in one line.</param>
     /// <param name="version">The document's version where it could be read.</param>
     public DesiredStateException(ErrorKind kind, string path, string reason, long? version = null)
-        : base(kind, path.Length == 0 ? $"desired state: {reason}" : $"{path}: {reason}")
+        : base(kind, path.Length == 0 ? $"desired state: {Line(reason)}" : $"{path}: {Line(reason)}")
     {
         Path = path;
         Version = version;
@@ -103,4 +103,20 @@ public sealed class DesiredStateException : EdgeHostException
 
     /// <summary>The document's version where it could be read.</summary>
     public long? Version { get; internal set; }
+
+    /// <summary>A reason may repeat what a stranger wrote, and stands in logs and in <c>reported</c>.</summary>
+    private static string Line(string reason)
+    {
+        const int Most = 512;
+        var line = reason.Length > Most ? reason[..Most] + "…" : reason;
+        foreach (var c in line)
+        {
+            if (char.IsControl(c) || char.IsSurrogate(c))
+            {
+                line = line.Replace(c, '?');
+            }
+        }
+
+        return line;
+    }
 }

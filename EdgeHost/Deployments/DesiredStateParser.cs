@@ -38,6 +38,7 @@ public static class DesiredStateParser
             version = ReadVersion(root);
             var networks = ReadNetworks(root);
             var workloads = DependencyParser.Sort(ReadRest(root, capacity, defaults, networks));
+            NetworkParser.RefuseClashes(workloads);
             return new DesiredState(version.Value, Used(networks, workloads), workloads, bytes, Digest.OfSha256(bytes.Span).ToString());
         }
         catch (DesiredStateException refusal)

@@ -147,7 +147,7 @@ internal static class NetworkParser
             {
                 endpoint = field switch
                 {
-                    "aliases" => endpoint with { Aliases = WorkloadParser.Bounded(item, "a list of names").Select(static each => WorkloadParser.NotEmpty(each, "a name")).ToList() },
+                    "aliases" => endpoint with { Aliases = WorkloadParser.Bounded(item, "a list of names").Select(static each => WorkloadParser.Word(each, "a name without blanks")).ToList() },
                     "ipv4_address" => endpoint with { Address4 = Address(item, AddressFamily.InterNetwork) },
                     "ipv6_address" => endpoint with { Address6 = Address(item, AddressFamily.InterNetworkV6) },
                     "mac_address" => endpoint with { HardwareAddress = item.Text("a hardware address, as in 02:42:ac:11:00:02") },
@@ -189,6 +189,33 @@ internal static class NetworkParser
         }
 
         return ports;
+    }
+
+    /// <summary>A port of the board leads to one workload: what could never be started is refused before anything is touched.</summary>
+    /// <exception cref="DesiredStateException">Two workloads publish the same one.</exception>
+    internal static void RefuseClashes(IReadOnlyList<WorkloadSpec> workloads)
+    {
+        const string Anywhere = "anywhere";
+        var owners = new Dictionary<string, WorkloadSpec>(StringComparer.Ordinal);
+        foreach (var workload in workloads)
+        {
+            foreach (var port in workload.Container.Ports)
+            {
+                var name = $"{port.HostPort}/{(port.Protocol == PortProtocol.Tcp ? "tcp" : "udp")}";
+                var all = $"all {name}";
+                var own = port.HostAddress is { } address ? $"{address} {name}" : all;
+                var any = $"{Anywhere} {name}";
+                var other = owners.GetValueOrDefault(own) ?? owners.GetValueOrDefault(own == all ? any : all);
+                if (port.HostPort != 0 && other is not null && other != workload)
+                {
+                    throw new DesiredStateException(
+                        ErrorKind.Invalid, $"workloads.{workload.Name}.ports", $"port {name} of the board is published by workload {other.Name}, too; give one of them another");
+                }
+
+                owners.TryAdd(own, workload);
+                owners.TryAdd(any, workload);
+            }
+        }
     }
 
     /// <summary>Lines of /etc/hosts: a list of <c>name:address</c> or <c>name=address</c>, or an object.</summary>
@@ -388,12 +415,18 @@ internal static class NetworkParser
             text.Append(CultureInfo.InvariantCulture, $"subnet {subnet.Subnet} {subnet.Range} {subnet.Gateway}\n");
         }
 
-        foreach (var pair in spec.Options.Concat(spec.Labels).OrderBy(static pair => pair.Key, StringComparer.Ordinal))
-        {
-            text.Append(CultureInfo.InvariantCulture, $"{pair.Key}={pair.Value}\n");
-        }
-
+        Add("option", spec.Options);
+        Add("label", spec.Labels);
         return Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(text.ToString())));
+
+        // With their lengths: two different ones must not read the same.
+        void Add(string what, IReadOnlyDictionary<string, string> pairs)
+        {
+            foreach (var pair in pairs.OrderBy(static pair => pair.Key, StringComparer.Ordinal))
+            {
+                text.Append(CultureInfo.InvariantCulture, $"{what} {pair.Key.Length} {pair.Key}={pair.Value.Length} {pair.Value}\n");
+            }
+        }
     }
 
     /// <summary>Ports that follow each other.</summary>

@@ -182,7 +182,7 @@ public sealed partial class Reconciler
             }
         }
 
-        foreach (var container in _engine.List())
+        foreach (var container in StartOrder.Sort(_engine.List().OrderBy(static container => container.Created), static container => container.Spec.Labels))
         {
             if (PlannedWorkload.Read(container) is { } ran && journal.Ran.Contains(container.Id))
             {

@@ -350,7 +350,10 @@ internal static class WorkloadParser
     }
 
     private static List<string> Names(JsonNode value, string expected) =>
-        TextOrList(value, expected + ", or a list").Select(item => NotEmpty(item, expected) is var text && !text.Any(char.IsWhiteSpace) ? text : throw item.Wrong(expected)).ToList();
+        TextOrList(value, expected + ", or a list").Select(item => Word(item, expected)).ToList();
+
+    internal static string Word(JsonNode value, string expected) =>
+        NotEmpty(value, expected) is var text && !text.Any(static c => char.IsWhiteSpace(c) || char.IsControl(c)) ? text : throw value.Wrong(expected);
 
     private static long Memory(JsonNode value, BoardCapacity capacity)
     {

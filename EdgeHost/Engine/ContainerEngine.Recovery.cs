@@ -239,9 +239,10 @@ public sealed partial class ContainerEngine
             pending[container.Record.Id] = own;
         }
 
-        foreach (var record in StartOrder.Sort(due.Select(container => container.Record)))
+        // As they were started the last time.
+        foreach (var container in StartOrder.Sort(due.OrderBy(static container => container.Record.StartedAt ?? container.Record.Created), static container => container.Record.Spec.Labels))
         {
-            await RestartLaterAsync(due.First(container => container.Record.Id == record.Id), TimeSpan.Zero, pending[record.Id].Token).ConfigureAwait(false);
+            await RestartLaterAsync(container, TimeSpan.Zero, pending[container.Record.Id].Token).ConfigureAwait(false);
         }
     }
 

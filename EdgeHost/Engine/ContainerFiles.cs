@@ -93,7 +93,10 @@ internal sealed partial class ContainerFiles
         _table.Delete(record.Id);
     }
 
-    /// <summary>All containers that are there. What is found in no file any more was removed, unless another boot wrote it.</summary>
+    /// <summary>
+    /// All containers that are there. What is found in no file any more was removed, unless another boot wrote it; what
+    /// has no directory any more was removed by any.
+    /// </summary>
     internal IReadOnlyList<ContainerRecord> LoadAll()
     {
         var boot = SystemIdentity.BootId;
@@ -109,7 +112,7 @@ internal sealed partial class ContainerFiles
         {
             var lostFacts = IsDurable(row) && !facts.ContainsKey(id);
             var lostProgress = row.BootId == boot && !running.ContainsKey(id);
-            if (lostFacts || (lostProgress && !facts.ContainsKey(id)))
+            if (lostFacts || (lostProgress && !facts.ContainsKey(id)) || !Directory.Exists(DataDirectory(id)))
             {
                 found.Remove(id);
                 _table.Delete(id);

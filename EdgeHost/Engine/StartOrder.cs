@@ -1,39 +1,42 @@
 namespace EdgeHost.Engine;
 
-/// <summary>In which order containers are started that ran before. Pure.</summary>
+/// <summary>In which order containers are started; turned around, in which they are stopped. Pure.</summary>
 internal static class StartOrder
 {
-    /// <summary>As they were started the last time, but each after those that it needs.</summary>
-    internal static List<ContainerRecord> Sort(IEnumerable<ContainerRecord> records)
+    /// <summary>As they come, but each after those that it needs.</summary>
+    /// <param name="containers">Each once.</param>
+    /// <param name="labelsOf">Those of a container.</param>
+    internal static List<T> Sort<T>(IEnumerable<T> containers, Func<T, IReadOnlyDictionary<string, string>> labelsOf)
+        where T : class
     {
-        var byTime = records.OrderBy(record => record.StartedAt ?? record.Created).ToList();
-        var sorted = new List<ContainerRecord>(byTime.Count);
-        var seen = new HashSet<string>(StringComparer.Ordinal);
-        foreach (var record in byTime)
+        var all = containers.ToList();
+        var sorted = new List<T>(all.Count);
+        var seen = new HashSet<T>(ReferenceEqualityComparer.Instance);
+        foreach (var container in all)
         {
-            Visit(record);
+            Visit(container);
         }
 
         return sorted;
 
-        void Visit(ContainerRecord record)
+        void Visit(T container)
         {
             // Seen before it is done: a circle, which no document may have, ends here too.
-            if (!seen.Add(record.Id))
+            if (!seen.Add(container))
             {
                 return;
             }
 
-            var needed = record.Spec.Labels.GetValueOrDefault(ContainerLabels.DependsOn, string.Empty).Split(',', StringSplitOptions.RemoveEmptyEntries);
-            foreach (var other in byTime)
+            var needed = labelsOf(container).GetValueOrDefault(ContainerLabels.DependsOn, string.Empty).Split(',', StringSplitOptions.RemoveEmptyEntries);
+            foreach (var other in all)
             {
-                if (other.Spec.Labels.TryGetValue(ContainerLabels.Workload, out var workload) && needed.Contains(workload))
+                if (labelsOf(other).TryGetValue(ContainerLabels.Workload, out var workload) && needed.Contains(workload))
                 {
                     Visit(other);
                 }
             }
 
-            sorted.Add(record);
+            sorted.Add(container);
         }
     }
 }

@@ -51,6 +51,33 @@ public sealed partial class EmbeddedBroker
         _ => clientId != MqttAgent.ClientIdOf(_options.Device) && !clientId.StartsWith(BrokerCredentials.WorkloadPrefix, StringComparison.Ordinal),
     };
 
+    /// <summary>
+    /// Ends what containers opened that are gone: their passwords are void, and somebody else may have had one and go on.
+    /// </summary>
+    public async Task EndVoidAsync()
+    {
+        var held = _granted().Select(static grant => grant.Container).ToHashSet(StringComparer.Ordinal);
+        foreach (var (clientId, client) in _clients)
+        {
+            if (client.Identity.Grant is not { } grant || held.Contains(grant.Container) || _server is not { } server)
+            {
+                continue;
+            }
+
+            // From here on it may do nothing, even if it is slow to go.
+            _clients.TryRemove(clientId, out _);
+            try
+            {
+                await server.DisconnectClientAsync(clientId, new MqttServerClientDisconnectOptions { ReasonCode = MqttDisconnectReasonCode.NotAuthorized }).ConfigureAwait(false);
+                LogVoid(_log, clientId, grant.Container);
+            }
+            catch (InvalidOperationException)
+            {
+                // It had gone by itself.
+            }
+        }
+    }
+
     private Task OnDisconnectedAsync(ClientDisconnectedEventArgs disconnected)
     {
         // An entry may stay: an id is bound to whom it was given, and the next connection with it is authenticated anew.
@@ -191,6 +218,9 @@ public sealed partial class EmbeddedBroker
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Broker: {Client} refused: user {User} may not use client id {ClientId}")]
     private static partial void LogClientId(ILogger log, EndPoint? client, string user, string clientId);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Broker: {ClientId} is disconnected: its container {Container} is gone")]
+    private static partial void LogVoid(ILogger log, string clientId, string container);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Broker: {ClientId} may not {Action} {Topic}")]
     private static partial void LogDenied(ILogger log, string clientId, string action, string topic);

@@ -118,7 +118,10 @@ public sealed class WorkloadGrants : IStartSecrets
             return _broker!.Address.Equals(IPAddress.Any) || _broker.Address.Equals(IPAddress.IPv6Any) ? IPAddress.Loopback : _broker.Address;
         }
 
-        return container.Gateway;
+        // Nothing leads from a bridge to ::1.
+        return _broker.Address.Equals(IPAddress.IPv6Loopback)
+            ? throw new EdgeHostException(ErrorKind.Infeasible, $"the broker in the daemon listens on {_broker}, which a container on a bridge does not reach; give broker.listen an IPv4 address, as in 127.0.0.1:{_broker.Port}, or use network_mode: host")
+            : container.Gateway;
     }
 
     private byte[] Key()

@@ -9,10 +9,13 @@ namespace EdgeHost.State;
 
 /// <summary>
 /// The index and the history of the host: tables of JSON rows in one file, read whole when it is opened, written in
-/// batches. Everything in it can be rebuilt from facts that lie elsewhere on disk, so a damaged file is put aside and a
-/// new one made. Nothing is written while nothing changes.
+/// batches. What must not be lost lies in facts elsewhere on disk, so a damaged file is put aside, and a new one made of
+/// the rows that were written before the damage and of the facts. Nothing is written while nothing changes.
 /// </summary>
-/// <remarks>The file is described in <see cref="StateFile"/>; it is rewritten when a mebibyte was added to it, and at the end.</remarks>
+/// <remarks>
+/// The file is described in <see cref="StateFile"/>. It is rewritten when as much was added to it as it had, but at least
+/// a mebibyte, and at the end: each byte is written twice at most, and the file is at most twice as long as its rows.
+/// </remarks>
 public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
 {
     /// <summary>The version of the layout that this program writes.</summary>
@@ -38,15 +41,21 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
     private Task _batch = Task.CompletedTask;
     private bool _batchRunning;
     private readonly StateFile _file;
+
+    // Keys of rows in the file: one that was removed before it got there is not written at all.
+    private readonly HashSet<string> _written;
+    private long _rewriteAt;
     private bool _closed;
 
     private StateDatabase(string path, ILogger logger, StateFile file, Dictionary<string, string> stored, StateReport report)
     {
+        _written = new HashSet<string>(stored.Keys, StringComparer.Ordinal);
         _path = path;
         _logger = logger;
         _file = file;
         _stored = stored;
         Report = report;
+        _rewriteAt = NextRewrite(file);
     }
 
     /// <summary>How it was found when it was opened.</summary>
@@ -70,11 +79,15 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
             if (file.Read(stored, out var outcome) is { } reason)
             {
                 var aside = file.PutAside(outcome);
-                LogPutAside(logger, path, reason, aside);
+                LogPutAside(logger, path, reason, aside, stored.Count);
                 report = new StateReport(outcome, aside, reason);
-                stored.Clear();
                 file = StateFile.Open(path);
-                file.Read(stored, out _);
+                file.Rewrite(stored);
+            }
+            else if (file.CutOff is { } cutOff)
+            {
+                LogCutOff(logger, path, cutOff);
+                report = new StateReport(StateOutcome.Opened, Reason: cutOff);
             }
 
             return new StateDatabase(path, logger, file, stored, report);
@@ -256,43 +269,65 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
 
     private void Write(Dictionary<string, string?> batch)
     {
+        foreach (var (key, json) in batch)
+        {
+            if (json is null && !_written.Contains(key))
+            {
+                batch.Remove(key);
+            }
+        }
+
+        if (batch.Count == 0)
+        {
+            return;
+        }
+
         _file.Append(batch);
-        if (_file.AddedBytes >= RewriteBytes)
+        foreach (var (key, json) in batch)
+        {
+            _ = json is null ? _written.Remove(key) : _written.Add(key);
+        }
+
+        if (_file.AddedBytes >= _rewriteAt)
         {
             Rewrite();
         }
     }
 
-    /// <summary>What was overwritten goes; the rows come from the file, which has them all.</summary>
+    /// <summary>
+    /// What was overwritten goes; the rows come from the file, which has them all. When that fails the longer file is as
+    /// good, and it is tried again once more was added: what it holds is not to be said lost, nor written again.
+    /// </summary>
     private void Rewrite()
-    {
-        var rows = new Dictionary<string, string>(StringComparer.Ordinal);
-        if (_file.Read(rows, out _) is { } reason)
-        {
-            throw new EdgeHostException(ErrorKind.Corrupt, $"state database {_path}: {reason}; the next start puts it aside");
-        }
-
-        _file.Rewrite(rows);
-    }
-
-    private void Close()
     {
         try
         {
-            if (_file.AddedBytes > 0)
+            var rows = new Dictionary<string, string>(StringComparer.Ordinal);
+            if (_file.Read(rows, out _) is { } reason)
             {
-                Rewrite();
+                throw new EdgeHostException(ErrorKind.Corrupt, $"{reason}; the next start puts it aside");
             }
+
+            _file.Rewrite(rows);
+            _rewriteAt = NextRewrite(_file);
         }
         catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
         {
-            // The longer file is as good.
+            _rewriteAt = _file.AddedBytes + RewriteBytes;
             LogNotRewritten(_logger, _path, InWords(e, _path).Message);
         }
-        finally
+    }
+
+    private static long NextRewrite(StateFile file) => Math.Max(RewriteBytes, file.RewrittenBytes);
+
+    private void Close()
+    {
+        if (_file.AddedBytes > 0)
         {
-            _file.Dispose();
+            Rewrite();
         }
+
+        _file.Dispose();
     }
 
     // ENOSPC and EDQUOT, as .NET hands them on.
@@ -306,12 +341,15 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
         _ => new EdgeHostException(ErrorKind.Internal, $"state database {path}: {e.Message.ReplaceLineEndings(" ")}", e),
     };
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "State database {Path} cannot be used ({Reason}); it is kept as {Aside}, and a new one is filled from the facts on disk")]
-    private static partial void LogPutAside(ILogger logger, string path, string reason, string aside);
+    [LoggerMessage(Level = LogLevel.Warning, Message = "State database {Path} cannot be used ({Reason}); it is kept as {Aside}; a new one has the {Rows} rows from before the damage, and the facts on disk")]
+    private static partial void LogPutAside(ILogger logger, string path, string reason, string aside, int rows);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "State database {Path}: {What} and were cut off: the power was lost while they were written, or they are damaged")]
+    private static partial void LogCutOff(ILogger logger, string path, string what);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "State database {Path} cannot be written ({Reason}); next try in {Seconds} s")]
     private static partial void LogBatchFailed(ILogger logger, string path, string reason, double seconds);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "State database {Path} is not made shorter: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "State database {Path} is not made shorter: {Reason}")]
     private static partial void LogNotRewritten(ILogger logger, string path, string reason);
 }

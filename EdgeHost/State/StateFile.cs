@@ -11,8 +11,9 @@ namespace EdgeHost.State;
 /// <summary>
 /// The file of the database, held exclusively (flock): a header, all rows of the last rewriting, and after them the
 /// batches since, each whole or not there. A rewriting goes into a new file that takes the name of the old one, so what
-/// it wrote is whole, or the file was damaged; only the last batch can have been cut off by a lost power, and nobody was
-/// told that it was kept.
+/// it wrote is whole, or the file was damaged. Each batch is flushed before the next is written, so a lost power can spoil
+/// the last one alone, in any order of its sectors, and nobody was told that it was kept: what is bad and has nothing
+/// whole behind it is cut off.
 /// </summary>
 /// <remarks>
 /// Numbers are little-endian. Header: eight bytes of magic, u32 schema version. Then sections: u32 length of the rows,
@@ -33,6 +34,7 @@ internal sealed class StateFile : IDisposable
     private SafeFileHandle _file;
     private long _base;
     private long _end;
+    private bool _isNameUnflushed;
 
     private StateFile(string path, SafeFileHandle file, bool isNew)
     {
@@ -49,6 +51,12 @@ internal sealed class StateFile : IDisposable
     /// <summary>The bytes that were added since the last rewriting.</summary>
     internal long AddedBytes => _end - _base;
 
+    /// <summary>The bytes of the last rewriting.</summary>
+    internal long RewrittenBytes => _base;
+
+    /// <summary>What was cut off its end when it was read, in one line; null when nothing was.</summary>
+    internal string? CutOff { get; private set; }
+
     /// <summary>Opens a file and locks it; makes an empty one where there is none.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Conflict"/>: another process has it; or the disk or its permissions.</exception>
     internal static StateFile Open(string path)
@@ -58,8 +66,8 @@ internal sealed class StateFile : IDisposable
         return new StateFile(path, file, isNew);
     }
 
-    /// <summary>Reads all rows; a last batch that was cut off is cut away.</summary>
-    /// <param name="rows">JSON by key.</param>
+    /// <summary>Reads all rows; a last batch that is not whole is cut away.</summary>
+    /// <param name="rows">JSON by key; of a damaged file those that were written before the damage.</param>
     /// <param name="outcome">Why it cannot be used.</param>
     /// <returns>Null, or in one line why the file cannot be trusted.</returns>
     internal string? Read(Dictionary<string, string> rows, out StateOutcome outcome)
@@ -92,12 +100,12 @@ internal sealed class StateFile : IDisposable
             var reason = ReadSection(at, length, rows, out var next);
             if (reason is not null)
             {
-                if (_base == 0 || next < length)
+                if (_base == 0 || IsFollowed(at, length))
                 {
                     return reason;
                 }
 
-                // The power went while it was written.
+                CutOff = $"its last {length - at} bytes are no whole batch";
                 RandomAccess.SetLength(_file, at);
                 RandomAccess.FlushToDisk(_file);
                 break;
@@ -114,6 +122,11 @@ internal sealed class StateFile : IDisposable
     /// <summary>Adds a batch; on disk when this returns, or not there at all.</summary>
     internal void Append(Dictionary<string, string?> batch)
     {
+        if (_isNameUnflushed)
+        {
+            FlushName();
+        }
+
         var section = Section(batch, _end);
         try
         {
@@ -132,7 +145,6 @@ internal sealed class StateFile : IDisposable
     /// <summary>Puts a new file with these rows alone in the place of this one.</summary>
     internal void Rewrite(Dictionary<string, string> rows)
     {
-        var directory = Path.GetDirectoryName(Path.GetFullPath(_path))!;
         var next = _path + ".new";
         var all = new Dictionary<string, string?>(rows.Count, StringComparer.Ordinal);
         foreach (var (key, json) in rows)
@@ -164,7 +176,8 @@ internal sealed class StateFile : IDisposable
         _file.Dispose();
         _file = file;
         _base = _end = HeaderBytes + section.Length;
-        Files.FlushDirectory(directory);
+        _isNameUnflushed = true;
+        FlushName();
     }
 
     /// <summary>Renames the file while it is still locked, then lets it go.</summary>
@@ -189,6 +202,13 @@ internal sealed class StateFile : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
+
+    // Until then a lost power may bring back the file that had the name before.
+    private void FlushName()
+    {
+        Files.FlushDirectory(Path.GetDirectoryName(Path.GetFullPath(_path))!);
+        _isNameUnflushed = false;
+    }
 
     private static SafeFileHandle OpenLocked(string path, FileMode mode)
     {
@@ -218,7 +238,7 @@ internal sealed class StateFile : IDisposable
     /// <param name="at">Where it begins.</param>
     /// <param name="length">Of the file.</param>
     /// <param name="rows">What it changes.</param>
-    /// <param name="next">Where it ends; where it is bad, how far it may have been meant to go.</param>
+    /// <param name="next">Where it ends.</param>
     /// <returns>Null, or what is wrong with it.</returns>
     private string? ReadSection(long at, long length, Dictionary<string, string> rows, out long next)
     {
@@ -232,8 +252,6 @@ internal sealed class StateFile : IDisposable
         var size = BinaryPrimitives.ReadUInt32LittleEndian(head);
         if (BinaryPrimitives.ReadUInt32LittleEndian(head.AsSpan(4)) != LengthCheck(size, at) || size > MaximumSectionBytes)
         {
-            // A file system may have made room for what it did not get any more: zeros up to the end. No rows are zeros.
-            next = IsZeroFrom(at + SectionBytes, length) ? length : at;
             return $"the section at byte {at} has no length that makes sense";
         }
 
@@ -252,7 +270,14 @@ internal sealed class StateFile : IDisposable
 
         for (var place = 0; place < body.Length;)
         {
-            var (keyLength, jsonLength) = (BinaryPrimitives.ReadUInt16LittleEndian(body.AsSpan(place)), BinaryPrimitives.ReadInt32LittleEndian(body.AsSpan(place + 2)));
+            var left = body.Length - place - RowBytes;
+            var keyLength = left < 0 ? 0 : BinaryPrimitives.ReadUInt16LittleEndian(body.AsSpan(place));
+            var jsonLength = left < 0 ? 0 : BinaryPrimitives.ReadInt32LittleEndian(body.AsSpan(place + 2));
+            if (left < keyLength || left - keyLength < jsonLength)
+            {
+                return $"the section at byte {at} has a row that is longer than it";
+            }
+
             var key = Encoding.UTF8.GetString(body, place + RowBytes, keyLength);
             place += RowBytes + keyLength;
             if (jsonLength < 0)
@@ -275,6 +300,11 @@ internal sealed class StateFile : IDisposable
         foreach (var (key, json) in rows)
         {
             size = checked(size + RowBytes + Encoding.UTF8.GetByteCount(key) + (json is null ? 0 : Encoding.UTF8.GetByteCount(json)));
+        }
+
+        if (size > MaximumSectionBytes)
+        {
+            throw new EdgeHostException(ErrorKind.Full, $"{rows.Count} rows have {size} bytes, more than the {MaximumSectionBytes} that are written at once");
         }
 
         var section = new byte[SectionBytes + size];
@@ -306,21 +336,25 @@ internal sealed class StateFile : IDisposable
 
     private static byte[] Sum(ReadOnlySpan<byte> bytes) => SHA256.HashData(bytes)[..8];
 
-    private bool IsZeroFrom(long at, long length)
+    /// <summary>Whether a whole section stands somewhere behind a bad one: then it was not the last, and is damaged.</summary>
+    private bool IsFollowed(long at, long length)
     {
-        var bytes = new byte[4096];
-        while (at < length)
+        var rest = new byte[length - at];
+        ReadAt(at, rest);
+        for (var place = 1; place + SectionBytes < rest.Length; place++)
         {
-            var count = ReadAt(at, bytes);
-            if (bytes.AsSpan(0, count).IndexOfAnyExcept((byte)0) >= 0)
+            var size = BinaryPrimitives.ReadUInt32LittleEndian(rest.AsSpan(place));
+            var body = place + SectionBytes;
+            if (size > 0
+                && size <= rest.Length - body
+                && BinaryPrimitives.ReadUInt32LittleEndian(rest.AsSpan(place + 4)) == LengthCheck(size, at + place)
+                && Sum(rest.AsSpan(body, (int)size)).AsSpan().SequenceEqual(rest.AsSpan(place + 8, 8)))
             {
-                return false;
+                return true;
             }
-
-            at += count;
         }
 
-        return true;
+        return false;
     }
 
     private int ReadAt(long at, Span<byte> bytes)
