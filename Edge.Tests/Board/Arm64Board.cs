@@ -27,6 +27,9 @@ public sealed class Arm64Board : IAsyncDisposable
     /// <summary>Runs a bash script as root on the board.</summary>
     internal async Task<CommandRun> RunAsync(string script, TimeSpan? patience = null) => await (await _board.Value).RunAsync(script, patience);
 
+    /// <summary>The board itself.</summary>
+    internal Task<EmulatedBoard> BootedAsync() => _board.Value;
+
     /// <summary>The directory of the host that the board has as /mnt/share.</summary>
     internal async Task<string> ShareAsync() => (await _board.Value).Share;
 }

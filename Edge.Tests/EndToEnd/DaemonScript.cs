@@ -16,10 +16,13 @@ internal static class DaemonScript
     }
 
     /// <summary>Runs one on the emulated board, with cgroup v2.</summary>
-    internal static async Task<CommandRun> RunOnAsync(Arm64Board board, string name)
+    internal static async Task<CommandRun> RunOnAsync(Arm64Board board, string name) => await RunOnAsync(await board.BootedAsync(), name);
+
+    /// <summary>Runs one on a board of arm64 with a kernel of its own.</summary>
+    internal static async Task<CommandRun> RunOnAsync(EmulatedBoard board, string name)
     {
         var image = await SampleImage.PathAsync("busybox", "arm64");
-        File.Copy(image, Path.Combine(await board.ShareAsync(), "busybox.tar"), overwrite: true);
+        File.Copy(image, Path.Combine(board.Share, "busybox.tar"), overwrite: true);
         return await board.RunAsync("set -- /mnt/share/busybox.tar\n" + Read(name), TimeSpan.FromMinutes(6));
     }
 

@@ -33,6 +33,17 @@ public sealed class NetworkProbeTests : IDisposable
     }
 
     [Fact]
+    public void A_kernel_without_nftables_refuses_a_change_of_them_rather_than_never_answering()
+    {
+        using var netfilter = _machine.Namespace.Run(() => NetlinkSocket.Open(NetlinkProtocol.Netfilter));
+        const byte noSuchSubsystem = 77;
+
+        var refusal = Assert.Throws<LinuxException>(() => netfilter.Transact(noSuchSubsystem, [new NetlinkMessage(0, NetlinkFlags.Create, 0, 0, 0, 0)], "ask for what is not there"));
+
+        Assert.True(refusal.Errno is Errno.EOPNOTSUPP or Errno.EINVAL, refusal.Message);
+    }
+
+    [Fact]
     public void Nothing_is_missing_where_networks_work_and_nothing_of_the_question_stays()
     {
         Assert.Equal([], NetworkProbe.MissingOptions());

@@ -32,7 +32,7 @@ public sealed partial class NetworkHost
         catch (LinuxException e) when (MissingOptions(e) is { Count: > 0 } missing)
         {
             throw new EdgeHostException(
-                ErrorKind.Unsupported, $"{e.Message}: this kernel lacks {string.Join(", ", missing)}; use one that has it, or --network none or host, which need nothing of that", e);
+                ErrorKind.Unsupported, $"networks need a kernel with {string.Join(", ", missing)}, and this one lacks that; containers run with --network none or host", e);
         }
     }
 
@@ -327,22 +327,28 @@ public sealed partial class NetworkHost
             LogSwitched(_log, string.Join(", ", changed));
         }
 
-        MakeBridge(network);
-        foreach (var clash in ClashesOf(record))
-        {
-            SayClash(record, clash);
-        }
-
-        ServeNames(network);
-        network.IsUp = true;
         try
         {
+            MakeBridge(network);
+            foreach (var clash in ClashesOf(record))
+            {
+                SayClash(record, clash);
+            }
+
+            ServeNames(network);
+            network.IsUp = true;
             ApplyFirewall();
         }
         catch
         {
             // Without its rules it is not up, and the next container is not let in either.
             network.IsUp = false;
+            if (!_held.Values.Any(each => each.Status.Endpoints.Any(endpoint => endpoint.NetworkId == record.Id)))
+            {
+                StopNames(network);
+                RemoveBridge(network);
+            }
+
             throw;
         }
     }
