@@ -3,6 +3,8 @@ namespace EdgeHost.Linux;
 /// <summary>Reads small files out of trees that an image has filled, without ever leaving them.</summary>
 public static unsafe class LayerFile
 {
+    private const int Usual = 4096;
+
     /// <summary>Reads a file from the topmost of several overlayfs layers that has it.</summary>
     /// <param name="layers">Absolute directories, the topmost first; one that is not there is passed over.</param>
     /// <param name="path">Relative to each layer.</param>
@@ -45,10 +47,16 @@ public static unsafe class LayerFile
             }
 
             using var file = new Fd(number);
-            var content = new byte[maximumBytes + 1];
-            var length = 0;
-            while (length < content.Length)
+
+            // Nearly all are short: room for the longest would cost more than everything else about it.
+            var content = new byte[Math.Min(Usual, maximumBytes + 1)];
+            for (var length = 0; length <= maximumBytes;)
             {
+                if (length == content.Length)
+                {
+                    Array.Resize(ref content, Math.Min(length * 4, maximumBytes + 1));
+                }
+
                 fixed (byte* start = content)
                 {
                     var count = Libc.read(file.Value, start + length, content.Length - length);
