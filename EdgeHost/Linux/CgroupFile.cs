@@ -1,6 +1,6 @@
 namespace EdgeHost.Linux;
 
-/// <summary>Writes to cgroup files, where one write is one request and its error is the kernel's answer.</summary>
+/// <summary>Writes to files of cgroups and of /proc/sys, where one write is one request and its error is the kernel's answer.</summary>
 public static unsafe class CgroupFile
 {
     /// <summary>Writes a value in one write(2).</summary>

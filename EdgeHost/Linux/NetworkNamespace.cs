@@ -4,33 +4,48 @@ namespace EdgeHost.Linux;
 
 /// <summary>
 /// A network namespace, held by a descriptor (network_namespaces(7)): it lives as long as a process is in it or somebody
-/// holds this. What has to run inside of it does so in a thread of its own, which ends with that.
+/// holds this. What has to run inside of one that is there does so in a thread of its own, which ends with that.
 /// </summary>
 public sealed unsafe class NetworkNamespace : IDisposable
 {
+    private const string OfThisThread = "/proc/thread-self/ns/net";
+
     private NetworkNamespace(Fd fd) => Fd = fd;
 
     /// <summary>The descriptor: of a file of nsfs.</summary>
     public Fd Fd { get; }
 
-    /// <summary>Makes an empty one, and runs something in it at once: that saves the second thread.</summary>
-    /// <param name="inside">Run within the new namespace.</param>
+    /// <summary>
+    /// Makes an empty one, and runs something in it at once. This thread does it and comes back: each start of a container
+    /// waits for it, and where all processors are busy another thread is waited for twice.
+    /// </summary>
+    /// <param name="inside">Run within the new namespace; nothing that starts a thread or is waited for.</param>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    public static NetworkNamespace Create(Action inside) => InThread(() =>
+    public static NetworkNamespace Create(Action inside)
     {
+        using var before = Open(OfThisThread);
         Libc.Check(Libc.unshare(Libc.CLONE_NEWNET), "make a network namespace");
-        var made = new NetworkNamespace(Open("/proc/thread-self/ns/net"));
+        Fd? made = null;
         try
         {
+            made = Open(OfThisThread);
             inside();
-            return made;
+            return new NetworkNamespace(made);
         }
         catch
         {
-            made.Dispose();
+            made?.Dispose();
             throw;
         }
-    });
+        finally
+        {
+            if (Libc.setns(before.Value, Libc.CLONE_NEWNET) == -1)
+            {
+                // This thread would serve others in the wrong place: better no daemon, for there is another one soon.
+                Environment.FailFast($"a thread cannot come back from a new network namespace: {Libc.LastErrno.InWords()}");
+            }
+        }
+    }
 
     /// <summary>The one that a process is in.</summary>
     /// <exception cref="LinuxException">There is no such process, or the kernel refuses.</exception>

@@ -38,8 +38,7 @@ public static unsafe class SingleThread
         Libc.Check(Libc.rt_sigprocmask(Libc.SIG_BLOCK, &wanted, &had), "block signals");
         if ((had & wanted) != wanted)
         {
-            using var file = TryReadOnlyFile();
-            Execute(file is null ? OwnFile : PathOf(file), CommandLine(), "execute itself with signals blocked");
+            ExecuteSealed();
         }
 
         return new Fd((int)Libc.Check(Libc.signalfd4(-1, wanted, Libc.SFD_CLOEXEC | Libc.SFD_NONBLOCK), "make a signal descriptor"));
@@ -56,8 +55,7 @@ public static unsafe class SingleThread
     {
         if (!IsSealed)
         {
-            using var file = ReadOnlyFile();
-            Execute(PathOf(file), CommandLine(), "execute itself from a read-only mount");
+            ExecuteSealed();
         }
 
         // It would be called by a number.
@@ -70,41 +68,22 @@ public static unsafe class SingleThread
     // A file that is the root of a mount which is nowhere has no other path.
     private static bool IsSealed => new FileInfo(OwnFile).LinkTarget == "/";
 
-    private static string PathOf(Fd file) => $"/proc/self/fd/{file.Value}";
-
-    private static Fd? TryReadOnlyFile()
+    private static void ExecuteSealed()
     {
-        try
+        const string What = "execute itself from a read-only mount";
+        if (IsSealed)
         {
-            return IsSealed ? null : ReadOnlyFile();
+            // That mount is no more among those that can be cloned.
+            Execute(OwnFile, CommandLine(), What);
         }
-        catch (LinuxException)
-        {
-            // Whoever starts containers asks for it by SealProgram, and is told why.
-            return null;
-        }
-    }
 
-    private static Fd ReadOnlyFile()
-    {
         fixed (byte* name = Libc.Z(OwnFile))
         {
-            var file = new Fd((int)Libc.Check(
-                Libc.syscall(Nr.open_tree, Libc.AT_FDCWD, (nint)name, (nint)(Libc.OPEN_TREE_CLONE | Libc.OPEN_TREE_CLOEXEC)), $"make a mount of {OwnFile}"));
-            try
-            {
-                byte nothing = 0;
-                var attributes = new Libc.mount_attr { attr_set = Libc.MOUNT_ATTR_RDONLY };
-                Libc.Check(
-                    Libc.syscall(Nr.mount_setattr, file.Value, (nint)(&nothing), Libc.AT_EMPTY_PATH, (nint)(&attributes), sizeof(Libc.mount_attr)),
-                    $"make a mount of {OwnFile} read-only");
-                return file;
-            }
-            catch
-            {
-                file.Dispose();
-                throw;
-            }
+            using var file = new Fd((int)Libc.Check(Libc.syscall(Nr.open_tree, Libc.AT_FDCWD, (nint)name, (nint)(Libc.OPEN_TREE_CLONE | Libc.OPEN_TREE_CLOEXEC)), What));
+            byte nothing = 0;
+            var attributes = new Libc.mount_attr { attr_set = Libc.MOUNT_ATTR_RDONLY };
+            Libc.Check(Libc.syscall(Nr.mount_setattr, file.Value, (nint)(&nothing), Libc.AT_EMPTY_PATH, (nint)(&attributes), sizeof(Libc.mount_attr)), What);
+            Execute($"/proc/self/fd/{file.Value}", CommandLine(), What);
         }
     }
 

@@ -60,28 +60,23 @@ internal sealed partial class DatagramRelay(Socket socket, ushort port, ILogger 
             var received = await socket.ReceiveFromAsync(buffer, Anybody).ConfigureAwait(false);
             if (received.RemoteEndPoint is IPEndPoint from && from.Address.Equals(IPAddress.IPv6Loopback))
             {
-                await SendAsync(from, buffer.AsMemory(0, received.ReceivedBytes)).ConfigureAwait(false);
+                try
+                {
+                    if (await ServerAsync(from).ConfigureAwait(false) is { } server)
+                    {
+                        await server.SendAsync(buffer.AsMemory(0, received.ReceivedBytes)).ConfigureAwait(false);
+                    }
+                }
+                catch (Exception e) when (e is SocketException or ObjectDisposedException)
+                {
+                    // Whoever waited for answers may have given that socket up in this moment: a datagram is lost, and this goes on.
+                    LogNotRelayed(log, port, e.Message);
+                }
             }
         }
         finally
         {
             ArrayPool<byte>.Shared.Return(buffer);
-        }
-    }
-
-    private async Task SendAsync(IPEndPoint client, ReadOnlyMemory<byte> datagram)
-    {
-        try
-        {
-            if (await ServerAsync(client).ConfigureAwait(false) is { } server)
-            {
-                await server.SendAsync(datagram).ConfigureAwait(false);
-            }
-        }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            // Whoever waited for answers may have given that socket up in this moment: datagrams get lost, and this goes on.
-            LogNotRelayed(log, port, e.Message);
         }
     }
 

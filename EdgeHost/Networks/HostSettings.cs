@@ -1,4 +1,4 @@
-using EdgeHost.Errors;
+using EdgeHost.Linux;
 
 namespace EdgeHost.Networks;
 
@@ -94,15 +94,5 @@ internal static class HostSettings
         }
     }
 
-    private static void Write(string name, string value)
-    {
-        try
-        {
-            File.WriteAllText(Root + name, value);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new EdgeHostException(ErrorKind.Internal, $"set {Root}{name} to {value}: {e.Message}", e);
-        }
-    }
+    private static void Write(string name, string value) => CgroupFile.Write(Root + name, value, "prepare a network");
 }

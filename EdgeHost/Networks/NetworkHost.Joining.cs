@@ -38,7 +38,7 @@ public sealed partial class NetworkHost
             var endpoint = Join(network, new SandboxSpec(container, name, [], [], []), asked, NameOf(number));
             try
             {
-                Configure(endpoint, inside, space, network.Record, isFirst: !held.Status.Endpoints.Any(LeadsOut));
+                Configure(endpoint, inside, space, network, isFirst: !held.Status.Endpoints.Any(LeadsOut), isPublished: held.Status.Ports.Count > 0);
                 return Replace(container, held, held.Status with { Endpoints = [.. held.Status.Endpoints, endpoint] });
             }
             catch

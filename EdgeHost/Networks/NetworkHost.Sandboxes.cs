@@ -60,11 +60,11 @@ public sealed partial class NetworkHost
                     HostSettings.PrepareInterfaces(withIPv6);
                     inside = RouteNetlink.Open();
                 });
-                inside!.SetUp(inside.FindLink("lo")!.Index);
+                inside!.SetUp(RouteNetlink.Loopback);
                 for (var i = 0; i < networks.Count; i++)
                 {
                     endpoints.Add(Join(networks[i], spec, spec.Endpoints[i], $"eth{i.ToString(CultureInfo.InvariantCulture)}"));
-                    Configure(endpoints[i], inside, space, networks[i].Record, isFirst: i == 0);
+                    Configure(endpoints[i], inside, space, networks[i], isFirst: i == 0, isPublished: spec.Ports.Count > 0);
                 }
 
                 foreach (var binding in spec.Ports)
@@ -261,8 +261,10 @@ public sealed partial class NetworkHost
             [spec.Name, spec.Container[..Math.Min(12, spec.Container.Length)], .. asked.Aliases]);
     }
 
-    private void Configure(Endpoint endpoint, RouteNetlink inside, NetworkNamespace space, NetworkRecord network, bool isFirst)
+    /// <summary>Makes an endpoint's interface; its network is up.</summary>
+    private void Configure(Endpoint endpoint, RouteNetlink inside, NetworkNamespace space, Network place, bool isFirst, bool isPublished)
     {
+        var network = place.Record;
         var hardware = endpoint.HardwareAddress.Split(':').Select(each => byte.Parse(each, NumberStyles.HexNumber, CultureInfo.InvariantCulture)).ToArray();
         if (network.Driver == NetworkDrivers.Macvlan)
         {
@@ -271,9 +273,11 @@ public sealed partial class NetworkHost
         }
         else
         {
-            var bridge = _links.FindLink(network.Interface) ?? throw new EdgeHostException(ErrorKind.NotFound, $"network {network.Name}: bridge {network.Interface} is gone");
-            _links.CreateVeth(endpoint.HostInterface, bridge.Index, space, endpoint.Interface, hardware, network.Mtu);
-            _links.SetHairpin(endpoint.HostInterface);
+            _links.CreateVeth(endpoint.HostInterface, place.Index, space, endpoint.Interface, hardware, network.Mtu);
+            if (isPublished)
+            {
+                _links.SetHairpin(endpoint.HostInterface);
+            }
         }
 
         var link = inside.FindLink(endpoint.Interface)!.Index;
@@ -315,7 +319,7 @@ public sealed partial class NetworkHost
     private void BringUp(Network network)
     {
         var record = network.Record;
-        if (record.Driver != NetworkDrivers.Bridge || (network.IsUp && _links.FindLink(record.Interface) is { IsUp: true }))
+        if (record.Driver != NetworkDrivers.Bridge || (network.IsUp && _links.FindLink(record.Interface) is { IsUp: true } bridge && bridge.Index == network.Index))
         {
             return;
         }
@@ -441,9 +445,8 @@ public sealed partial class NetworkHost
         if (!IsAnyUp)
         {
             // Nothing of us is left where nothing needs it: a daemon that is killed now has nothing to leave behind.
-            var firewall = OpenFirewall();
-            firewall.Remove();
-            firewall.LetThrough([], () => []);
+            OpenFirewall().Remove();
+            LetThrough();
             return;
         }
 

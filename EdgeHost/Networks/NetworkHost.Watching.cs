@@ -192,7 +192,7 @@ public sealed partial class NetworkHost : INetworkWatcher
                 }
             }
 
-            if (_overForward.IsOver)
+            if (bridges.Count > 0 && _overForward.IsOver)
             {
                 return;
             }
@@ -405,7 +405,8 @@ public sealed partial class NetworkHost : INetworkWatcher
                 throw new EdgeHostException(ErrorKind.Conflict, $"container {endpoint.Names[0]}: its interface {endpoint.HostInterface} is gone from this machine and another {endpoint.Interface} is in it; restart it to put that right");
             }
 
-            Configure(endpoint, inside, space, network.Record, isFirst: LeadsOut(endpoint) && inside.ReadRoutes().All(each => each.Destination.PrefixLength != 0));
+            var isFirst = LeadsOut(endpoint) && inside.ReadRoutes().All(each => each.Destination.PrefixLength != 0);
+            Configure(endpoint, inside, space, network, isFirst, isPublished: _held[container].Status.Ports.Count > 0);
             return true;
         }
     }

@@ -163,7 +163,7 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
                 var back = PumpAsync(server, client);
                 await Task.WhenAll(there, back).ConfigureAwait(false);
             }
-            catch (SocketException e)
+            catch (Exception e) when (e is SocketException or ObjectDisposedException)
             {
                 // The other end sees the connection end, as it would have without us.
                 LogNotRelayed(log, target.Port, e.Message);
@@ -174,15 +174,25 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
     private static async Task PumpAsync(Socket from, Socket to)
     {
         var buffer = new byte[16 << 10];
-        while (await from.ReceiveAsync(buffer).ConfigureAwait(false) is > 0 and var length)
+        try
         {
-            for (var sent = 0; sent < length;)
+            while (await from.ReceiveAsync(buffer).ConfigureAwait(false) is > 0 and var length)
             {
-                sent += await to.SendAsync(buffer.AsMemory(sent, length - sent)).ConfigureAwait(false);
+                for (var sent = 0; sent < length;)
+                {
+                    sent += await to.SendAsync(buffer.AsMemory(sent, length - sent)).ConfigureAwait(false);
+                }
             }
-        }
 
-        to.Shutdown(SocketShutdown.Send);
+            to.Shutdown(SocketShutdown.Send);
+        }
+        catch
+        {
+            // The other direction would wait for what never comes.
+            from.Dispose();
+            to.Dispose();
+            throw;
+        }
     }
 
     [LoggerMessage(Level = LogLevel.Debug, Message = "a connection to port {Port} of a container was not relayed: {Reason}")]

@@ -38,6 +38,9 @@ public sealed class RouteNetlink : IDisposable
     /// <summary>The longest name of an interface in bytes (IFNAMSIZ less the zero).</summary>
     public const int MaximumName = 15;
 
+    /// <summary>The number of the loopback, the same in each namespace.</summary>
+    internal const int Loopback = 1;
+
     private const ushort NewLink = 16;
     private const ushort DeleteLink = 17;
     private const ushort GetLink = 18;
