@@ -77,6 +77,13 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
     }
 
     [Fact]
+    public void Load_says_what_is_wrong_with_its_file()
+    {
+        Assert.Equal("edgehost: / cannot be read: it is a directory\n", Run("load", "-i", "/").Error);
+        Assert.Contains("/nonexistent cannot be read: ", Run("load", "-i", "/nonexistent").Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Create_makes_a_container_and_start_starts_it()
     {
         var id = Run("create", "--name", "made", "--network", "none", "-e", "A=b", "busybox", "sleep").Output.Trim();

@@ -201,7 +201,7 @@ internal static class ImageCommand
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new EdgeHostException(ErrorKind.Invalid, $"{file} cannot be read: {e.Message}", e);
+            throw new EdgeHostException(ErrorKind.Invalid, $"{file} cannot be read: {(Directory.Exists(file) ? "it is a directory" : e.Message)}", e);
         }
     }
 }
