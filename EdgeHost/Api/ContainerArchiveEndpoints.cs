@@ -1,6 +1,5 @@
 using System.Text.Json;
 using EdgeHost.Engine;
-using EdgeHost.Errors;
 
 namespace EdgeHost.Api;
 

@@ -1,5 +1,4 @@
 using System.IO.Compression;
-using System.Security.Cryptography;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Linux.Archives;
