@@ -48,7 +48,7 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
     [Fact]
     public void Images_are_listed_inspected_pulled_and_removed()
     {
-        Assert.Matches(@"^REPOSITORY +TAG +IMAGE ID +CREATED +SIZE\nbusybox +latest +[0-9a-f]{12} +3 days ago +4MB\n", Run("image", "ls", "--filter", "reference=busybox").Output);
+        Assert.Matches(@"^REPOSITORY +TAG +IMAGE ID +CREATED +SIZE\nbusybox +latest +[0-9a-f]{12} +3 days ago +4\.12MB\n", Run("image", "ls", "--filter", "reference=busybox").Output);
         Assert.Contains("aaaaaaaaaaaa: Downloading", Run("pull", "alpine").Output);
         Assert.Equal("linux", JsonDocument.Parse(Run("image", "inspect", "alpine").Output).RootElement[0].GetProperty("Os").GetString());
         Assert.Contains("Untagged: alpine:latest", Run("rmi", "alpine").Output);
