@@ -120,6 +120,7 @@ internal sealed class MemoryImages : IImageStore
     private static Image Make(string reference)
     {
         var digest = Digest.OfSha256(Encoding.UTF8.GetBytes(reference));
-        return new Image(digest, digest, [reference], [], new ImageConfig { Os = "linux", Architecture = "amd64" }, 4_000_000, DateTimeOffset.UtcNow.AddDays(-3));
+        var config = new ImageConfig { Os = "linux", Architecture = "amd64", RootFs = new RootFileSystem { DiffIds = [digest.ToString()] } };
+        return new Image(digest, digest, [reference], [], config, 4_123_456, DateTimeOffset.UtcNow.AddDays(-3)) { LayerBytes = [4_123_456] };
     }
 }

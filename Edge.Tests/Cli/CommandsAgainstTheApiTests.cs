@@ -48,7 +48,7 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
     [Fact]
     public void Images_are_listed_inspected_pulled_and_removed()
     {
-        Assert.Matches(@"^REPOSITORY +TAG +IMAGE ID +CREATED +SIZE\nbusybox +latest +[0-9a-f]{12} +3 days ago +4MB\n", Run("image", "ls", "--filter", "reference=busybox").Output);
+        Assert.Matches(@"^REPOSITORY +TAG +IMAGE ID +CREATED +SIZE\nbusybox +latest +[0-9a-f]{12} +3 days ago +4\.12MB\n", Run("image", "ls", "--filter", "reference=busybox").Output);
         Assert.Contains("aaaaaaaaaaaa: Downloading", Run("pull", "alpine").Output);
         Assert.Equal("linux", JsonDocument.Parse(Run("image", "inspect", "alpine").Output).RootElement[0].GetProperty("Os").GetString());
         Assert.Contains("Untagged: alpine:latest", Run("rmi", "alpine").Output);
@@ -74,6 +74,13 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
         Assert.Contains("WARNING: Published ports are discarded when using host network mode", run.Error);
         Assert.Equal(0, run.Exit);
         Run("rm", "-f", "warned");
+    }
+
+    [Fact]
+    public void Load_says_what_is_wrong_with_its_file()
+    {
+        Assert.Equal("edgehost: / cannot be read: it is a directory\n", Run("load", "-i", "/").Error);
+        Assert.Contains("/nonexistent cannot be read: ", Run("load", "-i", "/nonexistent").Error, StringComparison.Ordinal);
     }
 
     [Fact]

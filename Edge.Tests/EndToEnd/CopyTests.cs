@@ -97,6 +97,17 @@ public sealed class CopyTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
     }
 
     [Fact]
+    public async Task What_the_kernel_does_not_let_be_written_is_said_to_who_asked_and_no_defect_in_the_log()
+    {
+        await File.WriteAllTextAsync(_host.Sub("unwritable"), "x\n", Cancel);
+        await MakeAsync("kernel", running: true);
+        Assert.Contains("create unwritable: no such file or directory", (await Daemon.EdgehostAsync("cp", _host.Sub("unwritable"), "kernel:/proc/")).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Contains("create unwritable: read-only file system", (await Daemon.EdgehostAsync("cp", _host.Sub("unwritable"), "kernel:/sys/")).Exits(1).Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("create unwritable", Daemon.Said, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("rm", "-f", "kernel")).Succeeds();
+    }
+
+    [Fact]
     public async Task A_read_only_root_and_a_read_only_volume_are_not_written_and_a_tmpfs_is()
     {
         await File.WriteAllTextAsync(_host.Sub("f"), "x\n", Cancel);

@@ -41,6 +41,7 @@ public sealed class DockerdTests(MachineOfItsOwn machine) : IClassFixture<Machin
         await Daemon.StopAsync();
         Assert.Equal(before, await RulesAsync());
         Assert.Contains("1 packets received", (await dockerd.ClientAsync(ping)).Succeeds().Output, StringComparison.Ordinal);
+        await Daemon.StartAsync();
     }
 
     [Fact]

@@ -92,14 +92,9 @@ internal sealed class DockerConfigFile
         var directory = System.IO.Path.GetDirectoryName(Path)!;
         OwnedDirectory.Create(directory, OwnerDirectory, null);
         using var parent = Files.OpenDirectoryForPaths(directory);
-        var name = Encoding.UTF8.GetBytes(System.IO.Path.GetFileName(Path));
-        var before = RootedDirectory.Stat(parent, name);
-        DurableFile.Write(Path, content, Owner);
 
         // As docker: under sudo it may be the file of somebody else, who wants to read it afterwards.
-        if (before is { } facts && Environment.IsPrivilegedProcess)
-        {
-            RootedDirectory.SetOwner(parent, name, facts.Uid, facts.Gid);
-        }
+        var before = Environment.IsPrivilegedProcess ? RootedDirectory.Stat(parent, Encoding.UTF8.GetBytes(System.IO.Path.GetFileName(Path))) : null;
+        DurableFile.Write(Path, content, Owner, before?.Gid, before?.Uid);
     }
 }

@@ -64,7 +64,7 @@ internal static class ImageCommand
         new("CreatedAt", "CREATED AT", (i, _) => Listing.Created(i)),
         new("Size", "SIZE", (i, _) => Humanly.Size(i.Number("Size"))),
         new("Containers", "CONTAINERS", (i, _) => i.Number("Containers") is >= 0 and var count ? count.ToString(CultureInfo.InvariantCulture) : "N/A"),
-        new("VirtualSize", "SIZE", (i, _) => Humanly.Size(i.Number("Size"))),
+        new("VirtualSize", "SIZE", (i, _) => Pruning.Size(i.Number("Size"))),
         new("SharedSize", "SHARED SIZE", (i, _) => i.Number("SharedSize") is >= 0 and var size ? Humanly.Size(size) : "N/A"),
         new("UniqueSize", "UNIQUE SIZE", (i, _) => i.Number("SharedSize") is >= 0 and var size ? Humanly.Size(i.Number("Size") - size) : "N/A"));
 
@@ -201,7 +201,7 @@ internal static class ImageCommand
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new EdgeHostException(ErrorKind.Invalid, $"{file} cannot be read: {e.Message}", e);
+            throw new EdgeHostException(ErrorKind.Invalid, $"{file} cannot be read: {(Directory.Exists(file) ? "it is a directory" : e.Message)}", e);
         }
     }
 }

@@ -14,14 +14,22 @@ internal static class SystemDfCommand
     internal static Command Create()
     {
         var verbose = new Option<bool>("--verbose", "-v") { Description = "Show each image, container and volume" };
-        var json = new Option<bool>("--json") { Description = "Print what the daemon answers, as JSON" };
-        var command = new Command("df", "Show what is used of the disk") { verbose, json };
+        var list = new Listing(
+            "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
+            new("Type", "TYPE", (u, _) => u.Text("Type")),
+            new("TotalCount", "TOTAL", (u, _) => u.Text("TotalCount")),
+            new("Active", "ACTIVE", (u, _) => u.Text("Active")),
+            new("Size", "SIZE", (u, _) => u.Text("Size")),
+            new("Reclaimable", "RECLAIMABLE", (u, _) => u.Text("Reclaimable")));
+        var command = new Command("df", "Show what is used of the disk") { verbose };
+        list.AddTo(command, filters: null);
         command.SetAction(async parsed =>
         {
+            var printer = list.Printer(parsed);
             using var client = DaemonClient.For(parsed);
             using var answer = await client.GetAsync("system/df");
             var output = parsed.InvocationConfiguration.Output;
-            if (parsed.GetValue(json))
+            if (list.IsJson(parsed))
             {
                 output.WriteLine(answer.RootElement.GetRawText());
             }
@@ -31,7 +39,7 @@ internal static class SystemDfCommand
             }
             else
             {
-                PrintSums(answer.RootElement, output);
+                list.Print(parsed, printer, Sums(answer.RootElement));
             }
 
             return ExitCode.Ok;
@@ -39,9 +47,9 @@ internal static class SystemDfCommand
         return command;
     }
 
-    private static void PrintSums(JsonElement usage, TextWriter output)
+    private static List<JsonElement> Sums(JsonElement usage)
     {
-        var table = new Table("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE");
+        var lines = new List<JsonElement>();
         long total = 0, active = 0, used = 0, size = usage.Number("LayersSize");
         foreach (var image in All(usage, "Images"))
         {
@@ -71,17 +79,19 @@ internal static class SystemDfCommand
 
         Add("Local Volumes");
         Add("Build Cache");
-        table.Write(output);
+        return lines;
 
         void Add(string type)
         {
             var free = size - used;
-            table.Add(
-                type,
-                total.ToString(CultureInfo.InvariantCulture),
-                active.ToString(CultureInfo.InvariantCulture),
-                Pruning.Size(size),
-                size > 0 ? $"{Pruning.Size(free)} ({free * 100 / size}%)" : Pruning.Size(free));
+            lines.Add(DaemonJson.Made(json =>
+            {
+                json.WriteString("Type", type);
+                json.WriteString("TotalCount", total.ToString(CultureInfo.InvariantCulture));
+                json.WriteString("Active", active.ToString(CultureInfo.InvariantCulture));
+                json.WriteString("Size", Pruning.Size(size));
+                json.WriteString("Reclaimable", size > 0 ? $"{Pruning.Size(free)} ({free * 100 / size}%)" : Pruning.Size(free));
+            }));
             (total, active, used, size) = (0, 0, 0, 0);
         }
     }

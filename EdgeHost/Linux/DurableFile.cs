@@ -12,22 +12,23 @@ public static unsafe class DurableFile
     /// <param name="content">The bytes.</param>
     /// <param name="mode">Permission bits, as in <c>0o600</c> = 384.</param>
     /// <param name="group">The group that is to own the file, or null to leave it.</param>
+    /// <param name="user">The user who is to own the file, or null for who writes it.</param>
     /// <exception cref="LinuxException">A step failed; the old content is untouched and the temporary file is gone.</exception>
-    public static void Write(string path, ReadOnlySpan<byte> content, uint mode = 0x1A4, uint? group = null) =>
-        Write(path, content, mode, group, flush: true);
+    public static void Write(string path, ReadOnlySpan<byte> content, uint mode = 0x1A4, uint? group = null, uint? user = null) =>
+        Write(path, content, mode, group, user, flush: true);
 
     /// <summary>
     /// Writes a file whole, or leaves what was there, for state that a power cut ends anyway (a run directory on tmpfs):
-    /// as <see cref="Write(string, ReadOnlySpan{byte}, uint, uint?)"/> without the flushes.
+    /// as <see cref="Write(string, ReadOnlySpan{byte}, uint, uint?, uint?)"/> without the flushes.
     /// </summary>
     /// <param name="path">An absolute path; its directory exists.</param>
     /// <param name="content">The bytes.</param>
     /// <param name="mode">Permission bits.</param>
     /// <exception cref="LinuxException">A step failed.</exception>
     public static void WriteVolatile(string path, ReadOnlySpan<byte> content, uint mode = 0x180) =>
-        Write(path, content, mode, null, flush: false);
+        Write(path, content, mode, null, null, flush: false);
 
-    private static void Write(string path, ReadOnlySpan<byte> content, uint mode, uint? group, bool flush)
+    private static void Write(string path, ReadOnlySpan<byte> content, uint mode, uint? group, uint? user, bool flush)
     {
         var directory = Path.GetDirectoryName(path) ?? "/";
         var name = Path.GetFileName(path);
@@ -45,11 +46,11 @@ public static unsafe class DurableFile
                 {
                     // The umask must not take from what was asked.
                     Libc.Check(Libc.fchmod(file.Value, mode), $"set the mode of {path}");
-                    if (group is { } gid)
+                    if (group is not null || user is not null)
                     {
                         fixed (byte* empty = "\0"u8)
                         {
-                            Libc.Check(Libc.fchownat(file.Value, empty, uint.MaxValue, gid, Libc.AT_EMPTY_PATH), $"set the group of {path}");
+                            Libc.Check(Libc.fchownat(file.Value, empty, user ?? uint.MaxValue, group ?? uint.MaxValue, Libc.AT_EMPTY_PATH), $"set the owner of {path}");
                         }
                     }
 

@@ -10,7 +10,12 @@ public static class TreeSize
     /// <param name="cancel">Ends it in the middle.</param>
     public static long Of(string directory, CancellationToken cancel)
     {
-        using var root = RootedDirectory.Open(directory);
+        using var root = TryOpen(directory);
+        if (root is null)
+        {
+            return 0;
+        }
+
         var waiting = new Stack<byte[]>([[]]);
         var named = new HashSet<ulong>();
         var sum = 0L;
@@ -42,5 +47,17 @@ public static class TreeSize
         }
 
         return sum;
+    }
+
+    private static RootedDirectory? TryOpen(string directory)
+    {
+        try
+        {
+            return RootedDirectory.Open(directory);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.ENOENT)
+        {
+            return null;
+        }
     }
 }

@@ -68,7 +68,10 @@ public sealed class TreeExtractor
                 }
                 catch (LinuxException e)
                 {
-                    throw new EdgeHostException(e.Kind, $"{RootedDirectory.Shown(entry.Name)}: {e.Message}", e);
+                    // Where something cannot be written is for who asked to know (/proc, /sys, a read-only mount), and no
+                    // defect that the log would have to explain.
+                    var kind = e.Kind == ErrorKind.Internal && e.Errno is not (Errno.EIO or Errno.ENOMEM or Errno.EMFILE or Errno.ENFILE) ? ErrorKind.Invalid : e.Kind;
+                    throw new EdgeHostException(kind, $"{RootedDirectory.Shown(entry.Name)}: {e.Message}", e);
                 }
             }
 
