@@ -25,6 +25,9 @@ internal sealed partial class ContainerFiles
         _table = state.Table("containers", EngineJson.Default.ContainerRecord);
         Directory.CreateDirectory(options.DataDirectory + "/containers");
         Directory.CreateDirectory(options.RunDirectory + "/containers");
+
+        // The run directory is for everybody; what containers are told is to be read in them alone, by whatever user runs there.
+        File.SetUnixFileMode(options.RunDirectory + "/containers", UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
     }
 
     internal string DataDirectory(string id) => $"{_options.DataDirectory}/containers/{id}";
