@@ -78,6 +78,12 @@ public sealed class NetworkTests(SharedDaemon shared) : IClassFixture<SharedDaem
 
         Assert.Contains($"port 127.0.0.1:{port}/tcp is taken by ", run.Exits(125).Error, StringComparison.Ordinal);
         Assert.Contains($"(pid {Environment.ProcessId})", run.Error, StringComparison.Ordinal);
+
+        var first = await Daemon.RunDetachedAsync("-p", "127.0.0.1::80", "--name", "first", "busybox", "sleep", "1000");
+        var taken = (await Daemon.DockerAsync("port", first, "80")).Succeeds().Output.Trim();
+        run = await Daemon.RunAsync("--rm", "-p", $"{taken}:80", "busybox", "true");
+        Assert.Contains($"port {taken}/tcp is taken by container first;", run.Exits(125).Error, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("rm", "-f", first)).Succeeds();
     }
 
     [Fact]

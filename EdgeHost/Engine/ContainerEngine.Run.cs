@@ -388,7 +388,8 @@ public sealed partial class ContainerEngine
             }
             catch (EdgeHostException e)
             {
-                LogNotRestarted(_log, container.Record.Name, e.Message);
+                // A shepherd that ends is said once, by whom it told; each of its containers would say it again and again.
+                LogNotRestarted(_log, e.Kind == ErrorKind.Unavailable ? LogLevel.Debug : LogLevel.Warning, container.Record.Name, e.Message);
                 if (RestartDecision.AfterExit(container.Record))
                 {
                     Change(container, record => record with { State = ContainerState.Restarting });
@@ -429,8 +430,8 @@ public sealed partial class ContainerEngine
     [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name}: {Remark}")]
     private static partial void LogRemark(ILogger log, string name, string remark);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name} was not started again: {Why}")]
-    private static partial void LogNotRestarted(ILogger log, string name, string why);
+    [LoggerMessage(Message = "container {Name} was not started again: {Why}")]
+    private static partial void LogNotRestarted(ILogger log, LogLevel level, string name, string why);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "cgroup {Path} is left behind: processes {Pids} cannot be killed; a device or file system may hang")]
     private static partial void LogCgroupLeft(ILogger log, string path, string pids);

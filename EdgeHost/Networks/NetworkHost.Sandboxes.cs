@@ -69,7 +69,7 @@ public sealed partial class NetworkHost
 
                 foreach (var binding in spec.Ports)
                 {
-                    ports.Add(_claims.Take(binding, TargetsOf(endpoints, binding)[0]));
+                    ports.Add(_claims.Take(spec.Name, binding, TargetsOf(endpoints, binding)[0]));
                 }
 
                 published.AddRange(Publish(endpoints, ports));
@@ -134,7 +134,7 @@ public sealed partial class NetworkHost
             {
                 try
                 {
-                    _claims.Take(binding, AddressesFor(status.Endpoints, binding).FirstOrDefault());
+                    _claims.Take(container[..Math.Min(12, container.Length)], binding, AddressesFor(status.Endpoints, binding).FirstOrDefault());
                 }
                 catch (EdgeHostException e)
                 {

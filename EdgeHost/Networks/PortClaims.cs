@@ -18,11 +18,12 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
     private readonly Dictionary<PortBinding, Claim> _held = [];
 
     /// <summary>Holds a port.</summary>
+    /// <param name="container">Whose it becomes, for whom wants it as well: a name, or an id.</param>
     /// <param name="binding">The port; 0 takes a free one.</param>
     /// <param name="target">The container's address; null for none at present.</param>
     /// <returns>The binding with the port that it has got.</returns>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Conflict"/>: somebody has it; <see cref="ErrorKind.Invalid"/>: the host has no such address.</exception>
-    internal PortBinding Take(PortBinding binding, IPAddress? target)
+    internal PortBinding Take(string container, PortBinding binding, IPAddress? target)
     {
         var isTcp = binding.Protocol == PortProtocol.Tcp;
         var address = binding.HostAddress ?? (Socket.OSSupportsIPv6 && HostSettings.HasIPv6 ? IPAddress.IPv6Any : IPAddress.Any);
@@ -60,7 +61,7 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
         }
 
         var taken = binding with { HostPort = (ushort)((IPEndPoint)socket.LocalEndPoint!).Port };
-        var claim = new Claim(socket, binding.ContainerPort) { Datagrams = !isTcp && isSix ? new DatagramRelay(socket, binding.ContainerPort, log) : null };
+        var claim = new Claim(container, socket, binding.ContainerPort) { Datagrams = !isTcp && isSix ? new DatagramRelay(socket, binding.ContainerPort, log) : null };
         claim.Lead(target);
         _held[taken] = claim;
         if (isTcp)
@@ -104,7 +105,19 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
         _held.Clear();
     }
 
-    private static string Holder(PortBinding binding) => SocketOwner.Find(binding.HostPort, binding.Protocol == PortProtocol.Tcp) is { } holder ? $" by {holder}" : string.Empty;
+    private string Holder(PortBinding binding)
+    {
+        foreach (var (held, claim) in _held)
+        {
+            var isThere = held.HostAddress is null || binding.HostAddress is null || held.HostAddress.Equals(binding.HostAddress);
+            if (isThere && held.HostPort == binding.HostPort && held.Protocol == binding.Protocol)
+            {
+                return $" by container {claim.Container}";
+            }
+        }
+
+        return SocketOwner.Find(binding.HostPort, binding.Protocol == PortProtocol.Tcp) is { } holder ? $" by {holder}" : string.Empty;
+    }
 
     private async Task RelayAsync(Claim claim)
     {
@@ -176,8 +189,10 @@ internal sealed partial class PortClaims(ILogger log) : IDisposable
     private static partial void LogNotRelayed(ILogger log, int port, string reason);
 
     /// <summary>A port that is held.</summary>
-    private sealed class Claim(Socket socket, ushort port)
+    private sealed class Claim(string container, Socket socket, ushort port)
     {
+        internal string Container { get; } = container;
+
         internal Socket Socket { get; } = socket;
 
         internal ushort Port { get; } = port;
