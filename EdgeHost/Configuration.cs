@@ -33,7 +33,7 @@ public sealed record Configuration
     /// <summary>The least that the daemon's own log says.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
-    /// <summary>How much output is kept of each container.</summary>
+    /// <summary>How much output is kept of containers.</summary>
     public LogConfiguration Log { get; init; } = new();
 
     /// <summary>The cgroup under which containers live, relative to the root of the hierarchy; null takes what systemd delegated, else <c>edgehost</c>.</summary>
@@ -133,11 +133,17 @@ public sealed record NetworkConfiguration
 /// <summary>How much output is kept of each container.</summary>
 public sealed record LogConfiguration
 {
+    /// <summary>The least of <see cref="MaxTotal"/>.</summary>
+    internal const long LeastTotal = 16L * 1024 * 1024;
+
     /// <summary>Bytes of a file, at least 64 KiB.</summary>
     public long MaxSize { get; init; } = 4L * 1024 * 1024;
 
     /// <summary>Files, 2 to 100.</summary>
     public int MaxFiles { get; init; } = 4;
+
+    /// <summary>Bytes of all containers together, at least 16 MiB; null for a tenth of the file system.</summary>
+    public long? MaxTotal { get; init; }
 }
 
 /// <summary>Where the daemon reads and writes; fixed for its life.</summary>

@@ -132,6 +132,7 @@ internal static class ConfigurationKeys
         new("network.ipv6", ConfigurationType.Flag, (d, v) => d.Value = d.Value with { Network = d.Value.Network with { IPv6 = v.Flag } }),
         new("log.maxSize", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxSize = Within(v.Number, 64 * Kibi, 1024 * 1024 * Kibi) } }),
         new("log.maxFiles", ConfigurationType.Number, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxFiles = (int)Within(v.Number, 2, 100) } }),
+        new("log.maxTotal", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxTotal = Within(v.Number, LogConfiguration.LeastTotal, long.MaxValue) } }),
         new("logLevel", ConfigurationType.Text, (d, v) => d.Value = d.Value with { LogLevel = Level(v.Text) }),
         new("cgroupRoot", ConfigurationType.Text, (d, v) => d.Value = d.Value with { CgroupRoot = CgroupPath(v.Text) }),
     ];

@@ -77,9 +77,16 @@ internal static class DaemonComposition
             ReservePids = configuration.Reserve.Pids,
             LogSegmentBytes = configuration.Log.MaxSize,
             LogSegments = configuration.Log.MaxFiles,
+            LogTotalBytes = configuration.Log.MaxTotal ?? ShareOfDisk(context.Paths.DataDirectory),
             ExternalShepherd = context.ExternalShepherd,
         };
         return configuration.CgroupRoot is { } root ? options with { CgroupRoot = "/" + root.Trim('/') } : options;
+    }
+
+    private static long ShareOfDisk(string directory)
+    {
+        using var opened = Linux.Files.OpenDirectory(directory);
+        return Math.Max(LogConfiguration.LeastTotal, Linux.DiskSpace.Of(opened).TotalBytes / 10);
     }
 
     /// <summary>What the configuration says of networks.</summary>

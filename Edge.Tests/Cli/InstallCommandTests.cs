@@ -50,7 +50,9 @@ public sealed class InstallCommandTests : IDisposable
         Write("etc/group", "root:x:0:\n");
         Write("etc/systemd/network/10-own.network", "[Match]\nName=eth0\n");
         Write("etc/NetworkManager/NetworkManager.conf", "[main]\n");
-        Write("etc/dhcpcd.conf", "hostname\n\ninterface eth0\nstatic ip_address=192.0.2.7/24\n");
+        byte[] dhcpcd = [.. "hostname\n# caf"u8, 0xE9, .. "\ninterface eth0\nstatic ip_address=192.0.2.7/24\n"u8];
+        File.WriteAllBytes(_image.Sub("etc/dhcpcd.conf"), dhcpcd);
+        File.SetUnixFileMode(_image.Sub("etc/dhcpcd.conf"), UnixFileMode.UserRead | UnixFileMode.UserWrite);
 
         await RunAsync("install");
         Assert.Contains("\nUnmanaged=yes\n", Read("etc/systemd/network/10-edgehost.network"), StringComparison.Ordinal);
@@ -60,9 +62,25 @@ public sealed class InstallCommandTests : IDisposable
         Assert.DoesNotContain("dhcpcd", await RunAsync("install"), StringComparison.Ordinal);
 
         await RunAsync("uninstall");
-        Assert.Equal("hostname\n\ninterface eth0\nstatic ip_address=192.0.2.7/24\n", Read("etc/dhcpcd.conf"));
+        Assert.Equal(dhcpcd, File.ReadAllBytes(_image.Sub("etc/dhcpcd.conf")));
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(_image.Sub("etc/dhcpcd.conf")));
         Assert.Equal(["10-own.network"], Directory.EnumerateFileSystemEntries(_image.Sub("etc/systemd/network")).Select(Path.GetFileName));
         Assert.Empty(Directory.EnumerateFileSystemEntries(_image.Sub("etc/NetworkManager/conf.d")));
+    }
+
+    [Fact]
+    public async Task A_configuration_that_is_a_link_is_not_written_through()
+    {
+        Needs.Root();
+        await Packages.NeedAsync("passwd");
+        Write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+        Write("etc/group", "root:x:0:\n");
+        Write("elsewhere", "hostname\n");
+        File.CreateSymbolicLink(_image.Sub("etc/dhcpcd.conf"), _image.Sub("elsewhere"));
+
+        Assert.Contains("/etc/dhcpcd.conf is a link, and left alone", await RunAsync("install"), StringComparison.Ordinal);
+        await RunAsync("uninstall");
+        Assert.Equal("hostname\n", Read("elsewhere"));
     }
 
     [Fact]

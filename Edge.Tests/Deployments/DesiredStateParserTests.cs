@@ -268,6 +268,27 @@ public sealed class DesiredStateParserTests
     }
 
     [Theory]
+    [InlineData("always", true)]
+    [InlineData("unless-stopped", true)]
+    [InlineData("on-failure:3", false)]
+    [InlineData("no", false)]
+    public void An_end_that_never_comes_is_not_waited_for(string restart, bool isRefused)
+    {
+        var document = $$$"""
+            {"version":1,"workloads":{
+              "web":{"image":"a","mem_limit":"16m","cpus":0.5,"depends_on":{"job":{"condition":"service_completed_successfully"}} },
+              "job":{"image":"a","mem_limit":"16m","cpus":0.5,"restart":"{{{restart}}}"} } }
+            """;
+        if (!isRefused)
+        {
+            Assert.Equal(["job", "web"], Parse(document).Workloads.Select(workload => workload.Name));
+            return;
+        }
+
+        Assert.Contains("job is started again whenever it ends", Assert.Throws<DesiredStateException>(() => Parse(document)).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
     [InlineData("8080:80", "8080:81", true)]
     [InlineData("8080:80", "127.0.0.1:8080:80", true)]
     [InlineData("127.0.0.1:8080:80", "8080:80", true)]

@@ -220,6 +220,10 @@ public sealed class DeploymentTests
             "db to be healthy, which is unhealthy",
             (string?)(await person.FailureAsync(Needing(3, Check.Replace("100000", "2", StringComparison.Ordinal), "never")))["reason"],
             StringComparison.Ordinal);
+        Assert.Contains(
+            "db to be healthy, which ended 5 times",
+            (string?)(await person.FailureAsync(Needing(4, ", \"restart\": \"always\", \"healthcheck\": {\"test\": \"true\", \"interval\": \"1h\"}", "well").Replace("[\"sleep\", \"1000000\"], \"mem_limit\": \"16m\", \"cpus\": 0.2, \"stop_signal\": \"SIGKILL\"}}", "[\"false\"], \"mem_limit\": \"16m\", \"cpus\": 0.2}}", StringComparison.Ordinal)))["reason"],
+            StringComparison.Ordinal);
         Assert.Equal(2, (await site.Daemon.DockerAsync("ps", "-q")).Output.Count(c => c == '\n'));
     }
 

@@ -220,6 +220,41 @@ public sealed class ShepherdTests : IDisposable
         Assert.Equal(100_000 - int.Parse(lines[1], CultureInfo.InvariantCulture) + 1, lines.Length - 2);
     }
 
+    /// <summary>Also where a log is one file, which the logger writes at that moment.</summary>
+    [Theory]
+    [InlineData("1m")]
+    [InlineData("64m")]
+    public async Task The_logs_of_all_containers_keep_to_one_bound_and_who_has_most_gives_up_its_oldest(string maxSize)
+    {
+        const long Bound = 16 << 20;
+        await using var daemon = DaemonUnderTest.Make();
+        daemon.Settings["log"] = new { maxSize, maxFiles = 100, maxTotal = "16m" };
+        await daemon.StartAsync();
+        await daemon.LoadAsync("busybox");
+        var quiet = await daemon.RunDetachedAsync("busybox", "seq", "1000");
+        var ended = await daemon.RunDetachedAsync("busybox", "seq", "700000");
+        foreach (var container in (string[])[quiet, ended])
+        {
+            Assert.Equal("0\n", (await daemon.DockerAsync("wait", container)).Output);
+        }
+
+        var before = daemon.LogBytes(ended);
+        Assert.InRange(before, 4_000_000, Bound / 2);
+        var loud = await daemon.RunDetachedAsync("busybox", "seq", "3000000");
+        Assert.Equal("0\n", (await daemon.DockerAsync("wait", loud)).Output);
+
+        Assert.InRange(daemon.LogBytes(quiet) + daemon.LogBytes(ended) + daemon.LogBytes(loud), before, Bound);
+        Assert.Equal(before, daemon.LogBytes(ended));
+        Assert.Equal(1000, (await daemon.LinesAsync(quiet)).Length);
+        var lines = await daemon.LinesAsync(loud);
+        Assert.Equal("3000000", lines[^1]);
+        Assert.NotEqual("1", lines[0]);
+
+        // From the first whole line to the last none is missing.
+        Assert.Equal(3_000_000 - int.Parse(lines[1], CultureInfo.InvariantCulture) + 1, lines.Length - 1);
+        await daemon.SaysAsync($"reached log.maxTotal ({Bound} bytes)", 0);
+    }
+
     [Fact]
     public async Task Each_kill_of_the_logger_costs_at_most_one_read_of_the_output_and_nothing_comes_twice_or_out_of_order()
     {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using Edge.Tests.Fixtures;
@@ -120,11 +121,21 @@ public sealed class WorkloadNetworkTests
         Assert.DoesNotContain((string)told["password"]!, (await daemon.DockerAsync("inspect", secret)).Succeeds().Output, StringComparison.Ordinal);
         Assert.NotEqual(0, (await CommandRun.RunAsync("grep", ["-r", "-q", "--exclude-dir=log", "-e", (string)told["password"]!, daemon.Data])).ExitCode);
 
+        // On the host it is for root alone, though any user of the container's may read it there.
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, File.GetUnixFileMode(daemon.Run + "/containers"));
+
         // It holds over a restart of the daemon, and ends with its container.
         await daemon.KillAsync();
         await daemon.StartAsync();
-        string[] read = ["-h", "127.0.0.1", "-p", $"{daemon.BrokerPort}", "-u", "workload.secret", "-P", (string)told["password"]!, "-C", "1", "-W", "30", "-t", $"{local.Topics.Telemetry}sensor/#"];
+        string[] connect = ["-h", "127.0.0.1", "-p", $"{daemon.BrokerPort}", "-u", "workload.secret", "-P", (string)told["password"]!];
+        string[] read = [.. connect, "-C", "1", "-W", "30", "-t", $"{local.Topics.Telemetry}sensor/#"];
         Assert.Contains("temperature", await BrokerUnderTest.RunAsync("mosquitto_sub", read), StringComparison.Ordinal);
+        using var connected = Process.Start(new ProcessStartInfo(
+            "stdbuf", ["-oL", "mosquitto_sub", "-d", "-V", "5", .. connect, "-i", "workload.secret/live", "-t", $"{local.Topics.Telemetry}secret/#"]) { RedirectStandardOutput = true })!;
+        while (await connected.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken) is { } line && !line.StartsWith("Subscribed", StringComparison.Ordinal))
+        {
+        }
+
         await using (var again = await Operator.ConnectAsync((BrokerUnderTest?)mosquitto ?? local))
         {
             await PublishAsync(again, 0, """{"version": 2, "workloads": {}}""");
@@ -132,6 +143,7 @@ public sealed class WorkloadNetworkTests
         }
 
         Assert.NotEqual(0, (await BrokerUnderTest.TryRunAsync("mosquitto_sub", read)).Code);
+        await connected.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(BrokerUnderTest.Patience, TestContext.Current.CancellationToken);
     }
 
     private static Task PublishAsync(Operator person, int port, string document) => person.PublishAsync(Fill(port, document));

@@ -353,6 +353,34 @@ public sealed class StateDatabaseTests : IDisposable
         Assert.Equal(2, Samples(again).Rows.Count);
     }
 
+    [Fact]
+    public async Task A_damaged_file_stays_where_it_is_until_the_new_one_is_whole()
+    {
+        byte[] written;
+        using (var database = Open())
+        {
+            var table = Samples(database);
+            await table.UpsertDurablyAsync("first", new Sample("x", 1));
+            await table.UpsertDurablyAsync("second", new Sample("x", 2));
+            await table.UpsertDurablyAsync("third", new Sample("x", 3));
+            written = ReadShared(Path);
+        }
+
+        written[written.AsSpan().IndexOf("second"u8)] ^= 1;
+        File.WriteAllBytes(Path, written);
+
+        // No new one can be made, as on a full disk.
+        var obstacle = Directory.CreateDirectory(Path + ".new");
+        _ = Assert.Throws<EdgeHostException>(Open);
+        Assert.Equal(written, File.ReadAllBytes(Path));
+
+        obstacle.Delete();
+        using var again = Open();
+        Assert.Equal(StateOutcome.Damaged, again.Report.Outcome);
+        Assert.Equal(written, File.ReadAllBytes(again.Report.KeptAside!));
+        Assert.NotNull(Samples(again).Find("first"));
+    }
+
     /// <summary>A disk writes sectors in the order that it likes, and those it did not write hold what was there before.</summary>
     [Theory]
     [InlineData(0)]

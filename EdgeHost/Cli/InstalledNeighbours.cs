@@ -1,3 +1,4 @@
+using System.Text;
 using EdgeHost.Linux;
 
 namespace EdgeHost.Cli;
@@ -61,7 +62,12 @@ internal static class InstalledNeighbours
         }
 
         var dhcpcd = system.PathOf(Dhcpcd);
-        if (File.Exists(dhcpcd) && File.ReadAllText(dhcpcd) is var text && !text.Contains(DhcpcdText, StringComparison.Ordinal))
+        if (new FileInfo(dhcpcd).LinkTarget is not null)
+        {
+            // In an image it may well lead out of it.
+            system.Say($"{Dhcpcd} is a link, and left alone: put \"denyinterfaces {string.Join(' ', Interfaces)}\" at its beginning");
+        }
+        else if (File.Exists(dhcpcd) && TextOf(dhcpcd) is var text && !text.Contains(DhcpcdText, StringComparison.Ordinal))
         {
             Change(system, DhcpcdText + Without(text));
             system.Say($"wrote denyinterfaces into {Dhcpcd}; it counts when dhcpcd is started the next time");
@@ -86,7 +92,7 @@ internal static class InstalledNeighbours
         }
 
         var dhcpcd = system.PathOf(Dhcpcd);
-        if (File.Exists(dhcpcd) && File.ReadAllText(dhcpcd) is var text && Without(text) is var rest && rest != text)
+        if (new FileInfo(dhcpcd) is { Exists: true, LinkTarget: null } && TextOf(dhcpcd) is var text && Without(text) is var rest && rest != text)
         {
             Change(system, rest);
             system.Say($"took denyinterfaces out of {Dhcpcd}");
@@ -101,11 +107,14 @@ internal static class InstalledNeighbours
         }
     }
 
+    // It is somebody else's: byte for byte as it was, whatever its encoding.
+    private static string TextOf(string file) => Encoding.Latin1.GetString(File.ReadAllBytes(file));
+
+    // Half of it, after a power cut, could take the board off its network.
     private static void Change(HostSystem system, string text)
     {
-        // It is somebody else's, and so are its owner and mode: it is written where it is.
-        File.WriteAllText(system.PathOf(Dhcpcd), text);
-        Files.FlushDirectory(Path.GetDirectoryName(system.PathOf(Dhcpcd))!);
+        var file = system.PathOf(Dhcpcd);
+        DurableFile.Write(file, Encoding.Latin1.GetBytes(text), (uint)File.GetUnixFileMode(file));
     }
 
     private static string Without(string text)

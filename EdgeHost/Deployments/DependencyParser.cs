@@ -1,4 +1,5 @@
 using System.Text.Json;
+using EdgeHost.Engine;
 using EdgeHost.Errors;
 
 namespace EdgeHost.Deployments;
@@ -52,7 +53,7 @@ internal static class DependencyParser
     }
 
     /// <summary>Each workload after those on which it depends, and otherwise in the order of the document.</summary>
-    /// <exception cref="DesiredStateException">One depends on itself in the end, or on one that is not there.</exception>
+    /// <exception cref="DesiredStateException">One depends on itself in the end, on one that is not there, or on what never comes.</exception>
     internal static List<WorkloadSpec> Sort(List<WorkloadSpec> workloads)
     {
         var byName = workloads.ToDictionary(static workload => workload.Name, StringComparer.Ordinal);
@@ -82,7 +83,13 @@ internal static class DependencyParser
             way.Add(workload.Name);
             foreach (var dependency in workload.DependsOn)
             {
-                Visit(byName.GetValueOrDefault(dependency.On) ?? throw new DesiredStateException(ErrorKind.Invalid, place, $"there is no workload {dependency.On}"));
+                var needed = byName.GetValueOrDefault(dependency.On) ?? throw new DesiredStateException(ErrorKind.Invalid, place, $"there is no workload {dependency.On}");
+                if (dependency.Condition == DependencyCondition.Completed && needed.Container.Restart.Kind is RestartKind.Always or RestartKind.UnlessStopped)
+                {
+                    throw new DesiredStateException(ErrorKind.Invalid, place, $"{dependency.On} is started again whenever it ends: service_completed_successfully never comes; give it restart: on-failure, or \"no\"");
+                }
+
+                Visit(needed);
             }
 
             way.RemoveAt(way.Count - 1);

@@ -12,6 +12,9 @@ public sealed partial class Reconciler
 {
     private const int MaximumProblems = 16;
 
+    // Of a workload that is waited for: by then it has shown that it will not stay.
+    private const int MaximumEnds = 5;
+
     private async Task RecoverAsync(CancellationToken stop)
     {
         var journal = _store.Journal;
@@ -350,21 +353,22 @@ public sealed partial class Reconciler
 
     private async Task AwaitHealthAsync(DeploymentAction.Await wait, CancellationToken cancel)
     {
-        if (IsHealthy(wait))
+        var before = _engine.Inspect(wait.Container).RestartCount;
+        if (IsHealthy(wait, before))
         {
             return;
         }
 
         // Heard from here on, so that nothing falls between the next look and what follows.
         var events = _engine.WatchAsync(cancel);
-        if (IsHealthy(wait))
+        if (IsHealthy(wait, before))
         {
             return;
         }
 
         await foreach (var happened in events.ConfigureAwait(false))
         {
-            if (happened.Type == "container" && IsHealthy(wait))
+            if (happened.Type == "container" && IsHealthy(wait, before))
             {
                 return;
             }
@@ -372,7 +376,7 @@ public sealed partial class Reconciler
     }
 
     /// <exception cref="EdgeHostException">It never will be, as things are.</exception>
-    private bool IsHealthy(DeploymentAction.Await wait)
+    private bool IsHealthy(DeploymentAction.Await wait, int restartsBefore)
     {
         var needed = _engine.Inspect(wait.Container);
         var why = needed switch
@@ -380,6 +384,7 @@ public sealed partial class Reconciler
             { Effective.Health: not { IsOn: true } } => "has no health check",
             { State: not (ContainerState.Running or ContainerState.Restarting) } => "does not run",
             { State: ContainerState.Running, Paused: false, Health.State: HealthState.Unhealthy } => "is unhealthy",
+            _ when needed.RestartCount - restartsBefore >= MaximumEnds => $"ended {MaximumEnds} times",
             _ => null,
         };
         return why is null

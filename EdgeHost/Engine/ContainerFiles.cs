@@ -1,6 +1,7 @@
 using System.Text.Json;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
+using EdgeHost.Runtime.Logger;
 using EdgeHost.State;
 using Microsoft.Extensions.Logging;
 
@@ -25,6 +26,18 @@ internal sealed partial class ContainerFiles
         _table = state.Table("containers", EngineJson.Default.ContainerRecord);
         Directory.CreateDirectory(options.DataDirectory + "/containers");
         Directory.CreateDirectory(options.RunDirectory + "/containers");
+
+        // The run directory is for everybody; what containers are told is to be read in them alone, by whatever user runs there.
+        File.SetUnixFileMode(options.RunDirectory + "/containers", UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        try
+        {
+            LogBudget.Set(options.DataDirectory + "/containers", options.LogTotalBytes);
+        }
+        catch (EdgeHostException e)
+        {
+            // A full disk, for one: what is kept of logs is not worth the start.
+            LogNoBudget(log, e.Message);
+        }
     }
 
     internal string DataDirectory(string id) => $"{_options.DataDirectory}/containers/{id}";
@@ -206,6 +219,9 @@ internal sealed partial class ContainerFiles
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name} ({Id}) was taken back from its files: the database did not have it")]
     private static partial void LogRebuilt(ILogger log, string name, string id);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "the bound of all logs is as it was: {Why}")]
+    private static partial void LogNoBudget(ILogger log, string why);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "{File} is damaged and was passed over: {Why}")]
     private static partial void LogDamaged(ILogger log, string file, string why);

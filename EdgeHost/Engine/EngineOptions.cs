@@ -27,6 +27,9 @@ public sealed record EngineOptions
     /// <summary>What containers are told at each start; null when there is nothing to tell.</summary>
     public IStartSecrets? Secrets { get; init; }
 
+    /// <summary>How many bytes the logs of all containers may have together.</summary>
+    public long LogTotalBytes { get; init; } = 1L << 30;
+
     /// <summary>How many segments of a container's log are kept.</summary>
     public int LogSegments { get; init; } = 4;
 }

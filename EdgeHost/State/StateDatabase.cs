@@ -78,11 +78,9 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
             var report = new StateReport(file.IsNew ? StateOutcome.Created : StateOutcome.Opened);
             if (file.Read(stored, out var outcome) is { } reason)
             {
-                var aside = file.PutAside(outcome);
-                LogPutAside(logger, path, reason, aside, stored.Count);
+                var aside = file.PutAside(outcome, stored);
+                LogPutAside(logger, path, reason, aside);
                 report = new StateReport(outcome, aside, reason);
-                file = StateFile.Open(path);
-                file.Rewrite(stored);
             }
             else if (file.CutOff is { } cutOff)
             {
@@ -341,8 +339,8 @@ public sealed partial class StateDatabase : IDisposable, IAsyncDisposable
         _ => new EdgeHostException(ErrorKind.Internal, $"state database {path}: {e.Message.ReplaceLineEndings(" ")}", e),
     };
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "State database {Path} cannot be used ({Reason}); it is kept as {Aside}; a new one has the {Rows} rows from before the damage, and the facts on disk")]
-    private static partial void LogPutAside(ILogger logger, string path, string reason, string aside, int rows);
+    [LoggerMessage(Level = LogLevel.Warning, Message = "State database {Path} cannot be used ({Reason}); it is kept as {Aside}; a new one has the rows from before the damage, and the facts on disk")]
+    private static partial void LogPutAside(ILogger logger, string path, string reason, string aside);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "State database {Path}: {What} and were cut off: the power was lost while they were written, or they are damaged")]
     private static partial void LogCutOff(ILogger logger, string path, string what);

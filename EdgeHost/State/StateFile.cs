@@ -107,7 +107,6 @@ internal sealed class StateFile : IDisposable
 
                 CutOff = $"its last {length - at} bytes are no whole batch";
                 RandomAccess.SetLength(_file, at);
-                RandomAccess.FlushToDisk(_file);
                 break;
             }
 
@@ -115,6 +114,8 @@ internal sealed class StateFile : IDisposable
             _base = _base == 0 ? at : _base;
         }
 
+        // What a process wrote that was killed before its flush is there to be read, and is decided by from now on.
+        RandomAccess.FlushToDisk(_file);
         _end = at;
         return null;
     }
@@ -143,7 +144,9 @@ internal sealed class StateFile : IDisposable
     }
 
     /// <summary>Puts a new file with these rows alone in the place of this one.</summary>
-    internal void Rewrite(Dictionary<string, string> rows)
+    /// <param name="rows">All rows.</param>
+    /// <param name="aside">The name under which this one stays; null for none.</param>
+    internal void Rewrite(Dictionary<string, string> rows, string? aside = null)
     {
         var next = _path + ".new";
         var all = new Dictionary<string, string?>(rows.Count, StringComparer.Ordinal);
@@ -163,6 +166,11 @@ internal sealed class StateFile : IDisposable
             RandomAccess.Write(file, section, HeaderBytes);
             RandomAccess.FlushToDisk(file);
 
+            if (aside is not null)
+            {
+                File.Move(_path, aside);
+            }
+
             // It is locked before it has the name: nobody gets in between.
             File.Move(next, _path, overwrite: true);
         }
@@ -180,14 +188,14 @@ internal sealed class StateFile : IDisposable
         FlushName();
     }
 
-    /// <summary>Renames the file while it is still locked, then lets it go.</summary>
-    /// <returns>Its new name; of each kind the last three are kept.</returns>
-    internal string PutAside(StateOutcome outcome)
+    /// <summary>Keeps the file under another name, once a new one with these rows is whole: a full disk changes nothing.</summary>
+    /// <returns>Its other name; of each kind the last three are kept.</returns>
+    internal string PutAside(StateOutcome outcome, Dictionary<string, string> rows)
     {
         var word = outcome == StateOutcome.Newer ? "newer" : "damaged";
         var aside = $"{_path}.{word}-{DateTime.UtcNow.ToString("yyyyMMdd'T'HHmmss'.'fffffff'Z'", CultureInfo.InvariantCulture)}";
         var directory = Path.GetDirectoryName(Path.GetFullPath(_path))!;
-        File.Move(_path, aside);
+        Rewrite(rows, aside);
         var kept = Directory.GetFiles(directory, $"{Path.GetFileName(_path)}.{word}-*");
         Array.Sort(kept, StringComparer.Ordinal);
         foreach (var old in kept.AsSpan(0, Math.Max(0, kept.Length - CopiesKeptAside)))
@@ -195,8 +203,6 @@ internal sealed class StateFile : IDisposable
             File.Delete(old);
         }
 
-        Files.FlushDirectory(directory);
-        Dispose();
         return aside;
     }
 

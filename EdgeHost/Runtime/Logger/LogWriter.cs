@@ -6,6 +6,8 @@ namespace EdgeHost.Runtime.Logger;
 /// <summary>Appends to the segments of one container and keeps their number and size.</summary>
 internal sealed class LogWriter : IDisposable
 {
+    internal const uint Mode = 0x1A0;
+
     private readonly LogPolicy _policy;
     private AppendFile? _file;
     private long _segment;
@@ -46,6 +48,17 @@ internal sealed class LogWriter : IDisposable
         return true;
     }
 
+    /// <summary>Goes on in a new segment, so that the one before can be given up.</summary>
+    internal void BeginSegment()
+    {
+        if (_file is null)
+        {
+            OpenLast();
+        }
+
+        OpenNext();
+    }
+
     public void Dispose() => _file?.Dispose();
 
     private string PathOf(long segment) => $"{_policy.Directory}/{LogFormat.SegmentName(segment)}";
@@ -70,7 +83,7 @@ internal sealed class LogWriter : IDisposable
 
     private void Open(long segment)
     {
-        var file = AppendFile.Open(PathOf(segment), 0x1A0);
+        var file = AppendFile.Open(PathOf(segment), Mode);
         try
         {
             var whole = WholeLength(PathOf(segment));

@@ -21,6 +21,7 @@ internal sealed class LoggerProcess
     private readonly Dictionary<int, int> _openStreams = [];
     private readonly List<LoggedStream> _streams = [];
     private readonly List<(LoggedStream Stream, byte[] Record)> _waiting = [];
+    private readonly LogBudget _budget = new();
     private readonly long _settleAt = Environment.TickCount64 + SettleMilliseconds;
     private long _retryAt;
     private bool _ended;
@@ -114,13 +115,21 @@ internal sealed class LoggerProcess
     {
         try
         {
-            return _writers[stream.Policy.Directory].Writer.TryAppend(record) ? null : "disk full";
+            if (!_writers[stream.Policy.Directory].Writer.TryAppend(record))
+            {
+                return "disk full";
+            }
+
+            _budget.Add(stream.Policy.Directory, record.Length, WriterOf);
+            return null;
         }
         catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
         {
             return e.Message;
         }
     }
+
+    private LogWriter? WriterOf(string directory) => _writers.GetValueOrDefault(directory).Writer;
 
     private void RetryWaiting()
     {
