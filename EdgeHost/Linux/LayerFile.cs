@@ -3,7 +3,7 @@ namespace EdgeHost.Linux;
 /// <summary>Reads small files out of trees that an image has filled, without ever leaving them.</summary>
 public static unsafe class LayerFile
 {
-    private const int Usual = 4096;
+    private const int FirstBytes = 4 << 10;
 
     /// <summary>Reads a file from the topmost of several overlayfs layers that has it.</summary>
     /// <param name="layers">Absolute directories, the topmost first; one that is not there is passed over.</param>
@@ -48,13 +48,14 @@ public static unsafe class LayerFile
 
             using var file = new Fd(number);
 
-            // Nearly all are short: room for the longest would cost more than everything else about it.
-            var content = new byte[Math.Min(Usual, maximumBytes + 1)];
-            for (var length = 0; length <= maximumBytes;)
+            // A buffer of the longest would be one of the large objects, and each of these takes a collection of all.
+            var content = new byte[FirstBytes];
+            var length = 0;
+            while (length <= maximumBytes)
             {
                 if (length == content.Length)
                 {
-                    Array.Resize(ref content, Math.Min(length * 4, maximumBytes + 1));
+                    Array.Resize(ref content, content.Length * 2);
                 }
 
                 fixed (byte* start = content)
