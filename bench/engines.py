@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pathlib
+import select
 import signal
 import socket
 import struct
@@ -102,6 +103,9 @@ class Api(http.client.HTTPConnection):
 
     def call(self, method, path, body=None, headers=None, content="application/json"):
         data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
+        if self.sock and select.select([self.sock], [], [], 0)[0]:
+            # Either engine closes a connection on which it heard nothing for two minutes.
+            self.close()
         self.request(method, "/v1.41" + path, body=data, headers={"Content-Type": content, **(headers or {})})
         response = self.getresponse()
         answer = response.read()
