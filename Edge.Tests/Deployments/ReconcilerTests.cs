@@ -449,7 +449,7 @@ public sealed class ReconcilerTests
 
         await DeployAsync(board, 1, Chain("nginx:1"));
         var before = board.Engine.Calls.Count;
-        await OfferAsync(board, 2, Chain("nginx:2") [..^1] + ",\"z\":{\"image\":\"broken:2\",LIMITS,\"depends_on\":[\"f\"]}}");
+        await OfferAsync(board, 2, Chain("nginx:2")[..^1] + ",\"z\":{\"image\":\"broken:2\",LIMITS,\"depends_on\":[\"f\"]}}");
         await board.UntilAsync(status => status.Failure is { Version: 2 } && status.Phase == DeploymentPhase.Failed);
         Assert.Equal("a=nginx:1 b=nginx:1 c=nginx:1 d=nginx:1 e=nginx:1 f=nginx:1", board.Running());
         Assert.Equal(names, Order("start").TakeLast(names.Length));

@@ -130,8 +130,8 @@ public sealed class WorkloadNetworkTests
         string[] connect = ["-h", "127.0.0.1", "-p", $"{daemon.BrokerPort}", "-u", "workload.secret", "-P", (string)told["password"]!];
         string[] read = [.. connect, "-C", "1", "-W", "30", "-t", $"{local.Topics.Telemetry}sensor/#"];
         Assert.Contains("temperature", await BrokerUnderTest.RunAsync("mosquitto_sub", read), StringComparison.Ordinal);
-        using var connected = Process.Start(new ProcessStartInfo(
-            "stdbuf", ["-oL", "mosquitto_sub", "-d", "-V", "5", .. connect, "-i", "workload.secret/live", "-t", $"{local.Topics.Telemetry}secret/#"]) { RedirectStandardOutput = true })!;
+        string[] live = ["-oL", "mosquitto_sub", "-d", "-V", "5", .. connect, "-i", "workload.secret/live", "-t", $"{local.Topics.Telemetry}secret/#"];
+        using var connected = Process.Start(new ProcessStartInfo("stdbuf", live) { RedirectStandardOutput = true })!;
         while (await connected.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken) is { } line && !line.StartsWith("Subscribed", StringComparison.Ordinal))
         {
         }

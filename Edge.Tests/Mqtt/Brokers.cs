@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
 using System.Net;
@@ -5,6 +6,7 @@ using System.Net.Sockets;
 using System.Text;
 using Edge.Tests.Fixtures;
 using EdgeHost.Mqtt;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
@@ -105,6 +107,7 @@ internal sealed class TemporaryFile : IDisposable
 internal sealed class EmbeddedUnderTest : BrokerUnderTest
 {
     private readonly string _directory = Directory.CreateTempSubdirectory("edgehost-broker-").FullName;
+    private readonly BrokerLog _log = new();
 
     private EmbeddedUnderTest(Func<BrokerOptions, BrokerOptions>? configure)
     {
@@ -115,6 +118,9 @@ internal sealed class EmbeddedUnderTest : BrokerUnderTest
 
     /// <summary>The grants of the containers that there are.</summary>
     public List<WorkloadGrant> Granted { get; } = [];
+
+    /// <summary>What it warned of.</summary>
+    public IReadOnlyCollection<string> Warnings => _log.Lines;
 
     public BrokerOptions Options { get; private set; }
 
@@ -161,7 +167,25 @@ internal sealed class EmbeddedUnderTest : BrokerUnderTest
 
     private WorkloadGrants Grants() => new(Options.Directory, Options.Device, IPEndPoint.Parse("127.0.0.1:1883"));
 
-    private EmbeddedBroker Make() => new(Options, Grants(), () => Granted, NullLogger<EmbeddedBroker>.Instance);
+    private EmbeddedBroker Make() => new(Options, Grants(), () => Granted, _log);
+
+    private sealed class BrokerLog : ILogger<EmbeddedBroker>
+    {
+        internal ConcurrentQueue<string> Lines { get; } = new();
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Warning;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            if (IsEnabled(logLevel))
+            {
+                Lines.Enqueue(formatter(state, exception));
+            }
+        }
+    }
 }
 
 /// <summary>Debian's mosquitto with a password file.</summary>

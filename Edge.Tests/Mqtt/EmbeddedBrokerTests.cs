@@ -129,6 +129,25 @@ public sealed class EmbeddedBrokerTests
     }
 
     [Fact]
+    public async Task A_workload_that_is_refused_again_and_again_fills_no_log()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        var (user, password) = broker.Grant("web");
+        string[] publish = [.. As(broker, user, password), "-q", "1", "-l", "-t", broker.Topics.Desired];
+        using var refused = Process.Start(new ProcessStartInfo("mosquitto_pub", publish) { RedirectStandardInput = true })!;
+        for (var i = 0; i < 500; i++)
+        {
+            await refused.StandardInput.WriteLineAsync("{}");
+        }
+
+        refused.StandardInput.Close();
+        await refused.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(BrokerUnderTest.Patience, TestContext.Current.CancellationToken);
+
+        Assert.InRange(broker.Warnings.Count(line => line.Contains("may not publish", StringComparison.Ordinal)), 1, 20);
+        Assert.Single(broker.Warnings, line => line.Contains("are not said", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task Who_is_connected_by_the_password_of_a_container_that_is_gone_is_disconnected()
     {
         await using var broker = await EmbeddedUnderTest.StartAsync();
@@ -149,8 +168,8 @@ public sealed class EmbeddedBrokerTests
 
         async Task<Process> ListenAsync(string clientId, string secret)
         {
-            var listening = Process.Start(new ProcessStartInfo(
-                "stdbuf", ["-oL", "mosquitto_sub", "-d", "-V", "5", "-C", "1", .. As(broker, user, secret), "-i", clientId, "-t", broker.Topics.Telemetry + "web/#"]) { RedirectStandardOutput = true })!;
+            string[] listen = ["-oL", "mosquitto_sub", "-d", "-V", "5", "-C", "1", .. As(broker, user, secret), "-i", clientId, "-t", broker.Topics.Telemetry + "web/#"];
+            var listening = Process.Start(new ProcessStartInfo("stdbuf", listen) { RedirectStandardOutput = true })!;
             while (await listening.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken) is { } line && !line.StartsWith("Subscribed", StringComparison.Ordinal))
             {
             }

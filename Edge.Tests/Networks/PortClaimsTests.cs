@@ -16,7 +16,7 @@ public sealed class PortClaimsTests
         using var container = new TcpListener(IPAddress.Loopback, 0);
         container.Start();
         using var claims = new PortClaims(NullLogger.Instance);
-        var port = claims.Take(new PortBinding((ushort)((IPEndPoint)container.LocalEndpoint).Port, PortProtocol.Tcp, 0), IPAddress.Loopback).HostPort;
+        var port = claims.Take("web", new PortBinding((ushort)((IPEndPoint)container.LocalEndpoint).Port, PortProtocol.Tcp, 0), IPAddress.Loopback).HostPort;
         var client = new Socket(AddressFamily.InterNetworkV6, SocketType.Stream, ProtocolType.Tcp) { LingerState = new LingerOption(true, 0) };
         await client.ConnectAsync(IPAddress.IPv6Loopback, port, cancel);
         using var server = await container.AcceptSocketAsync(cancel);

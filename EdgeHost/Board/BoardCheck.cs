@@ -139,8 +139,8 @@ public static class BoardCheck
             : File.Exists(Path.Combine(found.Mount, "cpu.cfs_quota_us"));
         return quota switch
         {
-            true => controller with { Found = $"{controller.Found}, with quotas" },
-            false => controller with { State = FeatureState.Missing, Found = $"{controller.Found}, without quotas", Remedy = Remedy },
+            true => new FeatureStatus(controller.Name, controller.Need, controller.State, $"{controller.Found}, with quotas", controller.Remedy),
+            false => new FeatureStatus(controller.Name, controller.Need, FeatureState.Missing, $"{controller.Found}, without quotas", Remedy),
             null => controller,
         };
     }

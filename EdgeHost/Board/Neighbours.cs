@@ -147,8 +147,8 @@ internal static class Neighbours
 
         if (File.Exists("/proc/net/ip_tables_names") && TextOf("/proc/net/ip_tables_names")?.Split('\n').Contains("filter") == true)
         {
-            found.Add(Note("iptables-legacy", "has a table filter, which may drop what is forwarded (iptables-legacy -S FORWARD)",
-                $"if it does: iptables-legacy -I FORWARD -i {Bridge} -j ACCEPT; iptables-legacy -I FORWARD -o {Bridge} -j ACCEPT"));
+            found.Add(Note("iptables-legacy", "has a table filter, which may drop what is forwarded or comes in (iptables-legacy -S)",
+                $"if it does: iptables-legacy -I FORWARD -i {Bridge} -j ACCEPT; iptables-legacy -I FORWARD -o {Bridge} -j ACCEPT; iptables-legacy -I INPUT -i {Bridge} -j ACCEPT"));
         }
 
         if (IsUfw())

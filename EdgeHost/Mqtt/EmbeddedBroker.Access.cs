@@ -13,13 +13,23 @@ namespace EdgeHost.Mqtt;
 /// </summary>
 public sealed partial class EmbeddedBroker
 {
+    private const int MaximumRefusalsSaid = 20;
+
+    private readonly Lock _refusalsLock = new();
+    private long _refusalsSince;
+    private int _refusals;
+
     private Task OnConnectingAsync(ValidatingConnectionEventArgs connecting)
     {
         var identity = _credentials?.Authenticate(connecting.UserName, connecting.RawPassword);
         if (identity is null)
         {
             connecting.ReasonCode = MqttConnectReasonCode.BadUserNameOrPassword;
-            LogStranger(_log, connecting.RemoteEndPoint, connecting.UserName is null ? "anonymous" : $"user {Shown(connecting.UserName)}");
+            if (IsToBeSaid())
+            {
+                LogStranger(_log, connecting.RemoteEndPoint, connecting.UserName is null ? "anonymous" : $"user {Shown(connecting.UserName)}");
+            }
+
             return Task.CompletedTask;
         }
 
@@ -35,7 +45,11 @@ public sealed partial class EmbeddedBroker
             connecting.ReasonString = identity.Role == BrokerRole.Workload
                 ? $"the client id of a workload is {connecting.UserName} or begins with {connecting.UserName}/"
                 : "this client id belongs to somebody else";
-            LogClientId(_log, connecting.RemoteEndPoint, Shown(connecting.UserName), Shown(clientId));
+            if (IsToBeSaid())
+            {
+                LogClientId(_log, connecting.RemoteEndPoint, Shown(connecting.UserName), Shown(clientId));
+            }
+
             return Task.CompletedTask;
         }
 
@@ -69,7 +83,7 @@ public sealed partial class EmbeddedBroker
             try
             {
                 await server.DisconnectClientAsync(clientId, new MqttServerClientDisconnectOptions { ReasonCode = MqttDisconnectReasonCode.NotAuthorized }).ConfigureAwait(false);
-                LogVoid(_log, clientId, grant.Container);
+                LogVoid(_log, Shown(clientId), grant.Container);
             }
             catch (InvalidOperationException)
             {
@@ -103,7 +117,7 @@ public sealed partial class EmbeddedBroker
             // As mosquitto does: a reason in MQTT 5, an acknowledgement and nothing else in 3.1.1.
             publish.ProcessPublish = false;
             publish.Response.ReasonCode = MqttPubAckReasonCode.NotAuthorized;
-            LogDenied(_log, publish.ClientId, "publish", Shown(topic));
+            Deny(publish.ClientId, "publish", topic);
             return;
         }
 
@@ -144,7 +158,7 @@ public sealed partial class EmbeddedBroker
         {
             subscribing.ProcessSubscription = false;
             subscribing.Response.ReasonCode = MqttSubscribeReasonCode.NotAuthorized;
-            LogDenied(_log, subscribing.ClientId, "subscribe", Shown(filter));
+            Deny(subscribing.ClientId, "subscribe", filter);
             return Task.CompletedTask;
         }
 
@@ -201,6 +215,34 @@ public sealed partial class EmbeddedBroker
         return Task.CompletedTask;
     }
 
+    private void Deny(string clientId, string action, string topic)
+    {
+        if (IsToBeSaid())
+        {
+            LogDenied(_log, Shown(clientId), action, Shown(topic));
+        }
+    }
+
+    /// <summary>Who is refused may try as often as he likes, and the log is on the same disk as everything else.</summary>
+    private bool IsToBeSaid()
+    {
+        lock (_refusalsLock)
+        {
+            var now = _time.GetTimestamp();
+            if (_refusals == 0 || _time.GetElapsedTime(_refusalsSince, now) >= TimeSpan.FromMinutes(1))
+            {
+                (_refusalsSince, _refusals) = (now, 0);
+            }
+
+            if (++_refusals == MaximumRefusalsSaid + 1)
+            {
+                LogQuiet(_log, MaximumRefusalsSaid);
+            }
+
+            return _refusals <= MaximumRefusalsSaid;
+        }
+    }
+
     private static string Shown(string text) =>
         string.Concat(text.Take(100).Select(static c => char.IsControl(c) ? '?' : c));
 
@@ -221,6 +263,9 @@ public sealed partial class EmbeddedBroker
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Broker: {ClientId} is disconnected: its container {Container} is gone")]
     private static partial void LogVoid(ILogger log, string clientId, string container);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Broker: {Count} refusals within a minute; the others of this minute are not said")]
+    private static partial void LogQuiet(ILogger log, int count);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Broker: {ClientId} may not {Action} {Topic}")]
     private static partial void LogDenied(ILogger log, string clientId, string action, string topic);
