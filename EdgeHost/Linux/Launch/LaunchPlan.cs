@@ -197,6 +197,9 @@ public sealed partial class LaunchPlan
     /// <summary>Whether a failure of this step means that the program itself cannot be executed (exit codes 126 and 127).</summary>
     public bool IsExecute(int index) => index >= 0 && index < StepCount && Steps[index].Op == LaunchOp.Execute;
 
+    /// <summary>Whether a step maps the ids of a mount.</summary>
+    internal bool IsMapping(int index) => index >= 0 && index < StepCount && Steps[index].Op == LaunchOp.BindMapped;
+
     /// <summary>The plan as text, a step a line: what <c>edgehost oci plan</c> prints and tests compare.</summary>
     public override string ToString()
     {

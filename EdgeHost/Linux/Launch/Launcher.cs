@@ -182,6 +182,8 @@ public sealed class LaunchFailure
     /// <summary>As an exception, in one line.</summary>
     public EdgeHostException ToException() => IsExecute
         ? new EdgeHostException(ErrorKind.CannotExecute, Message)
+        : Errno == Errno.EINVAL && _plan.IsMapping(Step)
+        ? new EdgeHostException(ErrorKind.Unsupported, $"{_plan.Describe(Step)}: this kernel cannot map the ids of its file system; ext4, xfs, btrfs and f2fs can be mapped")
         : new LinuxException(_plan.Describe(Step), Errno);
 
     private string Message => Errno switch
