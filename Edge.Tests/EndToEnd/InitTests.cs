@@ -12,7 +12,7 @@ public sealed class InitTests
     public async Task The_scripts_start_it_replace_the_daemon_alone_and_end_the_containers_with_a_stop(string how)
     {
         Needs.Root();
-        await Packages.NeedAsync("busybox");
+        await Packages.NeedAsync("busybox-static");
         var image = await SampleImage.PathAsync("busybox", PublishedBinary.NativeRid == "linux-x64" ? "amd64" : "arm64");
         var run = await CommandRun.RunAsync(
             "bash",

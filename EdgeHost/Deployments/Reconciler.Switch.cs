@@ -383,7 +383,9 @@ public sealed partial class Reconciler
         {
             { Effective.Health: not { IsOn: true } } => "has no health check",
             { State: not (ContainerState.Running or ContainerState.Restarting) } => "does not run",
-            { State: ContainerState.Running, Paused: false, Health.State: HealthState.Unhealthy } => "is unhealthy",
+
+            // One that ends is called unhealthy, too, a moment before it is called ended.
+            { State: ContainerState.Running, Health: { State: HealthState.Unhealthy, FailingStreak: var failures }, Effective.Health: { } check } when HealthRules.IsTooMany(failures, check) => "is unhealthy",
             _ when needed.RestartCount - restartsBefore >= MaximumEnds => $"ended {MaximumEnds} times",
             _ => null,
         };

@@ -158,8 +158,11 @@ internal static class HealthRules
         }
 
         var streak = before.FailingStreak + 1;
-        return new ContainerHealth(streak >= (check.Retries > 0 ? check.Retries : DefaultRetries) ? HealthState.Unhealthy : before.State, streak, log);
+        return new ContainerHealth(IsTooMany(streak, check) ? HealthState.Unhealthy : before.State, streak, log);
     }
+
+    /// <summary>Whether so many failures after each other mean that a container is unhealthy.</summary>
+    internal static bool IsTooMany(int failures, HealthCheck check) => failures >= (check.Retries > 0 ? check.Retries : DefaultRetries);
 
     /// <summary>The words of a check that took too long.</summary>
     internal static string TookTooLong(TimeSpan timeout, string output) =>

@@ -380,10 +380,9 @@ public sealed partial class NetworkHost
             HostSettings.PrepareBridge(record.Interface, record.Subnets.Any(each => IsV6(each.Gateway)));
         }
 
-        var addresses = _links.ReadAddresses();
         foreach (var subnet in record.Subnets)
         {
-            if (!addresses.Any(each => each.Link == network.Index && each.Address.Equals(subnet.Gateway) && each.Prefix == subnet.Subnet.PrefixLength))
+            if (!_links.HasAddress(network.Index, subnet.Gateway, subnet.Subnet.PrefixLength))
             {
                 _links.AddAddress(network.Index, subnet.Gateway, subnet.Subnet.PrefixLength);
                 if (!network.Given.Contains(subnet))

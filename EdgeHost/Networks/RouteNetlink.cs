@@ -94,8 +94,16 @@ public sealed class RouteNetlink : IDisposable
 
     /// <summary>All interfaces.</summary>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    public List<Link> ReadLinks() =>
-        _socket.Query(new NetlinkMessage(GetLink, NetlinkFlags.Dump, LinkMessage(0, 0, 0)), "list network interfaces").ConvertAll(ParseLink);
+    public List<Link> ReadLinks()
+    {
+        var links = new List<Link>();
+        foreach (var reply in _socket.Query(new NetlinkMessage(GetLink, NetlinkFlags.Dump, LinkMessage(0, 0, 0)), "list network interfaces"))
+        {
+            links.Add(ParseLink(reply));
+        }
+
+        return links;
+    }
 
     /// <summary>The interface of a name.</summary>
     /// <returns>Null when there is none.</returns>
@@ -275,18 +283,27 @@ public sealed class RouteNetlink : IDisposable
         }
     }
 
-    /// <summary>The addresses of all interfaces, with the numbers of these.</summary>
+    /// <summary>Whether an interface has an address.</summary>
+    /// <param name="link">The number of the interface.</param>
+    /// <param name="address">The address.</param>
+    /// <param name="prefix">The length of its network's prefix in bits.</param>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    public List<(int Link, IPAddress Address, int Prefix)> ReadAddresses() =>
-        _socket.Query(new NetlinkMessage(GetAddress, NetlinkFlags.Dump, new byte[AddressHeader]), "list addresses")
-            .Select(reply =>
+    public bool HasAddress(int link, IPAddress address, int prefix)
+    {
+        var bytes = address.GetAddressBytes();
+        foreach (var reply in _socket.Query(new NetlinkMessage(GetAddress, NetlinkFlags.Dump, new byte[AddressHeader]), "list addresses"))
+        {
+            var header = reply.Payload.Span;
+            var attributes = reply.Attributes(AddressHeader);
+            if (BitConverter.ToInt32(header[4..]) == link && header[1] == prefix
+                && (attributes.TryFind(AddressLocal, out var found) || attributes.TryFind(AddressAddress, out found)) && found.SequenceEqual(bytes))
             {
-                var attributes = reply.Attributes(AddressHeader);
-                var found = attributes.TryFind(AddressLocal, out var address) || attributes.TryFind(AddressAddress, out address);
-                return (Link: BitConverter.ToInt32(reply.Payload.Span[4..]), Address: found ? new IPAddress(address) : IPAddress.None, Prefix: (int)reply.Payload.Span[1]);
-            })
-            .Where(each => !each.Address.Equals(IPAddress.None))
-            .ToList();
+                return true;
+            }
+        }
+
+        return false;
+    }
 
     /// <summary>Adds a default route.</summary>
     /// <param name="link">The number of the interface.</param>
