@@ -130,8 +130,8 @@ users() {
   sed -i "s#\"path\": \"$root\"#\"path\": \"$mapped\"#; s#{ \"type\": \"pid\" }#&, { \"type\": \"user\" }#; s#\"cgroupsPath\"#\"uidMappings\": [{ \"containerID\": 0, \"hostID\": 200000, \"size\": 1000 }], \"gidMappings\": [{ \"containerID\": 0, \"hostID\": 200000, \"size\": 1000 }], &#" "$work/$1/config.json"
 }
 users rootless 'grep -E ^CapEff: /proc/self/status; echo map $(cat /proc/self/uid_map); stat -c dev-%u /dev /dev/null /dev/shm; mkdir /dev/mine && echo made-dev; echo again > /dev/stdout; mount -t tmpfs none /dev/shm || echo no-mount; touch /made; cat /proc/1/environ > /dev/null && echo own-proc; sleep 60'
-oci create -b "$work/rootless" --pid-file "$work/pid" rootless < /dev/null 2>&1 | cat > "$work/rootless.out" & out=$!
-until [ -s "$work/pid" ]; do sleep 0.1; done; pid=$(cat "$work/pid")
+oci create -b "$work/rootless" --pid-file "$work/rootless.pid" rootless < /dev/null 2>&1 | cat > "$work/rootless.out" & out=$!
+until [ -s "$work/rootless.pid" ]; do sleep 0.1; done; pid=$(cat "$work/rootless.pid")
 oci start rootless; until grep -q own-proc "$work/rootless.out"; do sleep 0.1; done
 echo "USERS map=$(sed -n 's/^map //p' "$work/rootless.out" | tr ' ' :) host=$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status") group=$(sed -n 's/^Gid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status") effective=$(sed -n 's/^CapEff:\t0*//p' "$work/rootless.out") devices=$(grep -cx dev-0 "$work/rootless.out") dev=$(grep -cx made-dev "$work/rootless.out") stdout=$(grep -cx again "$work/rootless.out") mount=$(grep -cx no-mount "$work/rootless.out") made=$(stat -c %u "$mapped/made")"
 oci delete -f rootless; wait $out

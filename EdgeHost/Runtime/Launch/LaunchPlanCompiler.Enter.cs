@@ -51,7 +51,6 @@ public static partial class LaunchPlanCompiler
         var maps = IdMaps.Of(spec, namespaces);
         plan.Add(maps is null ? LaunchOp.JoinProcess : LaunchOp.EnterProcess, slot: StandardSlots, a: (long)namespaces.Flags);
         AddRlimits(plan, process);
-        GiveStreams(plan, process, maps);
         plan.Add(LaunchOp.ChangeDirectory, text1: process.Cwd);
         if (maps is not null)
         {

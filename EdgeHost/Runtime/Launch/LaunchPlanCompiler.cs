@@ -247,7 +247,11 @@ public static partial class LaunchPlanCompiler
     private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, (IdMaps Maps, int Slot)? users)
     {
         AddRlimits(plan, process);
-        GiveStreams(plan, process, users?.Maps);
+        if (target.GivesStreams)
+        {
+            GiveStreams(plan, process, users?.Maps);
+        }
+
         plan.Add(LaunchOp.ChangeDirectory, text1: process.Cwd);
         if (process.NoNewPrivileges)
         {
