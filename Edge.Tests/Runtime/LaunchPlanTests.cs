@@ -105,7 +105,9 @@ public sealed class LaunchPlanTests
                 { "process.rlimits", spec with { Process = spec.Process! with { Rlimits = [new() { Type = "RLIMIT_NONSENSE" }] } } },
                 { "CAP_MKNOD", spec with { Process = spec.Process! with { Capabilities = new() { Bounding = ["CAP_MKNOD"] } } } },
                 { "linux.namespaces", spec with { Linux = spec.Linux! with { Namespaces = [new() { Type = "pid" }] } } },
-                { "linux.namespaces", spec with { Linux = spec.Linux! with { Namespaces = [new() { Type = "mount" }, new() { Type = "user" }] } } },
+                { "linux.namespaces", spec with { Linux = spec.Linux! with { Namespaces = [new() { Type = "mount" }, new() { Type = "user", Path = "/proc/1/ns/user" }] } } },
+                { "linux.uidMappings", spec with { Linux = spec.Linux! with { Namespaces = [new() { Type = "mount" }, new() { Type = "user" }] } } },
+                { "idmap means nothing without a user namespace", spec with { Mounts = [new() { Destination = "/x", Source = "/tmp", Options = ["bind", "idmap"] }] } },
                 { "linux.sysctl", spec with { Linux = spec.Linux! with { Sysctl = new Dictionary<string, string> { ["vm.swappiness"] = "1" } } } },
                 { "bind mount takes no option", spec with { Mounts = [new() { Destination = "/x", Source = "/tmp", Options = ["bind", "size=1"] }] } },
             };

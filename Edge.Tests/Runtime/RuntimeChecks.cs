@@ -176,6 +176,53 @@ public abstract class RuntimeChecks
         Assert.Equal("3", streams["lines"]);
     }
 
+    [Fact]
+    public async Task Root_of_a_user_namespace_is_nobody_outside_and_owns_what_was_made_for_it()
+    {
+        var users = await LineAsync("USERS");
+
+        Assert.Equal("0:200000:1000", users["map"]);
+        Assert.Equal("200000", users["host"]);
+        Assert.Equal("200000", users["group"]);
+        Assert.Equal("20", users["effective"]);
+        Assert.Equal("3", users["devices"]);
+        Assert.Equal("1", users["dev"]);
+        Assert.Equal("1", users["stdout"]);
+        Assert.Equal("1", users["mount"]);
+        Assert.Equal("200000", users["made"]);
+    }
+
+    [Fact]
+    public async Task A_mapped_volume_has_the_owners_inside_that_it_has_on_the_disk_or_is_refused()
+    {
+        var mapped = await LineAsync("MAPPED");
+
+        if (mapped["kind"] == "tmpfs" && mapped["code"] != "0")
+        {
+            // Before Linux 6.3.
+            Assert.Contains("on /volume: this kernel cannot map the ids of its file system; ", mapped["message"], StringComparison.Ordinal);
+            return;
+        }
+
+        Assert.Equal("0", mapped["code"]);
+        Assert.Equal("1", mapped["kept"]);
+        Assert.Equal("0", mapped["inside"]);
+        Assert.Equal("0", mapped["made"]);
+    }
+
+    [Fact]
+    public async Task Maps_that_make_no_sense_are_refused_by_name()
+    {
+        var said = (await LinesAsync("BADMAP")).Select(line => line["message"]).ToList();
+
+        Assert.Collection(
+            said,
+            line => Assert.StartsWith("edgehost oci run: linux.uidMappings: 0 200000 0: the size must be 1 or more", line, StringComparison.Ordinal),
+            line => Assert.Equal("edgehost oci run: linux.uidMappings: 0 is in none of the maps of the user namespace", line),
+            line => Assert.StartsWith("edgehost oci run: linux.uidMappings: mean nothing without a user namespace", line, StringComparison.Ordinal),
+            line => Assert.Equal("edgehost oci run: process.user.uid: 1000 is in none of the maps of the user namespace", line));
+    }
+
     private static long Number(Dictionary<string, string> line, string key) => long.Parse(line[key], CultureInfo.InvariantCulture);
 
     private async Task<Dictionary<string, string>> LineAsync(string check) => Assert.Single(await LinesAsync(check));

@@ -120,3 +120,25 @@ mkdir -p "$work/evil/bin" "$work/outside"; cp -a "$root/bin/." "$work/evil/bin/"
 ln -s "$work/outside" "$work/evil/dev"; ln -s /../../../../../../../../etc "$work/evil/sys"
 bundle trap true; sed -i "s#\"path\": \"$root\"#\"path\": \"$work/evil\"#" "$work/trap/config.json"
 run trap > /dev/null 2>&1; echo "EVIL outside=$(ls -A "$work/outside" | wc -l) etc=$(grep -c "$work" /proc/self/mounts)"
+
+# A user namespace: root inside is nobody outside, what it has made for it is its own, and volumes keep their owners.
+mapped=$work/mapped; cp -a "$root" "$mapped"; mkdir -p "$mapped/volume"; chown -hR 200000:200000 "$mapped"
+mkdir "$work/volume"; echo kept > "$work/volume/private"; chmod 600 "$work/volume/private"
+# users NAME COMMAND: a bundle with a user namespace
+users() {
+  bundle "$1" "$2"
+  sed -i "s#\"path\": \"$root\"#\"path\": \"$mapped\"#; s#{ \"type\": \"pid\" }#&, { \"type\": \"user\" }#; s#\"cgroupsPath\"#\"uidMappings\": [{ \"containerID\": 0, \"hostID\": 200000, \"size\": 1000 }], \"gidMappings\": [{ \"containerID\": 0, \"hostID\": 200000, \"size\": 1000 }], &#" "$work/$1/config.json"
+}
+users rootless 'grep -E ^CapEff: /proc/self/status; echo map $(cat /proc/self/uid_map); stat -c dev-%u /dev /dev/null /dev/shm; mkdir /dev/mine && echo made-dev; echo again > /dev/stdout; mount -t tmpfs none /dev/shm || echo no-mount; touch /made; cat /proc/1/environ > /dev/null && echo own-proc; sleep 60'
+oci create -b "$work/rootless" --pid-file "$work/rootless.pid" rootless < /dev/null 2>&1 | cat > "$work/rootless.out" & out=$!
+until [ -s "$work/rootless.pid" ]; do sleep 0.1; done; pid=$(cat "$work/rootless.pid")
+oci start rootless; until grep -q own-proc "$work/rootless.out"; do sleep 0.1; done
+echo "USERS map=$(sed -n 's/^map //p' "$work/rootless.out" | tr ' ' :) host=$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status") group=$(sed -n 's/^Gid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status") effective=$(sed -n 's/^CapEff:\t0*//p' "$work/rootless.out") devices=$(grep -cx dev-0 "$work/rootless.out") dev=$(grep -cx made-dev "$work/rootless.out") stdout=$(grep -cx again "$work/rootless.out") mount=$(grep -cx no-mount "$work/rootless.out") made=$(stat -c %u "$mapped/made")"
+oci delete -f rootless; wait $out
+users volume 'cat /volume/private; touch /volume/new; stat -c inside-%u /volume/private'
+sed -i "s#\"mounts\": \[#&{ \"destination\": \"/volume\", \"type\": \"bind\", \"source\": \"$work/volume\", \"options\": [\"rbind\", \"idmap\"] },#" "$work/volume/config.json"
+said=$(run volume 2>&1 < /dev/null); echo "MAPPED code=$? kept=$(grep -cx kept <<<"$said") inside=$(sed -n 's/^inside-//p' <<<"$said") made=$(stat -c %u "$work/volume/new" 2> /dev/null) kind=$(stat -f -c %T "$work/volume") message=$said"
+for change in 's/"size": 1000 }\], "gid/"size": 0 }], "gid/' 's/"containerID": 0, "hostID": 200000, "size": 1000 }\], "gid/"containerID": 5, "hostID": 200000, "size": 1000 }], "gid/' 's/, { "type": "user" }//' 's/"user": { "uid": 0/"user": { "uid": 1000/'; do
+  users wrong true; sed -i "$change" "$work/wrong/config.json"
+  said=$(run wrong 2>&1); echo "BADMAP code=$? message=$said"
+done

@@ -103,6 +103,8 @@ internal sealed class HostConfigBody
 
     public bool ReadonlyRootfs { get; set; }
 
+    public string? UsernsMode { get; set; }
+
     public List<string>? CapAdd { get; set; }
 
     public List<string>? CapDrop { get; set; }

@@ -68,6 +68,13 @@ internal static class ContainerCreateTranslation
             StopSignal = NullIfEmpty(body.StopSignal),
             StopGrace = Grace(body.StopTimeout),
             ReadOnlyRoot = host.ReadonlyRootfs,
+            Users = host.UsernsMode switch
+            {
+                null or "" => UserNamespaceMode.Default,
+                "host" => UserNamespaceMode.Host,
+                "auto" => UserNamespaceMode.Auto,
+                var other => throw new EdgeHostException(ErrorKind.Invalid, $"invalid userns mode: {other}; it is host or auto"),
+            },
             AddCapabilities = host.CapAdd ?? [],
             DropCapabilities = host.CapDrop ?? [],
             AutoRemove = host.AutoRemove,

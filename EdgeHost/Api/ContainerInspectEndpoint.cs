@@ -106,6 +106,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             spec.Restart.MaximumRetryCount),
         AutoRemove = spec.AutoRemove,
         ReadonlyRootfs = spec.ReadOnlyRoot,
+        UsernsMode = spec.Users switch { UserNamespaceMode.Auto => "auto", UserNamespaceMode.Host => "host", _ => string.Empty },
         CapAdd = spec.AddCapabilities.Count > 0 ? spec.AddCapabilities.ToList() : null,
         CapDrop = spec.DropCapabilities.Count > 0 ? spec.DropCapabilities.ToList() : null,
     };

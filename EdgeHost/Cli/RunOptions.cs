@@ -54,6 +54,8 @@ internal sealed class RunOptions
 
     private Option<bool> ReadOnly { get; } = new("--read-only") { Description = "Make its root file system read-only" };
 
+    private Option<string?> Users { get; } = new("--userns") { Description = "Whose users its own are: host, or auto for a range that nobody else has", HelpName = "mode" };
+
     private Option<string[]> CapAdd { get; } = new("--cap-add") { Description = "Add a capability", HelpName = "capability" };
 
     private Option<string[]> CapDrop { get; } = new("--cap-drop") { Description = "Take a capability away", HelpName = "capability" };
@@ -80,7 +82,7 @@ internal sealed class RunOptions
         Option[] options =
         [
             Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, Cpus, Pids, Cpuset, RestartPolicy,
-            User, WorkDir, Entrypoint, Hostname, ReadOnly, CapAdd, CapDrop, SecurityOpt, StopSignal, StopTimeout, .. Health.All, Label, Interactive, Tty,
+            User, WorkDir, Entrypoint, Hostname, ReadOnly, Users, CapAdd, CapDrop, SecurityOpt, StopSignal, StopTimeout, .. Health.All, Label, Interactive, Tty,
             Privileged,
         ];
         foreach (var option in options)
@@ -188,6 +190,7 @@ internal sealed class RunOptions
         }
 
         Text(json, "CpusetCpus", parsed.GetValue(Cpuset));
+        Text(json, "UsernsMode", parsed.GetValue(Users));
         Texts(json, "CapAdd", parsed.GetValue(CapAdd));
         Texts(json, "CapDrop", parsed.GetValue(CapDrop));
         Texts(json, "SecurityOpt", parsed.GetValue(SecurityOpt));

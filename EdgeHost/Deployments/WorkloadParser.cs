@@ -24,7 +24,7 @@ internal static class WorkloadParser
     [
         "image", "pull_policy", "command", "entrypoint", "environment", "volumes", "tmpfs", "network_mode", "networks", "ports", "dns",
         "dns_opt", "dns_search", "extra_hosts", "depends_on", "mem_limit", "cpus", "pids_limit", "cpuset", "restart", "user",
-        "working_dir", "hostname", "read_only", "cap_add", "cap_drop", "stop_signal", "stop_grace_period", "labels", "mqtt", "healthcheck",
+        "working_dir", "hostname", "read_only", "cap_add", "cap_drop", "stop_signal", "stop_grace_period", "labels", "mqtt", "healthcheck", "userns_mode",
     ];
 
     // What people will write, told apart from a slip of the pen.
@@ -36,7 +36,7 @@ internal static class WorkloadParser
         "external_links", "gpus", "group_add", "init", "ipc", "isolation", "links", "logging", "mac_address",
         "mem_reservation", "mem_swappiness", "memswap_limit", "oom_kill_disable", "oom_score_adj", "pid", "platform",
         "post_start", "pre_stop", "privileged", "profiles", "provider", "runtime", "scale", "secrets", "security_opt",
-        "shm_size", "stdin_open", "storage_opt", "sysctls", "tty", "ulimits", "userns_mode", "uts", "volumes_from",
+        "shm_size", "stdin_open", "storage_opt", "sysctls", "tty", "ulimits", "uts", "volumes_from",
     };
 
     /// <summary>Reads a workload.</summary>
@@ -148,6 +148,9 @@ internal static class WorkloadParser
                     break;
                 case "read_only":
                     spec = spec with { ReadOnlyRoot = value.Boolean() };
+                    break;
+                case "userns_mode":
+                    spec = spec with { Users = Users(value) };
                     break;
                 case "cap_add":
                     spec = spec with { AddCapabilities = Capabilities(value) };
@@ -429,6 +432,17 @@ internal static class WorkloadParser
             _ when text.StartsWith(OnFailure + ":", StringComparison.Ordinal)
                 && int.TryParse(text.AsSpan(OnFailure.Length + 1), System.Globalization.NumberStyles.None, null, out var times)
                 && times >= 1 => new RestartPolicy(RestartKind.OnFailure, times),
+            _ => throw value.Wrong(Expected),
+        };
+    }
+
+    private static UserNamespaceMode Users(JsonNode value)
+    {
+        const string Expected = "host, or auto";
+        return value.Text(Expected) switch
+        {
+            "host" => UserNamespaceMode.Host,
+            "auto" => UserNamespaceMode.Auto,
             _ => throw value.Wrong(Expected),
         };
     }

@@ -136,7 +136,7 @@ public sealed partial class ContainerEngine
             List<RuntimeMount> mounts =
             [
                 .. place.FilesOf is { } other ? NetworkFiles.Share(_files.RunDirectory(other)) : NetworkFiles.Write(record, directory),
-                .. record.Spec.Mounts.Select(MountOf),
+                .. record.Spec.Mounts.Select(mount => MountOf(mount, record.FirstUser is not null)),
             ];
             if (secrets is not null)
             {
@@ -144,6 +144,11 @@ public sealed partial class ContainerEngine
             }
 
             var spec = RuntimeSpecBuilder.Build(record, image.Config, user, mounts, place.Path, secrets?.Environment ?? []);
+            if (record.FirstUser is not null && Shepherd.Version < Runtime.Shepherd.Shepherd.VersionWithUsers)
+            {
+                throw new EdgeHostException(ErrorKind.Unsupported, $"the shepherd (process {Shepherd.Pid}) is from before user namespaces: restart it, which ends all containers, or run this one with --userns host");
+            }
+
             cgroup = CgroupOf(record.Id);
             cgroup.Create();
             cgroup.Apply(RuntimeSpecBuilder.LimitsOf(record.Spec.Limits));
@@ -158,6 +163,7 @@ public sealed partial class ContainerEngine
                 Overlay = new OverlayRoot(root, snapshot.LowerDirectories, snapshot.UpperDirectory, snapshot.WorkDirectory),
                 CgroupMounts = _cgroups,
                 Cgroup = cgroup,
+                GivesStreams = Shepherd.Version >= Runtime.Shepherd.Shepherd.VersionWithUsers,
             });
             var (pid, startTime) = await Shepherd.LaunchAsync(
                 record.Id,
@@ -224,7 +230,7 @@ public sealed partial class ContainerEngine
         return new RuntimeMount { Destination = secrets.File, Type = "bind", Source = file, Options = ["bind", "ro"] };
     }
 
-    private RuntimeMount MountOf(ContainerMount mount)
+    private RuntimeMount MountOf(ContainerMount mount, bool mapIds)
     {
         switch (mount.Kind)
         {
@@ -244,7 +250,7 @@ public sealed partial class ContainerEngine
                     throw new EdgeHostException(ErrorKind.Invalid, $"bind source path does not exist: {source}");
                 }
 
-                return new RuntimeMount { Destination = mount.Target, Type = "bind", Source = source, Options = ["rbind", mount.ReadOnly ? "rro" : "rw"] };
+                return new RuntimeMount { Destination = mount.Target, Type = "bind", Source = source, Options = ["rbind", mount.ReadOnly ? "rro" : "rw", .. mapIds ? ["idmap"] : Array.Empty<string>()] };
         }
     }
 

@@ -21,6 +21,12 @@ internal sealed record ContainerRecord
 
     public required IReadOnlyList<string> Arguments { get; init; }
 
+    /// <summary>
+    /// The first of the <see cref="UserRanges.Size"/> users and groups of the host that are its own for as long as it is
+    /// there; null when they are the host's.
+    /// </summary>
+    public uint? FirstUser { get; init; }
+
     /// <summary>The signal that asks it to stop.</summary>
     public required int StopSignal { get; init; }
 

@@ -90,8 +90,24 @@ public sealed record ContainerSpec
     /// <summary>How its health is checked; null as the image says, what is 0 or empty in it too.</summary>
     public HealthCheck? Health { get; init; }
 
+    /// <summary>Whose users and groups its own are.</summary>
+    public UserNamespaceMode Users { get; init; }
+
     /// <summary>Whether it is removed, with its anonymous volumes, once it has ended.</summary>
     public bool AutoRemove { get; init; }
+}
+
+/// <summary>Whose users and groups those of a container are (user_namespaces(7)).</summary>
+public enum UserNamespaceMode
+{
+    /// <summary>The host's, as long as nothing else is said.</summary>
+    Default,
+
+    /// <summary>The host's: root inside is root of the machine, without most of its rights.</summary>
+    Host,
+
+    /// <summary>A range that no other container has: root inside is nobody of the machine.</summary>
+    Auto,
 }
 
 /// <summary>Whose network a container lives in.</summary>

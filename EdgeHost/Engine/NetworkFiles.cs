@@ -25,7 +25,8 @@ internal static class NetworkFiles
 
         void Put(string name, string content)
         {
-            DurableFile.WriteVolatile($"{directory}/{name}", Encoding.UTF8.GetBytes(content), 0x1A4);
+            // The container's root may change them, as everywhere.
+            DurableFile.WriteVolatile($"{directory}/{name}", Encoding.UTF8.GetBytes(content), 0x1A4, record.FirstUser);
             DurableFile.WriteVolatile(directory + "/" + Ours(name), Encoding.UTF8.GetBytes(content));
         }
     }

@@ -17,6 +17,14 @@ internal static class RuntimeSpecBuilder
 
     private static readonly string[] ReadOnly = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+    // As in the network namespaces that have networks (HostSettings.PrepareSandbox): the right to these ports is one over
+    // the namespace, which belongs to the host's users.
+    private static readonly Dictionary<string, string> SandboxSettings = new(StringComparer.Ordinal)
+    {
+        ["net.ipv4.ip_unprivileged_port_start"] = "0",
+        ["net.ipv4.ping_group_range"] = "0 2147483647",
+    };
+
     internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace, IReadOnlyList<string> secrets)
     {
         var spec = record.Spec;
@@ -49,7 +57,10 @@ internal static class RuntimeSpecBuilder
             },
             Linux = new RuntimeLinux
             {
-                Namespaces = [.. NamespacesOf(spec, networkNamespace)],
+                Namespaces = [.. NamespacesOf(record, networkNamespace)],
+                UidMappings = MapOf(record),
+                GidMappings = MapOf(record),
+                Sysctl = record.FirstUser is null || spec.Network is not NetworkMode.None ? null : SandboxSettings,
                 MaskedPaths = Masked,
                 ReadonlyPaths = ReadOnly,
                 Seccomp = DefaultSeccomp.For(capabilities),
@@ -126,14 +137,22 @@ internal static class RuntimeSpecBuilder
         return variables;
     }
 
-    private static IEnumerable<RuntimeNamespace> NamespacesOf(ContainerSpec spec, string? networkNamespace)
+    private static IReadOnlyList<RuntimeIdMapping>? MapOf(ContainerRecord record) =>
+        record.FirstUser is { } first ? [new RuntimeIdMapping { ContainerId = 0, HostId = first, Size = UserRanges.Size }] : null;
+
+    private static IEnumerable<RuntimeNamespace> NamespacesOf(ContainerRecord record, string? networkNamespace)
     {
+        if (record.FirstUser is not null)
+        {
+            yield return new RuntimeNamespace { Type = "user" };
+        }
+
         foreach (var kind in (string[])["mount", "pid", "ipc", "uts", "cgroup"])
         {
             yield return new RuntimeNamespace { Type = kind };
         }
 
-        if (spec.Network != NetworkMode.Host)
+        if (record.Spec.Network != NetworkMode.Host)
         {
             yield return new RuntimeNamespace { Type = "network", Path = networkNamespace };
         }

@@ -24,9 +24,10 @@ public static unsafe class DurableFile
     /// <param name="path">An absolute path; its directory exists.</param>
     /// <param name="content">The bytes.</param>
     /// <param name="mode">Permission bits.</param>
+    /// <param name="owner">The user and the group that it belongs to; null for those of this process.</param>
     /// <exception cref="LinuxException">A step failed.</exception>
-    public static void WriteVolatile(string path, ReadOnlySpan<byte> content, uint mode = 0x180) =>
-        Write(path, content, mode, null, null, flush: false);
+    public static void WriteVolatile(string path, ReadOnlySpan<byte> content, uint mode = 0x180, uint? owner = null) =>
+        Write(path, content, mode, owner, owner, flush: false);
 
     private static void Write(string path, ReadOnlySpan<byte> content, uint mode, uint? group, uint? user, bool flush)
     {

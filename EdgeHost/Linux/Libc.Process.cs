@@ -47,6 +47,7 @@ internal static unsafe partial class Libc
     internal const ulong MOUNT_ATTR_NOATIME = 0x10;
     internal const ulong MOUNT_ATTR_STRICTATIME = 0x20;
     internal const ulong MOUNT_ATTR_NODIRATIME = 0x80;
+    internal const ulong MOUNT_ATTR_IDMAP = 0x100000;
 
     internal const int PR_SET_PDEATHSIG = 1;
     internal const int PR_SET_DUMPABLE = 4;
@@ -54,6 +55,8 @@ internal static unsafe partial class Libc
     internal const int PR_SET_NAME = 15;
     internal const int PR_CAPBSET_READ = 23;
     internal const int PR_CAPBSET_DROP = 24;
+    internal const int PR_SET_SECUREBITS = 28;
+    internal const int SECBIT_NO_SETUID_FIXUP = 4;
     internal const int PR_SET_NO_NEW_PRIVS = 38;
     internal const int PR_CAP_AMBIENT = 47;
     internal const int PR_CAP_AMBIENT_RAISE = 2;
@@ -73,6 +76,8 @@ internal static unsafe partial class Libc
     internal const int P_PIDFD = 3;
     internal const int WEXITED = 4;
     internal const int WNOHANG = 1;
+    internal const int __WALL = 0x40000000;
+    internal const int F_GETPIPE_SZ = 1032;
     internal const int F_SETFD = 2;
     internal const int F_GETFD = 1;
     internal const int FD_CLOEXEC = 1;

@@ -112,6 +112,8 @@ internal static class Nr
     internal static int sendmsg => X64 ? 46 : 211;
     internal static int sendto => X64 ? 44 : 206;
     internal static int setdomainname => X64 ? 171 : 162;
+    internal static int setfsgid => X64 ? 123 : 152;
+    internal static int setfsuid => X64 ? 122 : 151;
     internal static int setgroups => X64 ? 116 : 159;
     internal static int sethostname => X64 ? 170 : 161;
     internal static int setns => X64 ? 308 : 268;

@@ -120,6 +120,26 @@ internal static unsafe partial class LaunchChild
         return MoveOnto(mount, target);
     }
 
+    // Only what is in no namespace yet can be mapped (mount_setattr(2)).
+    private static int BindMapped(byte* path, int users, LaunchStep* step, int target)
+    {
+        var recursive = step->C != 0 ? (uint)Libc.AT_RECURSIVE : 0;
+        var mount = Call(Nr.open_tree, Libc.AT_FDCWD, (nint)path, (nint)(Libc.OPEN_TREE_CLONE | Libc.OPEN_TREE_CLOEXEC | recursive));
+        if (mount == -1)
+        {
+            return LastError();
+        }
+
+        var error = SetAttributes((int)mount, (ulong)step->A | Libc.MOUNT_ATTR_IDMAP, (ulong)step->B, 0, recursive, users);
+        if (error != 0)
+        {
+            Call(Nr.close, mount);
+            return error;
+        }
+
+        return MoveOnto(mount, target);
+    }
+
     // mount(2) marks "all beneath as well" in the propagation itself, mount_setattr(2) in its flags.
     private static int SetMountAttributes(int mount, LaunchStep* step)
     {
@@ -128,13 +148,13 @@ internal static unsafe partial class LaunchChild
         return SetAttributes(mount, (ulong)step->A, (ulong)step->B, propagation & ~(ulong)Libc.MS_REC, flags);
     }
 
-    private static int SetAttributes(int mount, ulong set, ulong clear, ulong propagation, uint flags)
+    private static int SetAttributes(int mount, ulong set, ulong clear, ulong propagation, uint flags, int users = 0)
     {
         Libc.mount_attr attributes;
         attributes.attr_set = set;
         attributes.attr_clr = clear;
         attributes.propagation = propagation;
-        attributes.userns_fd = 0;
+        attributes.userns_fd = (ulong)users;
         return Error(Call(
             Nr.mount_setattr, mount, (nint)Empty(), (nint)((uint)Libc.AT_EMPTY_PATH | flags), (nint)(&attributes), sizeof(Libc.mount_attr)));
     }

@@ -47,6 +47,25 @@ internal static unsafe partial class LaunchChild
         return error;
     }
 
+    // A change of the user for files takes the capabilities over files along, but for SECBIT_NO_SETUID_FIXUP; that goes
+    // away with the join of a user namespace.
+    private static int MakeAs(nint user, nint group)
+    {
+        var error = Error(Call(Nr.prctl, Libc.PR_SET_SECUREBITS, Libc.SECBIT_NO_SETUID_FIXUP));
+        if (error != 0)
+        {
+            return error;
+        }
+
+        // Neither says whether it has worked; to ask for what cannot be tells who it is now.
+        Call(Nr.setfsgid, group);
+        Call(Nr.setfsuid, user);
+        return (int)Call(Nr.setfsgid, -1) == (int)group && (int)Call(Nr.setfsuid, -1) == (int)user ? 0 : (int)Errno.EPERM;
+    }
+
+    private static int GivePipe(int descriptor, nint user, nint group) =>
+        Call(Nr.fcntl, descriptor, Libc.F_GETPIPE_SZ) == -1 ? 0 : Error(Call(Nr.fchown, descriptor, user, group));
+
     private static int LoadSeccomp(ushort count, byte* filter, uint flags)
     {
         var program = stackalloc nint[2];

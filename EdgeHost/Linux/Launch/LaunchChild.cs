@@ -33,6 +33,18 @@ internal static unsafe partial class LaunchChild
         Call(Nr.exit_group, 255);
     }
 
+    /// <summary>Waits until the pipe's other end is closed everywhere, and ends.</summary>
+    internal static void Wait(int read, int write)
+    {
+        byte nothing;
+        Call(Nr.close, write);
+        while (Call(Nr.read, read, (nint)(&nothing), 1) == -1 && LastError() == (int)Errno.EINTR)
+        {
+        }
+
+        Call(Nr.exit_group, 0);
+    }
+
     private static int Execute(byte* block, LaunchStep* step, int* slots, int* status)
     {
         var text1 = step->Text1 < 0 ? null : block + step->Text1;
@@ -136,6 +148,19 @@ internal static unsafe partial class LaunchChild
                 return CloneAgain(status);
             case LaunchOp.EndWithParent:
                 return EndWithParent((nint)step->A);
+            case LaunchOp.MakeUserNamespace:
+                // The launcher has made it.
+                return slot < 0 ? (int)Errno.EBADF : 0;
+            case LaunchOp.BindMapped:
+                return BindMapped(text1, slot2, step, slot);
+            case LaunchOp.JoinUserNamespace:
+                return Error(Call(Nr.setns, slot, (nint)Libc.CLONE_NEWUSER));
+            case LaunchOp.MakeAs:
+                return MakeAs((nint)step->A, (nint)step->B);
+            case LaunchOp.GivePipe:
+                return GivePipe(slot, (nint)step->A, (nint)step->B);
+            case LaunchOp.EnterProcess:
+                return Error(Call(Nr.setns, slot, (nint)step->A));
             default:
                 return (int)Errno.ENOSYS;
         }

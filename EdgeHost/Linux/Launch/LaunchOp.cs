@@ -146,4 +146,22 @@ public enum LaunchOp
 
     /// <summary>The signal A when the parent ends, which is outside of the pid namespace.</summary>
     EndWithParent = 46,
+
+    /// <summary>Before the clone: a user namespace with the maps Text1 of users and Text2 of groups, into Slot.</summary>
+    MakeUserNamespace = 47,
+
+    /// <summary>As <see cref="Bind"/>; files belong to whom the user namespace in Slot2 says.</summary>
+    BindMapped = 48,
+
+    /// <summary>setns(2) into the user namespace in Slot.</summary>
+    JoinUserNamespace = 49,
+
+    /// <summary>setfsuid(2) A and setfsgid(2) B, with all capabilities as before: what is made from now on is theirs.</summary>
+    MakeAs = 50,
+
+    /// <summary>Gives the pipe in Slot to user A and group B; anything but a pipe stays as it is.</summary>
+    GivePipe = 51,
+
+    /// <summary>As <see cref="JoinProcess"/>, and Slot stays open.</summary>
+    EnterProcess = 52,
 }

@@ -65,6 +65,23 @@ public sealed partial class LaunchPlan
     /// <summary>The namespaces that the clone makes (CLONE_NEW… flags).</summary>
     public ulong CloneFlags => BinaryPrimitives.ReadUInt64LittleEndian(_block.AsSpan(16));
 
+    /// <summary>The user namespace that is made before the clone, and the slot for it.</summary>
+    internal (string Users, string Groups, int Slot)? UserNamespace
+    {
+        get
+        {
+            foreach (ref readonly var step in Steps)
+            {
+                if (step.Op == LaunchOp.MakeUserNamespace)
+                {
+                    return (Text(step.Text1), Text(step.Text2), step.Slot);
+                }
+            }
+
+            return null;
+        }
+    }
+
     internal byte[] Bytes => _block;
 
     internal int StepCount => BinaryPrimitives.ReadInt32LittleEndian(_block.AsSpan(8));
@@ -135,7 +152,7 @@ public sealed partial class LaunchPlan
             LaunchOp.OpenHost => $"open {Text(step.Text1)}",
             LaunchOp.OpenInRoot => $"open {Text(step.Text1)} in the container",
             LaunchOp.Mount or LaunchOp.MountByData => $"mount {Text(step.Text1)} on {TargetOf(index)}",
-            LaunchOp.Bind => $"bind {Text(step.Text1)} on {TargetOf(index)}",
+            LaunchOp.Bind or LaunchOp.BindMapped => $"bind {Text(step.Text1)} on {TargetOf(index)}",
             LaunchOp.BindSlot => $"bind a device on {TargetOf(index)}",
             LaunchOp.MakeNode => $"make device {Text(step.Text1)}",
             LaunchOp.MakeLink => $"make link {Text(step.Text1)}",
@@ -166,8 +183,12 @@ public sealed partial class LaunchPlan
             LaunchOp.Execute => $"exec {NameOfProgram(in step)}",
             LaunchOp.NotDumpable => "hide from other processes",
             LaunchOp.CloseOthers => "close descriptors",
-            LaunchOp.JoinProcess => "join the container's namespaces",
+            LaunchOp.JoinProcess or LaunchOp.EnterProcess => "join the container's namespaces",
             LaunchOp.CloneAgain => "clone a process in the container",
+            LaunchOp.MakeUserNamespace => "make a user namespace",
+            LaunchOp.JoinUserNamespace => "join the container's user namespace",
+            LaunchOp.MakeAs => $"make files as user {step.A} and group {step.B}",
+            LaunchOp.GivePipe => $"give standard streams to user {step.A}",
             LaunchOp.EndWithParent => "follow the end of the shepherd",
             _ => $"step {index} ({step.Op})",
         };
@@ -175,6 +196,9 @@ public sealed partial class LaunchPlan
 
     /// <summary>Whether a failure of this step means that the program itself cannot be executed (exit codes 126 and 127).</summary>
     public bool IsExecute(int index) => index >= 0 && index < StepCount && Steps[index].Op == LaunchOp.Execute;
+
+    /// <summary>Whether a step maps the ids of a mount.</summary>
+    internal bool IsMapping(int index) => index >= 0 && index < StepCount && Steps[index].Op == LaunchOp.BindMapped;
 
     /// <summary>The plan as text, a step a line: what <c>edgehost oci plan</c> prints and tests compare.</summary>
     public override string ToString()
@@ -299,7 +323,7 @@ public sealed partial class LaunchPlan
 
     private void CheckStep(int index, in LaunchStep step)
     {
-        if (step.Op <= LaunchOp.None || step.Op > LaunchOp.EndWithParent)
+        if (step.Op <= LaunchOp.None || step.Op > LaunchOp.EnterProcess)
         {
             throw Bad($"step {index} has the unknown operation {(int)step.Op}");
         }
@@ -316,7 +340,8 @@ public sealed partial class LaunchPlan
                 CheckTable(index, step.Text2, step.B);
                 CheckTable(index, step.Text3, step.C);
                 break;
-            case LaunchOp.JoinProcess when step.Slot < 0:
+            case LaunchOp.JoinProcess or LaunchOp.EnterProcess or LaunchOp.MakeUserNamespace or LaunchOp.JoinUserNamespace when step.Slot < 0:
+            case LaunchOp.BindMapped when step.Slot2 < 0:
                 throw Bad($"step {index} ({step.Op}) names no slot");
             case LaunchOp.Mount:
                 CheckText(index, step.Text1);

@@ -27,6 +27,12 @@ public static unsafe class Launcher
             slots[i] = i < descriptors.Length ? descriptors[i] : -1;
         }
 
+        using var users = plan.UserNamespace is { } wanted ? UserNamespace.Create(wanted.Users, wanted.Groups) : null;
+        if (users is not null)
+        {
+            slots[plan.UserNamespace!.Value.Slot] = users.Value;
+        }
+
         var pipe = stackalloc int[2];
         Libc.Check(Libc.pipe2(pipe, Libc.O_CLOEXEC), "make the status pipe of a launch");
         using var read = new Fd(pipe[0]);
@@ -57,6 +63,25 @@ public static unsafe class Launcher
 
             return new LaunchedProcess(plan, pid, new Fd(pidfd), new Fd(read.Release()));
         }
+    }
+
+    /// <summary>Clones a process that does nothing but wait until nobody holds the other end of a pipe any more.</summary>
+    /// <param name="flags">The namespaces that it is born in.</param>
+    /// <param name="read">The end on which it waits.</param>
+    /// <param name="write">The other one.</param>
+    /// <returns>Its pid; it sends no signal when it ends, and is waited for with __WALL.</returns>
+    /// <exception cref="LinuxException">The clone failed.</exception>
+    internal static int CloneWaiting(ulong flags, int read, int write)
+    {
+        var arguments = new Libc.clone_args { flags = flags | Libc.CLONE_CLEAR_SIGHAND };
+        GC.WaitForPendingFinalizers();
+        var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
+        if (pid == 0)
+        {
+            LaunchChild.Wait(read, write);
+        }
+
+        return pid != -1 ? pid : throw new LinuxException("make a user namespace", (Errno)(*Libc.errno_location()));
     }
 }
 
@@ -157,6 +182,8 @@ public sealed class LaunchFailure
     /// <summary>As an exception, in one line.</summary>
     public EdgeHostException ToException() => IsExecute
         ? new EdgeHostException(ErrorKind.CannotExecute, Message)
+        : Errno == Errno.EINVAL && _plan.IsMapping(Step)
+        ? new EdgeHostException(ErrorKind.Unsupported, $"{_plan.Describe(Step)}: this kernel cannot map the ids of its file system; ext4, xfs, btrfs and f2fs can be mapped")
         : new LinuxException(_plan.Describe(Step), Errno);
 
     private string Message => Errno switch

@@ -1,5 +1,6 @@
 using System.Globalization;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 using EdgeHost.Linux.Launch;
 using EdgeHost.Oci;
 using EdgeHost.Runtime.Cgroups;
@@ -46,9 +47,16 @@ public static partial class LaunchPlanCompiler
         }
 
         plan.Add(LaunchOp.CloseOthers, slot: StandardSlots);
-        plan.Add(LaunchOp.JoinProcess, slot: StandardSlots, a: (long)new Namespaces(spec.Linux?.Namespaces ?? []).Flags);
+        var namespaces = new Namespaces(spec.Linux?.Namespaces ?? []);
+        var maps = IdMaps.Of(spec, namespaces);
+        plan.Add(maps is null ? LaunchOp.JoinProcess : LaunchOp.EnterProcess, slot: StandardSlots, a: (long)namespaces.Flags);
         AddRlimits(plan, process);
         plan.Add(LaunchOp.ChangeDirectory, text1: process.Cwd);
+        if (maps is not null)
+        {
+            plan.Add(LaunchOp.JoinProcess, slot: StandardSlots, a: (long)Libc.CLONE_NEWUSER);
+        }
+
         if (process.NoNewPrivileges)
         {
             plan.Add(LaunchOp.NoNewPrivileges);

@@ -1,3 +1,4 @@
+using System.Globalization;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Linux.Launch;
@@ -13,11 +14,8 @@ public static partial class LaunchPlanCompiler
         ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0),
     ];
 
-    private static int AddRoot(LaunchPlan.Builder plan, RuntimeSpec spec, LaunchTarget target)
+    private static int AddRoot(LaunchPlan.Builder plan, RuntimeSpec spec, LaunchTarget target, (IdMaps Maps, int Slot)? users)
     {
-        // The two fifo slots are always set aside.
-        _ = plan.TakeSlot();
-        _ = plan.TakeSlot();
         var root = plan.TakeSlot();
         plan.Add(LaunchOp.Propagation, a: (long)(Libc.MS_REC | (FollowsHost(spec) ? Libc.MS_SLAVE : Libc.MS_PRIVATE)));
         if (target.Overlay is { } overlay)
@@ -25,6 +23,16 @@ public static partial class LaunchPlanCompiler
             // Relative to their common directory, so that many layers fit into the one page that mount(2) takes.
             var common = CommonDirectory([.. overlay.Lower, overlay.Upper, overlay.Work]);
             plan.Add(LaunchOp.OpenHost, slot: root, text1: overlay.MountPoint);
+            if (users is { } mapped)
+            {
+                // All of it at once, in the container's own mount namespace: on disk layers keep the owners that they
+                // have in the image, the topmost one as well.
+                var layers = plan.TakeSlot();
+                plan.Add(LaunchOp.OpenHost, slot: layers, text1: common);
+                plan.Add(LaunchOp.BindMapped, slot: layers, slot2: mapped.Slot, text1: common);
+                AddMakeAs(plan, mapped.Maps);
+            }
+
             plan.Add(LaunchOp.ChangeDirectory, text1: common);
             var lower = string.Join(':', overlay.Lower.Select(layer => Escape(Path.GetRelativePath(common, layer))));
             var data = $"lowerdir={lower},upperdir={Escape(Path.GetRelativePath(common, overlay.Upper))},workdir={Escape(Path.GetRelativePath(common, overlay.Work))}";
@@ -49,6 +57,11 @@ public static partial class LaunchPlanCompiler
         plan.Add(LaunchOp.OpenHost, slot: root, text1: path);
         plan.Add(LaunchOp.Bind, slot: root, text1: path, c: 1);
         plan.Add(LaunchOp.OpenHost, slot: root, text1: path);
+        if (users is not null)
+        {
+            AddMakeAs(plan, users.Value.Maps);
+        }
+
         return root;
 
         static string Escape(string path) => path
@@ -56,6 +69,10 @@ public static partial class LaunchPlanCompiler
             .Replace(":", "\\:", StringComparison.Ordinal)
             .Replace(",", "\\,", StringComparison.Ordinal);
     }
+
+    // Directories for mounts, the roots of new file systems and device nodes belong to the container's root.
+    private static void AddMakeAs(LaunchPlan.Builder plan, IdMaps maps) =>
+        plan.Add(LaunchOp.MakeAs, a: maps.ToHostUser(0, "linux.uidMappings"), b: maps.ToHostGroup(0, "linux.gidMappings"));
 
     // Whether something of the container is to see what the host mounts later. The copy of the host's mounts then stays
     // their slave, and everything that did not ask for it is made private by itself.
@@ -77,7 +94,7 @@ public static partial class LaunchPlanCompiler
         return common;
     }
 
-    private static void AddMounts(LaunchPlan.Builder plan, RuntimeSpec spec, LaunchTarget target, Namespaces namespaces, int root, int scratch)
+    private static void AddMounts(LaunchPlan.Builder plan, RuntimeSpec spec, LaunchTarget target, Namespaces namespaces, int root, int scratch, (IdMaps Maps, int Slot)? users)
     {
         foreach (var mount in spec.Mounts ?? [])
         {
@@ -87,7 +104,7 @@ public static partial class LaunchPlanCompiler
             var options = MountOptions.Parse(mount);
             if (options.Bind)
             {
-                AddBind(plan, mount, options, target, destination, root, scratch);
+                AddBind(plan, mount, options, target, destination, root, scratch, users);
             }
             else if (mount.Type == "cgroup")
             {
@@ -97,7 +114,7 @@ public static partial class LaunchPlanCompiler
             {
                 var type = mount.Type is { Length: > 0 } ? mount.Type : throw Invalid($"mounts: {destination}: the type is missing");
                 plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination, a: 1);
-                AddMount(plan, type, mount.Source ?? type, options.Data, options.Set, scratch);
+                AddMount(plan, type, mount.Source ?? type, users is null ? options.Data : Owned(options.Data, destination, users.Value.Maps), options.Set, scratch);
             }
 
             if ((options.Propagation & Libc.MS_SHARED) != 0)
@@ -117,7 +134,7 @@ public static partial class LaunchPlanCompiler
     private static void AddMount(LaunchPlan.Builder plan, string type, string source, IReadOnlyList<string> data, ulong attributes, int slot) =>
         plan.AddRaw(LaunchOp.Mount, slot, -1, plan.Put(type), plan.Put(source), data.Count == 0 ? -1 : plan.PutList(data), (long)attributes, 0, 0);
 
-    private static void AddBind(LaunchPlan.Builder plan, RuntimeMount mount, MountOptions options, LaunchTarget target, string destination, int root, int scratch)
+    private static void AddBind(LaunchPlan.Builder plan, RuntimeMount mount, MountOptions options, LaunchTarget target, string destination, int root, int scratch, (IdMaps Maps, int Slot)? users)
     {
         if (mount.Source is not { Length: > 0 } source)
         {
@@ -134,7 +151,26 @@ public static partial class LaunchPlanCompiler
         // A mount point of the same kind is made where it is missing; what cannot be seen now is a directory.
         var isFile = File.Exists(source);
         plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination, a: isFile ? 2 : 1);
+        if (options.MapIds)
+        {
+            var slot = users?.Slot ?? throw Invalid($"mounts: {destination}: idmap means nothing without a user namespace");
+            plan.Add(LaunchOp.BindMapped, slot: scratch, slot2: slot, text1: source, a: (long)options.Set, b: (long)options.Clear, c: options.Recursive || options.RecursiveAttributes ? 1 : 0);
+            return;
+        }
+
         plan.Add(LaunchOp.Bind, slot: scratch, text1: source, a: (long)options.Set, b: (long)options.Clear, c: options.Recursive || options.RecursiveAttributes ? 1 : 0);
+    }
+
+    // uid= and gid= are those of the container, and the mount is made outside of it.
+    private static List<string> Owned(IReadOnlyList<string> data, string destination, IdMaps maps)
+    {
+        var name = $"mounts: {destination}";
+        return [.. data.Select(option => option switch
+        {
+            ['u', 'i', 'd', '=', .. var id] when uint.TryParse(id, NumberStyles.None, CultureInfo.InvariantCulture, out var user) => "uid=" + maps.ToHostUser(user, name).ToString(CultureInfo.InvariantCulture),
+            ['g', 'i', 'd', '=', .. var id] when uint.TryParse(id, NumberStyles.None, CultureInfo.InvariantCulture, out var group) => "gid=" + maps.ToHostGroup(group, name).ToString(CultureInfo.InvariantCulture),
+            _ => option,
+        })];
     }
 
     private static void AddCgroupMounts(LaunchPlan.Builder plan, MountOptions options, LaunchTarget target, Namespaces namespaces, string destination, int root, int scratch)
@@ -183,7 +219,7 @@ public static partial class LaunchPlanCompiler
         plan.Add(LaunchOp.SetMountAttributes, slot: scratch, a: (long)Libc.MOUNT_ATTR_RDONLY);
     }
 
-    private static void AddDevices(LaunchPlan.Builder plan, RuntimeSpec spec, int root, int scratch)
+    private static void AddDevices(LaunchPlan.Builder plan, RuntimeSpec spec, int root, int scratch, (IdMaps Maps, int Slot)? users)
     {
         // A /dev that was bound from the host has its own nodes.
         if ((spec.Mounts ?? []).Any(mount => mount.Destination?.TrimEnd('/') == "/dev" && MountOptions.Parse(mount).Bind))
@@ -226,8 +262,12 @@ public static partial class LaunchPlanCompiler
                 text1: Path.GetFileName(path),
                 a: kind | (device.FileMode & 0xFFF ?? 0x1B6),
                 b: kind == Libc.S_IFIFO ? 0 : Device((uint)device.Major, (uint)device.Minor),
-                c: (device.Uid ?? 0) | ((long)(device.Gid ?? 0) << 32));
+                c: Owner(device.Uid ?? 0, device.Gid ?? 0, path));
         }
+
+        long Owner(uint user, uint group, string path) => users is { Maps: var maps }
+            ? maps.ToHostUser(user, $"linux.devices: {path}") | ((long)maps.ToHostGroup(group, $"linux.devices: {path}") << 32)
+            : user | ((long)group << 32);
     }
 
     // makedev(3).

@@ -37,6 +37,11 @@ public static partial class LaunchPlanCompiler
         var namespaces = new Namespaces(spec.Linux?.Namespaces ?? []);
         plan.CloneFlags = namespaces.CloneFlags;
 
+        // The two fifo slots are always set aside.
+        _ = plan.TakeSlot();
+        _ = plan.TakeSlot();
+        var users = TakeUsers(plan, spec, namespaces);
+
         foreach (var file in target.Cgroup.JoinFiles)
         {
             plan.Add(LaunchOp.JoinCgroup, text1: file);
@@ -66,10 +71,10 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.OpenFifo, slot: StatusSlot(plan), text1: fifos.Status);
         }
 
-        var root = AddRoot(plan, spec, target);
+        var root = AddRoot(plan, spec, target, users);
         var scratch = plan.TakeSlot();
-        AddMounts(plan, spec, target, namespaces, root, scratch);
-        AddDevices(plan, spec, root, scratch);
+        AddMounts(plan, spec, target, namespaces, root, scratch, users);
+        AddDevices(plan, spec, root, scratch, users);
         if (namespaces.IsNew("network"))
         {
             plan.Add(LaunchOp.LoopbackUp);
@@ -91,8 +96,22 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.Duplicate, slot: descriptor, a: descriptor);
         }
 
-        AddProcess(plan, process, target, spec.Linux?.Seccomp);
+        AddProcess(plan, process, target, spec.Linux?.Seccomp, users);
         return plan.Build();
+    }
+
+    // Everything that takes rights over the host is done before it is joined: only then can layers be mapped and mounts
+    // be made by which nothing of the host can be changed from inside.
+    private static (IdMaps Maps, int Slot)? TakeUsers(LaunchPlan.Builder plan, RuntimeSpec spec, Namespaces namespaces)
+    {
+        if (IdMaps.Of(spec, namespaces) is not { } maps)
+        {
+            return null;
+        }
+
+        var slot = plan.TakeSlot();
+        plan.Add(LaunchOp.MakeUserNamespace, slot: slot, text1: maps.Users, text2: maps.Groups);
+        return (maps, slot);
     }
 
     // Fixed, so that a plan with fifos differs from one without in nothing else.
@@ -130,11 +149,6 @@ public static partial class LaunchPlanCompiler
         RefuseObject(spec.Linux?.IntelRdt, "linux.intelRdt");
         RefuseObject(spec.Linux?.Personality, "linux.personality");
         RefuseObject(spec.Linux?.TimeOffsets, "linux.timeOffsets");
-        if (spec.Linux?.UidMappings is { Count: > 0 } || spec.Linux?.GidMappings is { Count: > 0 })
-        {
-            throw new EdgeHostException(ErrorKind.Unsupported, "linux.uidMappings: user namespaces are not in this version; take them out");
-        }
-
         static void RefuseText(string? value, string name)
         {
             if (!string.IsNullOrEmpty(value))
@@ -230,9 +244,14 @@ public static partial class LaunchPlanCompiler
         }
     }
 
-    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp)
+    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, (IdMaps Maps, int Slot)? users)
     {
         AddRlimits(plan, process);
+        if (target.GivesStreams)
+        {
+            GiveStreams(plan, process, users?.Maps);
+        }
+
         plan.Add(LaunchOp.ChangeDirectory, text1: process.Cwd);
         if (process.NoNewPrivileges)
         {
@@ -250,6 +269,11 @@ public static partial class LaunchPlanCompiler
             AddSeccomp(plan, seccomp);
         }
 
+        if (users is not null)
+        {
+            plan.Add(LaunchOp.JoinUserNamespace, slot: users.Value.Slot);
+        }
+
         AddCredentials(plan, process);
         plan.Add(LaunchOp.ResetSignals);
         if (target.Fifos is not null)
@@ -264,6 +288,22 @@ public static partial class LaunchPlanCompiler
         }
 
         AddExecute(plan, process);
+    }
+
+    // Who opens /dev/stdout anew needs a right to the pipe itself.
+    private static void GiveStreams(LaunchPlan.Builder plan, RuntimeProcess process, IdMaps? maps)
+    {
+        var user = process.User ?? new RuntimeUser();
+        var (uid, gid) = maps is null
+            ? (user.Uid, user.Gid)
+            : (maps.ToHostUser(user.Uid, "process.user.uid"), maps.ToHostGroup(user.Gid, "process.user.gid"));
+        if (uid != 0)
+        {
+            for (var descriptor = 0; descriptor < StandardSlots; descriptor++)
+            {
+                plan.Add(LaunchOp.GivePipe, slot: descriptor, a: uid, b: gid);
+            }
+        }
     }
 
     private static void AddRlimits(LaunchPlan.Builder plan, RuntimeProcess process)

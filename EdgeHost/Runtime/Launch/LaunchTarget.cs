@@ -17,6 +17,9 @@ public sealed record LaunchTarget
     /// <summary>The container's cgroup.</summary>
     public required Cgroup Cgroup { get; init; }
 
+    /// <summary>Whether who executes the plan can give standard streams to the container's user; one from an older version cannot.</summary>
+    public bool GivesStreams { get; init; } = true;
+
     /// <summary>The fifo from which the program waits for its start, and the one on which it reports after that; null starts at once.</summary>
     public (string Start, string Status)? Fifos { get; init; }
 }

@@ -19,6 +19,9 @@ internal sealed record MountOptions
 
     internal bool RecursiveAttributes { get; init; }
 
+    /// <summary>Whether files belong to whom the container's user namespace says (<c>idmap</c>, <c>ridmap</c>).</summary>
+    internal bool MapIds { get; init; }
+
     /// <summary>Options of the file system itself, as in <c>size=64m</c>.</summary>
     internal required IReadOnlyList<string> Data { get; init; }
 
@@ -26,7 +29,7 @@ internal sealed record MountOptions
     {
         ulong set = 0, clear = 0, propagation = 0;
         var bind = mount.Type is "bind";
-        bool recursive = false, recursiveAttributes = false;
+        bool recursive = false, recursiveAttributes = false, mapIds = false;
         var data = new List<string>();
         foreach (var option in mount.Options ?? [])
         {
@@ -57,7 +60,9 @@ internal sealed record MountOptions
                 case "unbindable": propagation = Libc.MS_UNBINDABLE; break;
                 case "runbindable": propagation = Libc.MS_UNBINDABLE | Libc.MS_REC; break;
                 case "defaults" or "async" or "nomand" or "loud" or "silent" or "noiversion" or "nolazytime": break;
-                case "remount" or "tmpcopyup" or "idmap" or "ridmap" or "mand":
+                case "idmap": mapIds = true; break;
+                case "ridmap": mapIds = recursive = true; break;
+                case "remount" or "tmpcopyup" or "mand":
                     throw new EdgeHostException(ErrorKind.Infeasible, $"mount on {mount.Destination}: this version does not know the option {option}; take it out");
                 default: data.Add(option); break;
             }
@@ -71,6 +76,7 @@ internal sealed record MountOptions
             Bind = bind,
             Recursive = recursive,
             RecursiveAttributes = recursiveAttributes,
+            MapIds = mapIds,
             Data = data,
         };
 

@@ -27,9 +27,9 @@ internal sealed class Namespaces
                 throw new EdgeHostException(ErrorKind.Invalid, $"linux.namespaces: type \"{entry.Type}\" is not known");
             }
 
-            if (entry.Type is "user" or "time")
+            if (entry.Type is "time" || (entry.Type is "user" && !string.IsNullOrEmpty(entry.Path)))
             {
-                throw new EdgeHostException(ErrorKind.Unsupported, $"linux.namespaces: {entry.Type} namespaces are not in this version; take it out");
+                throw new EdgeHostException(ErrorKind.Unsupported, $"linux.namespaces: {(entry.Type is "time" ? "time namespaces are" : "joining a user namespace is")} not in this version; take it out");
             }
 
             if (!_all.Add(entry.Type!))
@@ -57,10 +57,13 @@ internal sealed class Namespaces
         }
     }
 
-    internal ulong CloneFlags => Known.Where(known => known.Kind != "cgroup" && _new.Contains(known.Kind)).Aggregate(0UL, (flags, known) => flags | known.Flag);
+    internal ulong CloneFlags => Known.Where(known => known.Kind is not ("cgroup" or "user") && _new.Contains(known.Kind)).Aggregate(0UL, (flags, known) => flags | known.Flag);
 
-    /// <summary>All that the container has of its own or of another's: what a later process of it joins.</summary>
-    internal ulong Flags => Known.Where(known => _all.Contains(known.Kind)).Aggregate(0UL, (flags, known) => flags | known.Flag);
+    /// <summary>
+    /// All that the container has of its own or of another's, but for the user namespace: what a later process of it
+    /// joins first, since within that it would have no right to.
+    /// </summary>
+    internal ulong Flags => Known.Where(known => known.Kind != "user" && _all.Contains(known.Kind)).Aggregate(0UL, (flags, known) => flags | known.Flag);
 
     internal bool NewCgroup => _new.Contains("cgroup");
 

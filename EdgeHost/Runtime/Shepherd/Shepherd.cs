@@ -9,7 +9,10 @@ namespace EdgeHost.Runtime.Shepherd;
 internal sealed partial class Shepherd : IDisposable
 {
     /// <summary>The version of the protocol.</summary>
-    internal const int ProtocolVersion = 2;
+    internal const int ProtocolVersion = 3;
+
+    /// <summary>The first one whose plans may have user namespaces, and pipes that are given away.</summary>
+    internal const int VersionWithUsers = 3;
 
     private const int DrainMilliseconds = 1000;
     private const int QuietMilliseconds = 2000;
