@@ -128,7 +128,7 @@ public sealed class ShepherdTests : IDisposable
         using var before = PacketSocket.TryConnect(daemon.Run + "/shepherd.sock")!;
         Assert.Equal(1, Greet(before, 1));
         using var after = PacketSocket.TryConnect(daemon.Run + "/shepherd.sock")!;
-        Assert.Equal(2, Greet(after, 3));
+        Assert.Equal(3, Greet(after, 4));
 
         static int Greet(PacketSocket shepherd, int version)
         {
