@@ -23,6 +23,7 @@ public sealed class DesiredStateParserTests
               "tmpfs": ["/run", "/tmp:size=1m"], "network_mode": "host", "mem_limit": "64m", "cpus": "0.25", "pids_limit": 20,
               "cpuset": "0-1,3", "restart": "on-failure:5", "user": "1000:1000", "working_dir": "/srv", "hostname": "web",
               "read_only": true, "cap_add": ["NET_BIND_SERVICE"], "cap_drop": ["ALL"], "stop_signal": "SIGINT",
+              "devices": ["/dev/ttyUSB0:/dev/modem:rw"], "device_cgroup_rules": ["c 189:* rwm"],
               "stop_grace_period": "1m30s", "labels": ["a=b", "c"],
               "healthcheck": {"test": ["CMD", "probe", "-q"], "interval": "1m30s", "timeout": "500ms", "retries": 5, "start_period": "10s", "start_interval": "1s"}}}}
             """);
@@ -49,6 +50,8 @@ public sealed class DesiredStateParserTests
         Assert.Equal(new RestartPolicy(RestartKind.OnFailure, 5), spec.Restart);
         Assert.Equal(("1000:1000", "/srv", "web", true, "SIGINT"), (spec.User, spec.WorkingDirectory, spec.Hostname, spec.ReadOnlyRoot, spec.StopSignal));
         Assert.Equal(TimeSpan.FromSeconds(90), spec.StopGrace);
+        Assert.Equal(["/dev/ttyUSB0:/dev/modem:rw"], spec.Devices);
+        Assert.Equal(["c 189:* rwm"], spec.DeviceRules);
         Assert.Equal("b", spec.Labels["a"]);
         Assert.Equal("", spec.Labels["c"]);
         Assert.Equal(["CMD", "probe", "-q"], spec.Health!.Test);
@@ -199,7 +202,9 @@ public sealed class DesiredStateParserTests
 
     [Theory]
     [InlineData("\"mem_limt\":\"64m\"", "mem_limt", ErrorKind.Invalid, "unknown field")]
-    [InlineData("\"devices\":[\"/dev/i2c-1\"]", "devices", ErrorKind.Unsupported, "does not have")]
+    [InlineData("\"privileged\":true", "privileged", ErrorKind.Unsupported, "does not have")]
+    [InlineData("\"devices\":[\"i2c-1\"]", "devices[0]", ErrorKind.Invalid, "/dev/ttyUSB0:/dev/modem:rw")]
+    [InlineData("\"device_cgroup_rules\":[\"c 1 rwm\"]", "device_cgroup_rules[0]", ErrorKind.Invalid, "c 189:* rwm")]
     [InlineData("\"image\":\"\"", "image", ErrorKind.Invalid, "given twice")]
     [InlineData("\"mem_limit\":1024", "mem_limit", ErrorKind.Invalid, "1024 bytes are less than the 524288")]
     [InlineData("\"mem_limit\":\"2g\"", "mem_limit", ErrorKind.Infeasible, "2147483648 bytes are more than the board has (1073741824)")]

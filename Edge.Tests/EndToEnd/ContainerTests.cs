@@ -486,13 +486,51 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
     [Fact]
     public async Task Capabilities_are_given_and_taken_one_by_one()
     {
-        // Docker's default without CAP_MKNOD, since no device rules are enforced.
+        // Docker's default without CAP_MKNOD.
         Assert.Equal(0xa80425fbUL & ~(1UL << 27), await BoundingAsync());
         Assert.Equal(1UL << 12, await BoundingAsync("--cap-add", "NET_ADMIN") & (1UL << 12));
         Assert.Equal(0UL, await BoundingAsync("--cap-drop", "chown") & 1UL);
         Assert.Equal(1UL << 10, await BoundingAsync("--cap-drop", "ALL", "--cap-add", "NET_BIND_SERVICE"));
         Assert.Contains("permitted", (await Daemon.RunAsync("--rm", "--cap-drop", "CHOWN", "busybox", "chown", "1", "/etc/passwd")).Exits(1).Error, StringComparison.Ordinal);
         Assert.Contains("NO_SUCH", (await Daemon.RunAsync("--rm", "--cap-add", "NO_SUCH", "busybox", "true")).Exits(125).Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_device_is_given_with_the_rights_that_were_asked_for_and_no_other_can_be_opened()
+    {
+        // The kernel's log, which every machine has; zero goes to another path; a directory stands for what is in it.
+        const string Look = "stat -c '%n %t:%T %a' /dev/log /dev/nothing /dev/d/null; (: > /dev/log) && echo written; (: < /dev/log) || echo unread; (: < /dev/nothing) && echo read; ls /dev/kmsg";
+        using var host = new Images.TemporaryDirectory();
+        (await CommandRun.RunAsync("mknod", ["-m", "640", host.Path + "/null", "c", "1", "3"])).Succeeds();
+
+        var run = await Daemon.RunAsync(
+            "--rm", "--cap-add", "SYSLOG", "--device", "/dev/kmsg:/dev/log:w", "--device", "/dev/zero:/dev/nothing", "--device", host.Path + ":/dev/d", "busybox", "sh", "-c", Look);
+
+        var lines = run.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.StartsWith("/dev/log 1:b ", lines[0], StringComparison.Ordinal);
+        Assert.StartsWith("/dev/nothing 1:5 ", lines[1], StringComparison.Ordinal);
+        Assert.Equal("/dev/d/null 1:3 640", lines[2]);
+        Assert.Equal(["written", "unread", "read"], lines[3..]);
+        Assert.Contains("/dev/kmsg: No such file", run.Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("--device", "/dev/no-such-device", 127, "device /dev/no-such-device: no such file or directory")]
+    [InlineData("--device", "/etc/hostname", 125, "it is no device")]
+    [InlineData("--device-cgroup-rule", "c 1 rwm", 125, "invalid device cgroup format")]
+    public async Task A_device_that_cannot_be_given_is_refused_by_name(string option, string value, int code, string words) =>
+        Assert.Contains(words, (await Daemon.RunAsync("--rm", option, value, "busybox", "true")).Exits(code).Error, StringComparison.Ordinal);
+
+    [Fact]
+    public async Task Who_may_make_nodes_can_open_those_that_a_rule_names()
+    {
+        const string Make = "mknod /tmp/log c 1 11; (: > /tmp/log) && echo written; mknod /tmp/disk b 7 0 && echo made; head -c 1 /tmp/disk";
+        var rules = new[] { "--rm", "--userns", "host", "--cap-add", "MKNOD", "--tmpfs", "/tmp:dev" };
+
+        var run = await Daemon.RunAsync([.. rules, "--device-cgroup-rule", "c 1:11 w", "busybox", "sh", "-c", Make]);
+        Assert.Equal("written\nmade\n", run.Output);
+        Assert.Contains("not permitted", run.Error, StringComparison.Ordinal);
+        Assert.Equal("made\n", (await Daemon.RunAsync([.. rules, "busybox", "sh", "-c", Make])).Output);
     }
 
     [Fact]

@@ -103,7 +103,6 @@ public sealed class LaunchPlanTests
                 { "process.terminal", spec with { Process = spec.Process! with { Terminal = true } } },
                 { "process.apparmorProfile", spec with { Process = spec.Process! with { ApparmorProfile = "docker-default" } } },
                 { "process.rlimits", spec with { Process = spec.Process! with { Rlimits = [new() { Type = "RLIMIT_NONSENSE" }] } } },
-                { "CAP_MKNOD", spec with { Process = spec.Process! with { Capabilities = new() { Bounding = ["CAP_MKNOD"] } } } },
                 { "linux.namespaces", spec with { Linux = spec.Linux! with { Namespaces = [new() { Type = "pid" }] } } },
                 { "linux.namespaces", spec with { Linux = spec.Linux! with { Namespaces = [new() { Type = "mount" }, new() { Type = "user", Path = "/proc/1/ns/user" }] } } },
                 { "linux.uidMappings", spec with { Linux = spec.Linux! with { Namespaces = [new() { Type = "mount" }, new() { Type = "user" }] } } },

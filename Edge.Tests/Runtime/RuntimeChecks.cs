@@ -211,6 +211,17 @@ public abstract class RuntimeChecks
     }
 
     [Fact]
+    public async Task Only_devices_that_the_rules_name_can_be_opened_by_who_can_make_any_node()
+    {
+        var devices = await LinesAsync("DEVICES");
+
+        Assert.Equal(
+            ["made-disk,null,disk-denied,", "made-disk,null,disk-denied,log-written,", "made-disk,null,log-written,log-read,", "made-disk,null,", ","],
+            devices.Select(line => line["can"]));
+        Assert.Equal("edgehost oci run: linux.resources.devices: c 1:11 rwm is denied after c *:* rwm was allowed as a whole, which cgroups cannot hold; name the single devices instead", devices[^1]["message"]);
+    }
+
+    [Fact]
     public async Task Maps_that_make_no_sense_are_refused_by_name()
     {
         var said = (await LinesAsync("BADMAP")).Select(line => line["message"]).ToList();

@@ -9,7 +9,7 @@ unified=$([ -f /sys/fs/cgroup/cgroup.controllers ] && echo yes || echo no)
 root=$work/root
 mkdir -p "$root/bin" "$root/etc"
 cp "$(command -v busybox)" "$root/bin/busybox"
-for applet in sh cat head tail wc id hostname sleep true grep mount ls echo kill env touch mkdir stat dd seq readlink; do ln -s busybox "$root/bin/$applet"; done
+for applet in sh cat head tail wc id hostname sleep true grep mount ls echo kill env touch mkdir stat dd seq readlink mknod; do ln -s busybox "$root/bin/$applet"; done
 
 # bundle NAME COMMAND [RESOURCES] [PROCESS-EXTRA]: a bundle that runs a shell command in all namespaces
 bundle() {
@@ -142,3 +142,13 @@ for change in 's/"size": 1000 }\], "gid/"size": 0 }], "gid/' 's/"containerID": 0
   users wrong true; sed -i "$change" "$work/wrong/config.json"
   said=$(run wrong 2>&1); echo "BADMAP code=$? message=$said"
 done
+
+# What a container that may make any node can open: a null device, a disk, and the kernel's log (c 1:11), which is there everywhere.
+mkdir -p "$root/tmp"
+for rules in '' '{ "allow": false, "access": "rwm" }, { "allow": true, "type": "c", "major": 1, "minor": 11, "access": "w" }' '{ "allow": true, "access": "rwm" }' '{ "allow": true }, { "allow": false, "type": "c", "major": 1, "minor": 11 }' '{ "allow": true, "type": "c" }, { "allow": false, "type": "c", "major": 1, "minor": 11 }'; do
+  rm -f "$root"/tmp/*
+  bundle nodes 'cd /tmp; mknod null c 1 3; mknod disk b 7 0 && echo made-disk; echo x > null && echo null; dd if=disk count=1 2>&1 | grep -q permitted && echo disk-denied; mknod log c 1 11 && { (: > log) && echo log-written; (: < log) && echo log-read; }' "{ \"devices\": [$rules] }"
+  sed -i 's/"CAP_CHOWN", "CAP_KILL"/"CAP_MKNOD", "CAP_SYSLOG"/; s/"CAP_KILL"/"CAP_MKNOD", "CAP_SYSLOG"/g' "$work/nodes/config.json"
+  said=$(run nodes 2> "$work/err" < /dev/null); echo "DEVICES code=$? can=$(tr '\n' ',' <<<"$said") message=$(head -n 1 "$work/err")"
+done
+rm -f "$root"/tmp/*

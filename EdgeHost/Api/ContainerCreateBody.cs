@@ -109,6 +109,10 @@ internal sealed class HostConfigBody
 
     public List<string>? CapDrop { get; set; }
 
+    public List<Dictionary<string, string>>? Devices { get; set; }
+
+    public List<string>? DeviceCgroupRules { get; set; }
+
     public List<string>? SecurityOpt { get; set; }
 
     [JsonExtensionData]

@@ -77,6 +77,8 @@ internal static class ContainerCreateTranslation
             },
             AddCapabilities = host.CapAdd ?? [],
             DropCapabilities = host.CapDrop ?? [],
+            Devices = [.. (host.Devices ?? []).Select(Device)],
+            DeviceRules = host.DeviceCgroupRules ?? [],
             AutoRemove = host.AutoRemove,
             Health = body.Healthcheck,
         };
@@ -88,7 +90,7 @@ internal static class ContainerCreateTranslation
     internal static (ResourceLimits Limits, RestartPolicy? Restart, List<string> Warnings) TranslateUpdate(HostConfigBody body)
     {
         RefuseRest(string.Empty, body.Rest);
-        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 })
+        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { Devices.Count: > 0 } or { DeviceCgroupRules.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 })
         {
             throw new EdgeHostException(ErrorKind.Invalid, "only limits and the restart policy of a container can be changed; make it anew for anything else");
         }
@@ -100,6 +102,14 @@ internal static class ContainerCreateTranslation
 
         var warnings = new List<string>();
         return (Limits(body, warnings), string.IsNullOrEmpty(body.RestartPolicy?.Name) ? null : Restart(body), warnings);
+    }
+
+    private static string Device(Dictionary<string, string> mapping)
+    {
+        var source = mapping.GetValueOrDefault("PathOnHost", string.Empty);
+        var path = mapping.GetValueOrDefault("PathInContainer") is { Length: > 0 } given ? given : source;
+        var access = mapping.GetValueOrDefault("CgroupPermissions") is { Length: > 0 } asked ? asked : "rwm";
+        return $"{source}:{path}:{access}";
     }
 
     /// <summary>A bind in the short form, <c>source:target[:options]</c>, or a volume when the source is no path.</summary>
@@ -329,7 +339,7 @@ internal static class ContainerCreateTranslation
         [
             ("Env", body.Env), ("Labels", body.Labels?.Values), ("HostConfig.Binds", host.Binds), ("HostConfig.Mounts", host.Mounts),
             ("HostConfig.Tmpfs", host.Tmpfs?.Values), ("HostConfig.CapAdd", host.CapAdd), ("HostConfig.CapDrop", host.CapDrop),
-            ("HostConfig.SecurityOpt", host.SecurityOpt),
+            ("HostConfig.SecurityOpt", host.SecurityOpt), ("HostConfig.Devices", host.Devices), ("HostConfig.DeviceCgroupRules", host.DeviceCgroupRules),
             ("HostConfig.Dns", host.Dns), ("HostConfig.DnsSearch", host.DnsSearch), ("HostConfig.DnsOptions", host.DnsOptions),
             ("HostConfig.ExtraHosts", host.ExtraHosts),
         ];

@@ -107,9 +107,17 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
         AutoRemove = spec.AutoRemove,
         ReadonlyRootfs = spec.ReadOnlyRoot,
         UsernsMode = spec.Users switch { UserNamespaceMode.Auto => "auto", UserNamespaceMode.Host => "host", _ => string.Empty },
+        Devices = [.. spec.Devices.Select(DeviceOf)],
+        DeviceCgroupRules = spec.DeviceRules.Count > 0 ? spec.DeviceRules.ToList() : null,
         CapAdd = spec.AddCapabilities.Count > 0 ? spec.AddCapabilities.ToList() : null,
         CapDrop = spec.DropCapabilities.Count > 0 ? spec.DropCapabilities.ToList() : null,
     };
+
+    private static Dictionary<string, string> DeviceOf(string device)
+    {
+        var (source, path, access) = HostDevices.Parse(device);
+        return new Dictionary<string, string> { ["PathOnHost"] = source, ["PathInContainer"] = path, ["CgroupPermissions"] = access };
+    }
 }
 
 /// <summary>A container, whole.</summary>
@@ -283,7 +291,7 @@ internal sealed class HostConfigView
 
     public string CpusetMems { get; init; } = string.Empty;
 
-    public List<string> Devices { get; init; } = [];
+    public List<Dictionary<string, string>> Devices { get; init; } = [];
 
     public List<string>? DeviceCgroupRules { get; init; }
 

@@ -60,6 +60,10 @@ internal sealed class RunOptions
 
     private Option<string[]> CapDrop { get; } = new("--cap-drop") { Description = "Take a capability away", HelpName = "capability" };
 
+    private Option<string[]> Device { get; } = new("--device") { Description = "Give it a device of the host", HelpName = "source[:path][:rwm]" };
+
+    private Option<string[]> DeviceRule { get; } = new("--device-cgroup-rule") { Description = "Devices that it may use, as in 'c 189:* rwm'", HelpName = "rule" };
+
     private Option<string[]> SecurityOpt { get; } = new("--security-opt") { Description = "no-new-privileges, which always holds", HelpName = "option" };
 
     private Option<string?> StopSignal { get; } = new("--stop-signal") { Description = "The signal that asks it to stop", HelpName = "signal" };
@@ -82,7 +86,7 @@ internal sealed class RunOptions
         Option[] options =
         [
             Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, Cpus, Pids, Cpuset, RestartPolicy,
-            User, WorkDir, Entrypoint, Hostname, ReadOnly, Users, CapAdd, CapDrop, SecurityOpt, StopSignal, StopTimeout, .. Health.All, Label, Interactive, Tty,
+            User, WorkDir, Entrypoint, Hostname, ReadOnly, Users, CapAdd, CapDrop, Device, DeviceRule, SecurityOpt, StopSignal, StopTimeout, .. Health.All, Label, Interactive, Tty,
             Privileged,
         ];
         foreach (var option in options)
@@ -193,6 +197,8 @@ internal sealed class RunOptions
         Text(json, "UsernsMode", parsed.GetValue(Users));
         Texts(json, "CapAdd", parsed.GetValue(CapAdd));
         Texts(json, "CapDrop", parsed.GetValue(CapDrop));
+        Devices(json, parsed.GetValue(Device)!);
+        Texts(json, "DeviceCgroupRules", parsed.GetValue(DeviceRule));
         Texts(json, "SecurityOpt", parsed.GetValue(SecurityOpt));
         json.WriteBoolean("ReadonlyRootfs", parsed.GetValue(ReadOnly));
         json.WriteBoolean("AutoRemove", parsed.GetValue(Remove));
@@ -204,6 +210,24 @@ internal sealed class RunOptions
             json.WriteNumber("MaximumRetryCount", most is null ? 0 : ParseNumber("--restart", policy, most));
             json.WriteEndObject();
         }
+    }
+
+    private static void Devices(Utf8JsonWriter json, string[] devices)
+    {
+        json.WriteStartArray("Devices");
+        foreach (var device in devices)
+        {
+            // What is wrong with it says who makes the container.
+            var parts = device.Split(':');
+            var hasPath = parts.Length > 1 && parts[1] is ['/', ..];
+            json.WriteStartObject();
+            json.WriteString("PathOnHost", parts[0]);
+            json.WriteString("PathInContainer", hasPath ? parts[1] : parts[0]);
+            json.WriteString("CgroupPermissions", parts.Length > (hasPath ? 2 : 1) ? string.Join(':', parts[(hasPath ? 2 : 1)..]) : "rwm");
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
     }
 
     private void RefuseLater(ParseResult parsed)

@@ -129,6 +129,8 @@ public sealed record PlannedWorkload
             Added(json, "mqtt", workload.Mqtt is { } filters ? ["", .. filters] : []);
             Added(json, "depends_on", workload.DependsOn.Select(static dependency => $"{dependency.On} {dependency.Condition}"));
             Added(json, "userns_mode", spec.Users == UserNamespaceMode.Default ? [] : [spec.Users.ToString()]);
+            Added(json, "devices", spec.Devices);
+            Added(json, "device_cgroup_rules", spec.DeviceRules);
             if (spec.Health is { } health)
             {
                 Added(json, "healthcheck", [.. health.Test, $"{health.Interval} {health.Timeout} {health.StartPeriod} {health.StartInterval} {health.Retries}"]);

@@ -24,7 +24,8 @@ internal static class WorkloadParser
     [
         "image", "pull_policy", "command", "entrypoint", "environment", "volumes", "tmpfs", "network_mode", "networks", "ports", "dns",
         "dns_opt", "dns_search", "extra_hosts", "depends_on", "mem_limit", "cpus", "pids_limit", "cpuset", "restart", "user",
-        "working_dir", "hostname", "read_only", "cap_add", "cap_drop", "stop_signal", "stop_grace_period", "labels", "mqtt", "healthcheck", "userns_mode",
+        "working_dir", "hostname", "read_only", "cap_add", "cap_drop", "stop_signal", "stop_grace_period", "labels", "mqtt", "healthcheck", "userns_mode", "devices",
+        "device_cgroup_rules",
     ];
 
     // What people will write, told apart from a slip of the pen.
@@ -32,7 +33,7 @@ internal static class WorkloadParser
     {
         "annotations", "blkio_config", "build", "cgroup", "cgroup_parent", "configs", "container_name", "cpu_period", "cpu_quota",
         "cpu_shares", "cpu_count", "cpu_percent", "cpu_rt_period", "cpu_rt_runtime", "credential_spec", "deploy", "develop",
-        "device_cgroup_rules", "devices", "domainname", "env_file", "expose", "extends",
+        "domainname", "env_file", "expose", "extends",
         "external_links", "gpus", "group_add", "init", "ipc", "isolation", "links", "logging", "mac_address",
         "mem_reservation", "mem_swappiness", "memswap_limit", "oom_kill_disable", "oom_score_adj", "pid", "platform",
         "post_start", "pre_stop", "privileged", "profiles", "provider", "runtime", "scale", "secrets", "security_opt",
@@ -157,6 +158,12 @@ internal static class WorkloadParser
                     break;
                 case "cap_drop":
                     spec = spec with { DropCapabilities = Capabilities(value) };
+                    break;
+                case "devices":
+                    spec = spec with { Devices = Devices(value) };
+                    break;
+                case "device_cgroup_rules":
+                    spec = spec with { DeviceRules = DeviceRules(value) };
                     break;
                 case "stop_signal":
                     spec = spec with { StopSignal = Signal(value) };
@@ -462,6 +469,32 @@ internal static class WorkloadParser
         const string Expected = "a capability, as in NET_ADMIN, or ALL";
         var name = item.Text(Expected);
         return name.Length is >= 1 and <= 40 && name.All(static c => char.IsAsciiLetter(c) || c == '_') ? name : throw item.Wrong(Expected);
+    }).ToList();
+
+    private static List<string> Devices(JsonNode value)
+    {
+        const string Expected = "a device, as in /dev/ttyUSB0 or /dev/ttyUSB0:/dev/modem:rw";
+        return Checked(value, "a list of devices", Expected, static text => HostDevices.Parse(text));
+    }
+
+    private static List<string> DeviceRules(JsonNode value)
+    {
+        const string Expected = "a device rule, as in c 189:* rwm";
+        return Checked(value, "a list of device rules", Expected, static text => HostDevices.ParseRule(text));
+    }
+
+    private static List<string> Checked(JsonNode value, string expectedList, string expected, Action<string> parse) => Bounded(value, expectedList).Select(item =>
+    {
+        var text = item.Text(expected);
+        try
+        {
+            parse(text);
+            return text;
+        }
+        catch (EdgeHostException e) when (e.Kind == ErrorKind.Invalid)
+        {
+            throw item.Wrong(expected);
+        }
     }).ToList();
 
     private static string Signal(JsonNode value)

@@ -143,7 +143,8 @@ public sealed partial class ContainerEngine
                 mounts.Add(Tell(directory, secrets));
             }
 
-            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, mounts, place.Path, secrets?.Environment ?? []);
+            var devices = HostDevices.Find(record.Spec);
+            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, place.Path, secrets?.Environment ?? []);
             if (record.FirstUser is not null && Shepherd.Version < Runtime.Shepherd.Shepherd.VersionWithUsers)
             {
                 throw new EdgeHostException(ErrorKind.Unsupported, $"the shepherd (process {Shepherd.Pid}) is from before user namespaces: restart it, which ends all containers, or run this one with --userns host");
@@ -151,7 +152,7 @@ public sealed partial class ContainerEngine
 
             cgroup = CgroupOf(record.Id);
             cgroup.Create();
-            cgroup.Apply(RuntimeSpecBuilder.LimitsOf(record.Spec.Limits));
+            cgroup.Apply(RuntimeSpecBuilder.LimitsOf(record.Spec, devices));
             if (cgroup.Remark is { } remark)
             {
                 LogRemark(_log, record.Name, remark);

@@ -87,6 +87,12 @@ public sealed record ContainerSpec
     /// <summary>Capabilities to take from the default set; <c>ALL</c> for all.</summary>
     public IReadOnlyList<string> DropCapabilities { get; init; } = [];
 
+    /// <summary>Devices of the host that it is given, as <c>SOURCE[:PATH][:rwm]</c>; a directory stands for those in it.</summary>
+    public IReadOnlyList<string> Devices { get; init; } = [];
+
+    /// <summary>Devices that it may use once it has a node, as <c>c 189:* rwm</c>.</summary>
+    public IReadOnlyList<string> DeviceRules { get; init; } = [];
+
     /// <summary>How its health is checked; null as the image says, what is 0 or empty in it too.</summary>
     public HealthCheck? Health { get; init; }
 

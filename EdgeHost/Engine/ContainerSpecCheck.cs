@@ -24,9 +24,20 @@ internal static class ContainerSpecCheck
         RefuseZero("environment", spec.Environment);
         RefuseZero("working directory", [spec.WorkingDirectory ?? string.Empty]);
         RefuseZero("mount", spec.Mounts.SelectMany(mount => new[] { mount.Source, mount.Target, mount.Options ?? string.Empty }));
+        RefuseZero("device", spec.Devices);
         if (spec.Hostname is { } name && (System.Text.Encoding.UTF8.GetByteCount(name) > LongestHostname || name.Any(c => char.IsControl(c) || char.IsWhiteSpace(c) || c == '/')))
         {
             throw new EdgeHostException(ErrorKind.Invalid, $"hostname \"{new string([.. name.Select(c => char.IsControl(c) ? '?' : c)])}\" must be at most {LongestHostname} bytes without blanks and slashes");
+        }
+
+        foreach (var device in spec.Devices)
+        {
+            HostDevices.Parse(device);
+        }
+
+        foreach (var rule in spec.DeviceRules)
+        {
+            HostDevices.ParseRule(rule);
         }
 
         CheckLimits(spec.Limits);

@@ -25,7 +25,7 @@ internal static class RuntimeSpecBuilder
         ["net.ipv4.ping_group_range"] = "0 2147483647",
     };
 
-    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace, IReadOnlyList<string> secrets)
+    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, HostDevices devices, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace, IReadOnlyList<string> secrets)
     {
         var spec = record.Spec;
         var hostname = HostnameOf(record);
@@ -61,6 +61,7 @@ internal static class RuntimeSpecBuilder
                 UidMappings = MapOf(record),
                 GidMappings = MapOf(record),
                 Sysctl = record.FirstUser is null || spec.Network is not NetworkMode.None ? null : SandboxSettings,
+                Devices = devices.Nodes,
                 MaskedPaths = Masked,
                 ReadonlyPaths = ReadOnly,
                 Seccomp = DefaultSeccomp.For(capabilities),
@@ -71,6 +72,13 @@ internal static class RuntimeSpecBuilder
     internal static string HostnameOf(ContainerRecord record) => record.Spec.Hostname is { Length: > 0 } given
         ? given
         : record.Spec.Network == NetworkMode.Host ? Environment.MachineName : record.Id[..12];
+
+    /// <summary>What the cgroup is to hold from the start on.</summary>
+    internal static CgroupLimits LimitsOf(ContainerSpec spec, HostDevices devices) => LimitsOf(spec.Limits) with
+    {
+        Devices = devices.Rules,
+        RequiresDevices = devices.Nodes.Count > 0 || spec.DeviceRules.Count > 0 || MayMakeNodes(spec),
+    };
 
     internal static CgroupLimits LimitsOf(ResourceLimits limits) => new()
     {
@@ -90,15 +98,16 @@ internal static class RuntimeSpecBuilder
             : throw new EdgeHostException(ErrorKind.Invalid, $"no command specified: image {spec.Image} has none, so give one");
     }
 
+    private static bool MayMakeNodes(ContainerSpec spec) =>
+        spec.AddCapabilities.Any(name => name.Equals("ALL", StringComparison.OrdinalIgnoreCase) || name.EndsWith("MKNOD", StringComparison.OrdinalIgnoreCase));
+
     private static ulong CapabilitiesOf(ContainerSpec spec)
     {
         var set = Apply(CapabilitySets.Default, spec.AddCapabilities, add: true);
         set = spec.DropCapabilities.Any(name => name.Equals("ALL", StringComparison.OrdinalIgnoreCase))
             ? Apply(0, spec.AddCapabilities.Where(name => !name.Equals("ALL", StringComparison.OrdinalIgnoreCase)), add: true)
             : Apply(set, spec.DropCapabilities, add: false);
-        return spec.AddCapabilities.Any(name => name.EndsWith("MKNOD", StringComparison.OrdinalIgnoreCase))
-            ? throw new EdgeHostException(ErrorKind.Infeasible, "CAP_MKNOD cannot be given while device rules are not enforced; take it out")
-            : set & ~Linux.Capabilities.Mknod;
+        return MayMakeNodes(spec) ? set : set & ~Linux.Capabilities.Mknod;
     }
 
     private static ulong Apply(ulong set, IEnumerable<string> names, bool add)

@@ -8,16 +8,26 @@ public static unsafe class CgroupFile
     /// <param name="value">The value.</param>
     /// <param name="what">What is asked for, in the user's words.</param>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    public static void Write(string file, string value, string what)
+    public static void Write(string file, string value, string what) => WriteEach(file, [value], what);
+
+    /// <summary>Writes values one after the other, each in one write(2).</summary>
+    /// <param name="file">The file, which must exist.</param>
+    /// <param name="values">The values.</param>
+    /// <param name="what">What is asked for, in the user's words.</param>
+    /// <exception cref="LinuxException">The kernel refuses one; those before it are written.</exception>
+    public static void WriteEach(string file, IReadOnlyList<string> values, string what)
     {
         fixed (byte* path = Libc.Z(file))
         {
             using var fd = new Fd((int)Libc.Check(
                 Libc.openat(Libc.AT_FDCWD, path, Libc.O_WRONLY | Libc.O_CLOEXEC), $"{what}: open {file}"));
-            var bytes = System.Text.Encoding.UTF8.GetBytes(value);
-            fixed (byte* start = bytes)
+            foreach (var value in values)
             {
-                Libc.Check(Libc.write(fd.Value, start, bytes.Length), $"{what}: write {value} to {file}");
+                var bytes = System.Text.Encoding.UTF8.GetBytes(value);
+                fixed (byte* start = bytes)
+                {
+                    Libc.Check(Libc.write(fd.Value, start, bytes.Length), $"{what}: write {value} to {file}");
+                }
             }
         }
     }

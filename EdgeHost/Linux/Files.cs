@@ -30,6 +30,17 @@ public static unsafe class Files
         }
     }
 
+    /// <summary>What the kernel knows of what a path leads to, symbolic links followed.</summary>
+    /// <exception cref="LinuxException">It leads nowhere.</exception>
+    public static FileFacts Stat(string path)
+    {
+        fixed (byte* name = Libc.Z(path))
+        {
+            using var fd = new Fd((int)Libc.Check(Libc.openat(Libc.AT_FDCWD, name, Libc.O_PATH | Libc.O_CLOEXEC), $"look at {path}"));
+            return RootedDirectory.Stat(fd);
+        }
+    }
+
     /// <summary>Writes all bytes, going on after short writes and interruptions.</summary>
     /// <param name="fd">Where to.</param>
     /// <param name="content">The bytes.</param>

@@ -187,6 +187,12 @@ public abstract class Cgroup
         }
     }
 
+    /// <summary>What is said where device rules cannot be held: nothing is lost by it for who can neither make a node nor find one.</summary>
+    private protected void RefuseDevices(bool required, string why, Exception? cause) =>
+        Remark = required
+            ? throw new EdgeHostException(ErrorKind.Infeasible, $"device rules: {why}", cause)
+            : $"device rules are not held, and only what is in its /dev can be opened: {why}";
+
     /// <summary>Whether a memory limit read back is the one that was asked for, rounded down to pages.</summary>
     protected static bool HoldsBytes(string held, long asked) =>
         long.TryParse(held, CultureInfo.InvariantCulture, out var value) && value == asked / PageSize * PageSize;

@@ -39,6 +39,12 @@ public sealed record CgroupLimits
     /// <summary>Processes and threads.</summary>
     public long? Pids { get; init; }
 
+    /// <summary>The devices that may be used. They are set once, before anything is in the cgroup.</summary>
+    public DeviceRules? Devices { get; init; }
+
+    /// <summary>Whether it is refused, and not only remarked, that this kernel cannot hold <see cref="Devices"/>.</summary>
+    public bool RequiresDevices { get; init; } = true;
+
     /// <summary>Files of cgroup v2 and their content, written as they are.</summary>
     public IReadOnlyDictionary<string, string> Unified { get; init; } = new Dictionary<string, string>();
 
@@ -48,7 +54,7 @@ public sealed record CgroupLimits
     {
         if (resources is null)
         {
-            return new CgroupLimits();
+            return new CgroupLimits { Devices = DeviceRules.Default };
         }
 
         Refuse(resources.BlockIo is { ValueKind: System.Text.Json.JsonValueKind.Object }, "blockIO");
@@ -76,6 +82,7 @@ public sealed record CgroupLimits
             CpusetCpus = string.IsNullOrEmpty(cpu?.Cpus) ? null : cpu.Cpus,
             CpusetMems = string.IsNullOrEmpty(cpu?.Mems) ? null : cpu.Mems,
             Pids = Positive(resources.Pids?.Limit),
+            Devices = resources.Devices is null ? DeviceRules.Default : DeviceRules.From(resources.Devices),
             Unified = resources.Unified ?? new Dictionary<string, string>(),
         };
     }

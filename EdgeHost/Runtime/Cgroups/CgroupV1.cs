@@ -7,7 +7,7 @@ namespace EdgeHost.Runtime.Cgroups;
 /// <summary>A cgroup in each controller of v1 (Documentation/admin-guide/cgroup-v1).</summary>
 public sealed class CgroupV1 : Cgroup
 {
-    private static readonly string[] Controllers = ["memory", "cpu", "cpuacct", "cpuset", "pids", "freezer", "blkio"];
+    private static readonly string[] Controllers = ["memory", "cpu", "cpuacct", "cpuset", "pids", "freezer", "blkio", "devices"];
 
     private readonly Dictionary<string, string> _directories = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _roots = new(StringComparer.Ordinal);
@@ -117,6 +117,11 @@ public sealed class CgroupV1 : Cgroup
         if (limits.Pids is { } pids)
         {
             WriteAndVerify(File_("pids", "pids.max"), Text(pids), "process limit");
+        }
+
+        if (limits.Devices is { } devices)
+        {
+            ApplyDevices(devices, limits.RequiresDevices);
         }
 
         if (limits.Unified.Count > 0)
@@ -263,6 +268,26 @@ public sealed class CgroupV1 : Cgroup
         else
         {
             Remark = "this kernel does not account swap (no memory.memsw); the memory limit holds because the board has no swap now";
+        }
+    }
+
+    private void ApplyDevices(DeviceRules rules, bool required)
+    {
+        if (!_directories.ContainsKey("devices"))
+        {
+            RefuseDevices(required, "the devices controller of cgroup v1 is not mounted (mount -t cgroup -o devices devices /sys/fs/cgroup/devices)", null);
+            return;
+        }
+
+        var exceptions = rules.Exceptions.Select(rule => rule.ToString()).ToList();
+        CgroupFile.Write(File_("devices", rules.AllowsOthers ? "devices.allow" : "devices.deny"), "a", "device rules");
+        CgroupFile.WriteEach(File_("devices", rules.AllowsOthers ? "devices.deny" : "devices.allow"), exceptions, "device rules");
+
+        // Where all others are allowed the kernel does not show what is not.
+        var held = (TryRead(File_("devices", "devices.list")) ?? string.Empty).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        if (rules.AllowsOthers ? held is not ["a *:* rwm"] : !exceptions.ToHashSet(StringComparer.Ordinal).SetEquals(held))
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, $"device rules: the kernel holds {string.Join(", ", held)} instead of {string.Join(", ", exceptions)}");
         }
     }
 

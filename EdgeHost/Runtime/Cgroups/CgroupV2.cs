@@ -108,6 +108,18 @@ public sealed class CgroupV2 : Cgroup
             WriteAndVerify(File_("pids.max"), Text(pids), "process limit");
         }
 
+        if (limits.Devices is { } devices)
+        {
+            try
+            {
+                DeviceProgram.Attach(_directory, DeviceFilter.Compile(devices));
+            }
+            catch (LinuxException e)
+            {
+                RefuseDevices(limits.RequiresDevices, $"{e.Message}; the kernel needs CONFIG_CGROUP_BPF", e);
+            }
+        }
+
         foreach (var (name, value) in limits.Unified)
         {
             if (name.Contains('/', StringComparison.Ordinal))

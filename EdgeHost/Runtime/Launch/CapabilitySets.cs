@@ -51,8 +51,6 @@ public sealed record CapabilitySets(ulong Bounding, ulong Effective, ulong Permi
             bits |= bit;
         }
 
-        return (bits & Capabilities.Mknod) == 0
-            ? bits
-            : throw new EdgeHostException(ErrorKind.Infeasible, $"process.capabilities.{set}: CAP_MKNOD cannot be given while device rules are not enforced; take it out");
+        return bits;
     }
 }

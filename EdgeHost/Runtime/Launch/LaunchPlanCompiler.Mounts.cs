@@ -41,8 +41,9 @@ public static partial class LaunchPlanCompiler
                 throw new EdgeHostException(ErrorKind.Infeasible, $"the image has {overlay.Lower.Count} layers, whose names do not fit into one mount; build it with fewer layers");
             }
 
-            // A layer may carry device nodes, and nothing limits their use yet: in a root from layers none can be opened.
-            plan.Add(LaunchOp.MountByData, slot: root, text1: "overlay", text2: "overlay", text3: data, a: (long)Libc.MS_NODEV);
+            // A layer may carry device nodes: they are not used, whatever its cgroup allows, unless it may make its own.
+            var makesNodes = (CapabilitySets.From(spec.Process!.Capabilities).Bounding & Capabilities.Mknod) != 0;
+            plan.Add(LaunchOp.MountByData, slot: root, text1: "overlay", text2: "overlay", text3: data, a: makesNodes ? 0 : (long)Libc.MS_NODEV);
             plan.Add(LaunchOp.OpenHost, slot: root, text1: overlay.MountPoint);
             return root;
         }

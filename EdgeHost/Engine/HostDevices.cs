@@ -1,0 +1,140 @@
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Oci;
+using EdgeHost.Runtime.Cgroups;
+
+namespace EdgeHost.Engine;
+
+/// <summary>
+/// The devices of the host that a container is given. Its nodes are its own, made at each start with the numbers that
+/// the host's have then, and owned by its own users; what it may do with them its cgroup says.
+/// </summary>
+internal sealed class HostDevices
+{
+    private const string EveryRight = "rwm";
+    private const int MostNodes = 1024;
+
+    private readonly List<RuntimeDevice> _nodes = [];
+    private readonly List<RuntimeDeviceRule> _rules = [new() { Allow = false, Access = EveryRight }];
+
+    private HostDevices()
+    {
+    }
+
+    /// <summary>Of a container that is there already: nothing is made for what comes into it.</summary>
+    internal static HostDevices None { get; } = new();
+
+    /// <summary>The nodes.</summary>
+    internal IReadOnlyList<RuntimeDevice> Nodes => _nodes;
+
+    /// <summary>What may be done with them, and what else was asked for.</summary>
+    internal DeviceRules Rules => DeviceRules.From(_rules);
+
+    /// <summary>Looks the devices of a container up.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: one is not there, or is no device.</exception>
+    internal static HostDevices Find(ContainerSpec spec)
+    {
+        var found = new HostDevices();
+        foreach (var device in spec.Devices)
+        {
+            var (source, path, access) = Parse(device);
+            found.Add(source, path, access);
+        }
+
+        found._rules.AddRange(spec.DeviceRules.Select(ParseRule));
+        return found;
+    }
+
+    /// <summary>Takes docker's short form apart, <c>SOURCE[:PATH][:rwm]</c>.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: it is not that.</exception>
+    internal static (string Source, string Path, string Access) Parse(string text)
+    {
+        var parts = text.Split(':');
+        var (path, access) = parts switch
+        {
+            [_] => (parts[0], EveryRight),
+            [_, ['/', ..]] => (parts[1], EveryRight),
+            [_, _] => (parts[0], parts[1]),
+            [_, _, _] => (parts[1], parts[2]),
+            _ => (string.Empty, string.Empty),
+        };
+        return IsAbsolute(parts[0]) && IsAbsolute(path) && IsAccess(access)
+            ? (parts[0], path, access)
+            : throw new EdgeHostException(ErrorKind.Invalid, $"device \"{text}\" is not SOURCE[:PATH][:ACCESS] with absolute paths and an access of r, w and m");
+
+        static bool IsAbsolute(string path) => path.Length > 1 && path[0] == '/' && path[^1] != '/';
+    }
+
+    /// <summary>Reads a rule as in <c>c 189:* rwm</c>.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: it is none.</exception>
+    internal static RuntimeDeviceRule ParseRule(string text)
+    {
+        if (text.Split(' ') is [("a" or "b" or "c") and var type, var numbers, var access]
+            && numbers.Split(':') is [var major, var minor]
+            && TryNumber(major, out var first) && TryNumber(minor, out var second) && IsAccess(access))
+        {
+            return new RuntimeDeviceRule { Allow = true, Type = type, Major = first, Minor = second, Access = access };
+        }
+
+        throw new EdgeHostException(ErrorKind.Invalid, $"invalid device cgroup format: \"{text}\"; it is TYPE MAJOR:MINOR ACCESS, as in \"c 189:* rwm\"");
+
+        static bool TryNumber(string text, out long? number)
+        {
+            number = uint.TryParse(text, out var value) ? value : null;
+            return text == "*" || number is not null;
+        }
+    }
+
+    private static bool IsAccess(string text) => text.Length is > 0 and <= 3 && text.All("rwm".Contains);
+
+    // A directory stands for the devices in it, as /dev/snd does.
+    private void Add(string source, string path, string access)
+    {
+        FileFacts facts;
+        try
+        {
+            facts = Files.Stat(source);
+        }
+        catch (LinuxException e)
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, $"device {source}: {e.Errno.InWords()}; plug it in, or start the container without it", e);
+        }
+
+        if (facts.IsDirectory)
+        {
+            foreach (var entry in Directory.EnumerateFileSystemEntries(source).Order(StringComparer.Ordinal))
+            {
+                var inner = Files.Stat(entry);
+                if (inner.IsDirectory || inner.IsDevice)
+                {
+                    Add(entry, $"{path}/{Path.GetFileName(entry)}", access);
+                }
+            }
+
+            return;
+        }
+
+        if (!facts.IsDevice)
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, $"device {source}: it is no device; mount it with -v instead");
+        }
+
+        if (_nodes.Count >= MostNodes)
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, $"device {source}: a container is given {MostNodes} devices at most");
+        }
+
+        var type = facts.IsBlockDevice ? "b" : "c";
+        _nodes.Add(new RuntimeDevice
+        {
+            Path = path,
+            Type = type,
+            Major = facts.DeviceMajor,
+            Minor = facts.DeviceMinor,
+            FileMode = facts.Mode & 0x1FF,
+            Uid = facts.Uid,
+            Gid = facts.Gid,
+        });
+        _rules.Add(new RuntimeDeviceRule { Allow = true, Type = type, Major = facts.DeviceMajor, Minor = facts.DeviceMinor, Access = access });
+    }
+}
