@@ -68,14 +68,19 @@ internal static unsafe partial class LaunchChild
     // A file that only looks like procfs (CVE-2019-16884) is not written.
     private static int WriteProc(int root, byte* path, byte* content)
     {
-        var fd = Resolve(root, path, Libc.O_WRONLY);
-        if (fd == -1)
+        var proc = Resolve(root, Constant("/proc\0"u8), (ulong)(Libc.O_PATH | Libc.O_DIRECTORY));
+        if (proc == -1)
         {
             return LastError();
         }
 
+        // Whatever was mounted or linked there, it is a file of this procfs that is written, at this name of it.
+        Libc.open_how how;
+        how.flags = (ulong)(Libc.O_WRONLY | Libc.O_CLOEXEC);
+        how.mode = 0;
+        how.resolve = Libc.RESOLVE_BENEATH | Libc.RESOLVE_NO_XDEV | Libc.RESOLVE_NO_SYMLINKS | Libc.RESOLVE_NO_MAGICLINKS;
         var statistics = stackalloc nint[32];
-        var error = Error(Call(Nr.fstatfs, fd, (nint)statistics));
+        var error = Error(Call(Nr.fstatfs, proc, (nint)statistics));
         if (error == 0 && statistics[0] != Libc.PROC_SUPER_MAGIC)
         {
             error = (int)Errno.EXDEV;
@@ -83,10 +88,15 @@ internal static unsafe partial class LaunchChild
 
         if (error == 0)
         {
-            error = Write(fd, content, Length(content));
+            var fd = Call(Nr.openat2, proc, (nint)path, (nint)(&how), sizeof(Libc.open_how));
+            error = fd == -1 ? LastError() : Write(fd, content, Length(content));
+            if (fd != -1)
+            {
+                Call(Nr.close, fd);
+            }
         }
 
-        Call(Nr.close, fd);
+        Call(Nr.close, proc);
         return error;
     }
 

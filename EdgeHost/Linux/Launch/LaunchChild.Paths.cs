@@ -22,6 +22,24 @@ internal static unsafe partial class LaunchChild
         return fd;
     }
 
+    // Descriptors of the host are open while this is done: no name in the container may lead through one of them.
+    private static int ChangeDirectory(byte* path)
+    {
+        Libc.open_how how;
+        how.flags = (ulong)(Libc.O_PATH | Libc.O_DIRECTORY | Libc.O_CLOEXEC);
+        how.mode = 0;
+        how.resolve = Libc.RESOLVE_NO_MAGICLINKS;
+        var fd = Call(Nr.openat2, Libc.AT_FDCWD, (nint)path, (nint)(&how), sizeof(Libc.open_how));
+        if (fd == -1)
+        {
+            return LastError();
+        }
+
+        var error = Error(Call(Nr.fchdir, fd));
+        Call(Nr.close, fd);
+        return error;
+    }
+
     private static int OpenInRoot(int* slots, int slot, int root, byte* path, int create)
     {
         var fd = Resolve(root, path, Libc.O_PATH);

@@ -67,7 +67,7 @@ internal static unsafe partial class LaunchChild
             case LaunchOp.Propagation:
                 return Error(Call(Nr.mount, 0, (nint)Root(), 0, (nint)step->A, 0));
             case LaunchOp.ChangeDirectory:
-                return Error(Call(Nr.chdir, (nint)text1));
+                return ChangeDirectory(text1);
             case LaunchOp.OpenHost:
                 return Keep(slots, step->Slot, Call(Nr.openat, Libc.AT_FDCWD, (nint)text1, Libc.O_PATH | Libc.O_CLOEXEC));
             case LaunchOp.OpenFifo:

@@ -63,7 +63,7 @@ public enum LaunchOp
     /// <summary>Makes Text1 beneath the root in Slot2 read-only. Absent: nothing.</summary>
     MakeReadOnly = 18,
 
-    /// <summary>Writes Text2 into the procfs file Text1 beneath the root in Slot2.</summary>
+    /// <summary>Writes Text2 into the file Text1 of the procfs that is at /proc beneath the root in Slot2.</summary>
     WriteProc = 19,
 
     /// <summary>Writes Text2 into the host's file Text1.</summary>

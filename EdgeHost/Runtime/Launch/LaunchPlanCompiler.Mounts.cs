@@ -14,6 +14,11 @@ public static partial class LaunchPlanCompiler
         ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0),
     ];
 
+    private static readonly string[] ShownInProc =
+    [
+        "/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/slabinfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/net/dev",
+    ];
+
     private static int AddRoot(LaunchPlan.Builder plan, RuntimeSpec spec, LaunchTarget target, (IdMaps Maps, int Slot)? users)
     {
         var root = plan.TakeSlot();
@@ -103,6 +108,7 @@ public static partial class LaunchPlanCompiler
                 ? given[0] == '/' ? given : "/" + given
                 : throw Invalid("mounts: a destination is missing");
             var options = MountOptions.Parse(mount);
+            RefuseOverProc(mount, options, destination);
             if (options.Bind)
             {
                 AddBind(plan, mount, options, target, destination, root, scratch, users);
@@ -129,6 +135,19 @@ public static partial class LaunchPlanCompiler
                 plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination);
                 plan.Add(LaunchOp.SetMountAttributes, slot: scratch, c: (long)propagation);
             }
+        }
+    }
+
+    // What is written to and hidden in /proc is to be procfs; lxcfs and its like show a container its own numbers there.
+    private static void RefuseOverProc(RuntimeMount mount, MountOptions options, string destination)
+    {
+        var path = Path.GetFullPath(destination);
+        var refused = path == "/proc"
+            ? options.Bind ? Path.GetFullPath(mount.Source ?? "/") != "/proc" : mount.Type != "proc"
+            : path.StartsWith("/proc/", StringComparison.Ordinal) && !(options.Bind && Array.IndexOf(ShownInProc, path) >= 0);
+        if (refused)
+        {
+            throw Invalid($"mounts: {destination}: nothing but procfs can be mounted on or in /proc; choose another target");
         }
     }
 

@@ -203,7 +203,7 @@ public static partial class LaunchPlanCompiler
                 _ => throw Invalid($"linux.sysctl: {name} belongs to no namespace and would change the host"),
             };
             RequireNamespace(namespaces, kind, $"linux.sysctl: {name}");
-            plan.Add(LaunchOp.WriteProc, slot2: root, text1: "/proc/sys/" + name.Replace('.', '/'), text2: value);
+            plan.Add(LaunchOp.WriteProc, slot2: root, text1: "sys/" + name.Replace('.', '/'), text2: value);
         }
     }
 
