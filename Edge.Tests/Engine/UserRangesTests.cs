@@ -16,7 +16,7 @@ public sealed class UserRangesTests
         {
             try
             {
-                taken.Add(UserRanges.Take(taken));
+                taken.Add(UserRanges.Default.Take(taken));
             }
             catch (EdgeHostException e)
             {
@@ -29,6 +29,6 @@ public sealed class UserRangesTests
         Assert.All(taken.Zip(taken.Skip(1)), pair => Assert.Equal(UserRanges.Size, pair.Second - pair.First));
         Assert.True(taken[^1] + (ulong)UserRanges.Size <= int.MaxValue);
 
-        Assert.Equal(taken[7], UserRanges.Take(taken.Where((_, index) => index != 7)));
+        Assert.Equal(taken[7], UserRanges.Default.Take(taken.Where((_, index) => index != 7)));
     }
 }

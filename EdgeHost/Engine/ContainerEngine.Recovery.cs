@@ -18,6 +18,10 @@ public sealed partial class ContainerEngine
     /// <exception cref="EdgeHostException">The shepherd does not come up.</exception>
     public async Task StartAsync(CancellationToken cancel)
     {
+        _ranges = UserRanges.Read(_options.UserRangeFile);
+
+        // Before anything is started that may need the answer.
+        await TryUsersAsync(cancel).ConfigureAwait(false);
         LimitParent();
         foreach (var record in _files.LoadAll())
         {

@@ -144,9 +144,9 @@ public sealed partial class ContainerEngine
             }
 
             var spec = RuntimeSpecBuilder.Build(record, image.Config, user, mounts, place.Path, secrets?.Environment ?? []);
-            if (record.FirstUser is not null && Shepherd.Version < Runtime.Shepherd.Shepherd.VersionWithUsers)
+            if (record.FirstUser is not null && WhyNoUsers is { } why)
             {
-                throw new EdgeHostException(ErrorKind.Unsupported, $"the shepherd (process {Shepherd.Pid}) is from before user namespaces: restart it, which ends all containers, or run this one with --userns host");
+                throw new EdgeHostException(ErrorKind.Unsupported, $"it was made with a user namespace, and containers cannot have one on this host any more: {why}; make it anew");
             }
 
             cgroup = CgroupOf(record.Id);

@@ -100,7 +100,7 @@ public sealed record ContainerSpec
 /// <summary>Whose users and groups those of a container are (user_namespaces(7)).</summary>
 public enum UserNamespaceMode
 {
-    /// <summary>The host's, as long as nothing else is said.</summary>
+    /// <summary>A range of its own where this host can, and nothing that it asks for needs the host's.</summary>
     Default,
 
     /// <summary>The host's: root inside is root of the machine, without most of its rights.</summary>
