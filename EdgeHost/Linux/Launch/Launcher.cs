@@ -188,7 +188,7 @@ public sealed class LaunchFailure
 
     /// <summary>What failed and why, without what to do.</summary>
     internal string Cause => _plan.IsMapping(Step) && IsUnmappable
-        ? $"{_plan.Describe(Step)}: this kernel cannot map the ids of {(_plan.MapsAll(Step) ? "a file system that is mounted there" : "its file system")} (ext4, xfs, btrfs and f2fs it can, tmpfs from Linux 6.3 on)"
+        ? $"{_plan.Describe(Step)}: this kernel cannot map the ids of its file system{(_plan.MapsAll(Step) ? ", or of one that is mounted in it" : string.Empty)} (ext4, xfs, btrfs and f2fs it can, tmpfs from Linux 6.3 on)"
         : _plan.IsOverlay(Step) ? $"{_plan.Describe(Step)}: {Errno.InWords()}; overlayfs takes mapped layers from Linux 5.19 on"
         : $"{_plan.Describe(Step)}: {Errno.InWords()}";
 
