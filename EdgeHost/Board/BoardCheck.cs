@@ -178,7 +178,8 @@ public static class BoardCheck
             return new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Missing, "turned off", "sysctl -w user.max_user_namespaces=15000");
         }
 
-        var directory = Nearest(dataDirectory);
+        // Where layers are in a data directory.
+        var directory = Nearest(Path.Combine(dataDirectory, "snapshots"));
         return tryUsers is null || !Directory.Exists(directory)
             ? new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Unknown, $"up to {maximum}; only root may try one", "run edgehost check as root")
             : tryUsers(directory) is { } why

@@ -20,8 +20,7 @@ public sealed partial class ContainerEngine
     {
         _ranges = UserRanges.Read(_options.UserRangeFile);
 
-        // Before anything is started that may need the answer.
-        await TryUsersAsync(cancel).ConfigureAwait(false);
+        var trying = TryUsersAsync(cancel);
         LimitParent();
         foreach (var record in _files.LoadAll())
         {
@@ -31,6 +30,9 @@ public sealed partial class ContainerEngine
         _networks.ProcessOf = ProcessOf;
         _networks.OnChange = (action, network) => TellOfNetwork(action, network.Id, network.Name, network.Driver, null);
         _networks.OnResolverChange = () => _ = FollowResolverAsync();
+
+        // Before anything is started that needs the answer.
+        await trying.ConfigureAwait(false);
         await ConnectAsync(cancel).ConfigureAwait(false);
 
         // They may have changed while no daemon was there. A turn may be long in coming, and nothing waits for this.

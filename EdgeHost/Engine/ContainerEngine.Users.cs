@@ -1,5 +1,5 @@
 using EdgeHost.Errors;
-using EdgeHost.Networks;
+using EdgeHost.Images;
 using EdgeHost.Runtime.Oci;
 using Microsoft.Extensions.Logging;
 
@@ -20,7 +20,7 @@ public sealed partial class ContainerEngine
 
     private async Task TryUsersAsync(CancellationToken cancel)
     {
-        _whyNoUsers = await UserProbe.TryAsync(_options.DataDirectory, _ranges.First, cancel).ConfigureAwait(false);
+        _whyNoUsers = await UserProbe.TryAsync(ImageStore.SnapshotsOf(_options.DataDirectory), _ranges.First, cancel).ConfigureAwait(false);
         if (WhyHostUsers is { } why)
         {
             LogHostUsers(_log, _options.HostUsers ? LogLevel.Information : LogLevel.Warning, why);

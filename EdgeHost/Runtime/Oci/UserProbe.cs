@@ -25,7 +25,17 @@ public static class UserProbe
             start.ArgumentList.Add(argument);
         }
 
-        using var process = Process.Start(start)!;
+        Process process;
+        try
+        {
+            process = Process.Start(start)!;
+        }
+        catch (System.ComponentModel.Win32Exception e)
+        {
+            return $"{start.FileName} cannot be run: {e.Message}";
+        }
+
+        using var owned = process;
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         limit.CancelAfter(Patience);
         try
