@@ -250,7 +250,7 @@ public sealed partial class ContainerEngine
                     throw new EdgeHostException(ErrorKind.Invalid, $"bind source path does not exist: {source}");
                 }
 
-                return new RuntimeMount { Destination = mount.Target, Type = "bind", Source = source, Options = ["rbind", mount.ReadOnly ? "rro" : "rw", .. mapIds ? ["idmap"] : Array.Empty<string>()] };
+                return new RuntimeMount { Destination = mount.Target, Type = "bind", Source = source, Options = ["rbind", mount.ReadOnly ? "rro" : "rw", .. mapIds && !mount.HostIds ? ["idmap"] : Array.Empty<string>()] };
         }
     }
 
