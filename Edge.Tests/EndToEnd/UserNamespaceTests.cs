@@ -122,25 +122,25 @@ public sealed class UserNamespaceTests(SharedDaemon shared) : IClassFixture<Shar
     [Fact]
     public async Task Set_user_id_bits_and_file_capabilities_give_nothing()
     {
-        (await Daemon.EdgehostAsync("run", "--rm", "-v", "raised:/v", "busybox", "sh", "-c", "cp /bin/busybox /v/suid; cp /bin/busybox /v/capable; chmod 4755 /v/suid")).Succeeds();
-        using (var volume = RootedDirectory.Open(Path.Combine(Daemon.Data, "volumes/raised/_data")))
-        using (var file = RootedDirectory.OpenNamedFile(volume.Root, "capable"u8))
+        (await Daemon.EdgehostAsync("run", "--rm", "-v", "raised:/v", "busybox", "sh", "-c", "mkdir /v/suid /v/capable; cp /bin/busybox /v/suid; cp /bin/busybox /v/capable; chmod 4755 /v/suid/busybox")).Succeeds();
+        using (var volume = RootedDirectory.Open(Path.Combine(Daemon.Data, "volumes/raised/_data/capable")))
+        using (var file = RootedDirectory.OpenNamedFile(volume.Root, "busybox"u8))
         {
-            // All capabilities of the first word, effective at once (linux/capability.h, version 2).
-            Assert.Equal(Errno.None, RootedDirectory.TrySetAttribute(file, "security.capability"u8, [1, 0, 0, 2, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+            // CAP_CHOWN, effective at once (struct vfs_cap_data of linux/capability.h, version 2).
+            Assert.Equal(Errno.None, RootedDirectory.TrySetAttribute(file, "security.capability"u8, [1, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
         }
 
         foreach (var users in new[] { "auto", "host" })
         {
             Assert.Equal(
                 "su: must be suid to work properly\nCapEff:\t0000000000000000\n",
-                (await Daemon.EdgehostAsync("run", "--rm", "--userns", users, "--user", "1000", "-v", "raised:/v", "busybox", "sh", "-c", "/v/suid su 2>&1; /v/capable grep CapEff /proc/self/status")).Succeeds().Output);
+                (await Daemon.EdgehostAsync("run", "--rm", "--userns", users, "--user", "1000", "-v", "raised:/v", "busybox", "sh", "-c", "/v/suid/busybox su 2>&1; /v/capable/busybox grep CapEff /proc/self/status")).Succeeds().Output);
         }
 
         // Both come out of it and in again by a copy, as the container has them.
         (await Daemon.EdgehostAsync("run", "-d", "--name", "raising", "-v", "raised:/v", "busybox", "sleep", "1000")).Succeeds();
         using var host = new TemporaryDirectory();
-        (await Daemon.EdgehostAsync("cp", "raising:/v/capable", host.Sub("capable"))).Succeeds();
+        (await Daemon.EdgehostAsync("cp", "raising:/v/capable/busybox", host.Sub("capable"))).Succeeds();
         (await Daemon.EdgehostAsync("cp", host.Sub("capable"), "raising:/v/again")).Succeeds();
         Assert.Equal("0:0\n", await InsideAsync("raising", "stat -c %u:%g /v/again"));
         using (var volume = RootedDirectory.Open(Path.Combine(Daemon.Data, "volumes/raised/_data")))
@@ -148,7 +148,7 @@ public sealed class UserNamespaceTests(SharedDaemon shared) : IClassFixture<Shar
         {
             var value = RootedDirectory.GetAttribute(file, "security.capability"u8);
             Assert.NotNull(value);
-            Assert.Equal([255, 255, 255, 255], value[4..8]);
+            Assert.Equal([1, 0, 0, 0], value[4..8]);
         }
 
         (await Daemon.DockerAsync("rm", "-f", "raising")).Succeeds();
@@ -156,20 +156,40 @@ public sealed class UserNamespaceTests(SharedDaemon shared) : IClassFixture<Shar
     }
 
     [Fact]
-    public async Task Where_the_data_directory_cannot_have_them_containers_have_the_hosts_users_and_it_is_said()
+    public async Task Where_the_kernel_refuses_them_containers_have_the_hosts_users_and_it_is_said()
     {
-        // No file of a ramfs can be mapped, on any kernel; it is mounted where only this daemon sees it.
+        // A kernel that lets nobody into a user namespace; containers join theirs last.
+        const string Filter = """
+            import ctypes, os, platform, struct, sys
+            setns = 308 if platform.machine() == "x86_64" else 268
+            steps = [(0x20, 0, 0, 0), (0x15, 0, 3, setns), (0x20, 0, 0, 24), (0x15, 0, 1, 0x10000000), (6, 0, 0, 0x50001), (6, 0, 0, 0x7fff0000)]
+            code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+            program = struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code))
+            assert ctypes.CDLL(None).prctl(22, 2, program, 0, 0) == 0
+            os.execv(sys.argv[1], sys.argv[1:])
+            """;
+        await Packages.NeedAsync("python3");
         await using var daemon = DaemonUnderTest.Make();
-        daemon.Before = ["unshare", "--mount", "sh", "-c", $"mkdir -p {daemon.Data}/snapshots && mount -t ramfs none {daemon.Data}/snapshots && exec \"$@\"", "-"];
+        daemon.Before = ["python3", "-c", Filter];
         await daemon.StartAsync();
-        await daemon.SaysAsync("containers have the host's users unless they ask for their own: bind ");
+        const string Why = "join the container's user namespace: operation not permitted; this is Linux ";
+        await daemon.SaysAsync("containers have the host's users unless they ask for their own: " + Why);
         await daemon.LoadAsync("busybox");
         Assert.Equal("0\n", (await daemon.EdgehostAsync("run", "--rm", "busybox", "sh", "-c", "awk '{print $2}' /proc/self/uid_map")).Succeeds().Output);
-        var refused = (await daemon.EdgehostAsync("run", "--rm", "--userns", "auto", "busybox", "true")).Exits(125).Error;
-        Assert.Contains("containers cannot have one on this host: bind ", refused, StringComparison.Ordinal);
-        Assert.Contains("cannot map the ids of its file system", refused, StringComparison.Ordinal);
-        Assert.Contains("User Namespaces: off: bind ", (await daemon.EdgehostAsync("info")).Succeeds().Output, StringComparison.Ordinal);
+        Assert.Contains("containers cannot have one on this host: " + Why, (await daemon.EdgehostAsync("run", "--rm", "--userns", "auto", "busybox", "true")).Exits(125).Error, StringComparison.Ordinal);
+        Assert.Contains("User Namespaces: off: " + Why, (await daemon.EdgehostAsync("info")).Succeeds().Output, StringComparison.Ordinal);
         Assert.DoesNotContain("name=userns", (await daemon.DockerAsync("info", "-f", "{{.SecurityOptions}}")).Succeeds().Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Check_says_where_a_data_directory_cannot_have_them()
+    {
+        // No file of a ramfs can be mapped, on any kernel.
+        using var place = new TemporaryDirectory();
+        var check = (await CommandRun.RunAsync("unshare", ["--mount", "sh", "-c", $"mount -t ramfs none {place.Path} && {await PublishedBinary.NativeAsync()} check --data-dir {place.Path}; ls -A {place.Path}"])).Output;
+        Assert.Matches(@"lacks    user namespaces +bind .*: this kernel cannot map the ids of its file system \(ext4", check);
+        Assert.DoesNotContain("\n.probe", check, StringComparison.Ordinal);
+        Assert.Matches("ok       user namespaces +up to .*; one works with files in /", (await CommandRun.RunAsync(await PublishedBinary.NativeAsync(), ["check", "--data-dir", place.Sub("later")])).Output);
     }
 
     [Fact]

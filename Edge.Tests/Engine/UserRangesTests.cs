@@ -47,7 +47,7 @@ public sealed class UserRangesTests : IDisposable
     [InlineData("edgehost:300000:70000 overlaps edgehost:360000:65536", "edgehost:300000:70000", "edgehost:360000:65536")]
     [InlineData("edgehost:300000:70000 overlaps someone:369999:1", "someone:369999:1", "edgehost:300000:70000")]
     [InlineData("those below are the machine's own users", "edgehost:0:65536")]
-    [InlineData("those below are the machine's own users", "edgehost:4294900000:67295")]
+    [InlineData("those below are the machine's own users", "edgehost:4294900000:67296")]
     [InlineData(":2: \"edgehost:300000\" is not edgehost:FIRST:COUNT", "someone:1:1", "edgehost:300000")]
     [InlineData(":1: \"edgehost:-1:65536\" is not edgehost:FIRST:COUNT", "edgehost:-1:65536")]
     public void A_file_that_will_not_do_is_refused_by_its_line(string words, params string[] lines)

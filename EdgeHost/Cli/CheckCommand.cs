@@ -30,7 +30,7 @@ internal static class CheckCommand
         {
             var report = BoardCheck.Observe(
                 parsed.GetValue(dataDirectory)!,
-                Environment.IsPrivilegedProcess ? directory => UserProbe.TryAsync(directory, FirstUserOfATry, CancellationToken.None).GetAwaiter().GetResult() : null);
+                Environment.IsPrivilegedProcess ? directory => UserProbe.Try(directory, FirstUserOfATry) : null);
             var output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(json))
             {

@@ -19,8 +19,7 @@ public sealed partial class ContainerEngine
     public async Task StartAsync(CancellationToken cancel)
     {
         _ranges = UserRanges.Read(_options.UserRangeFile);
-
-        var trying = TryUsersAsync(cancel);
+        var trying = Task.Run(TryUsers, cancel);
         LimitParent();
         foreach (var record in _files.LoadAll())
         {

@@ -18,9 +18,9 @@ public sealed partial class ContainerEngine
     private string? WhyNoUsers => _whyNoUsers
         ?? (_shepherd is { Version: < Runtime.Shepherd.Shepherd.VersionWithUsers } old ? $"the shepherd (process {old.Pid}) is from before user namespaces; restart it, which ends all containers" : null);
 
-    private async Task TryUsersAsync(CancellationToken cancel)
+    private void TryUsers()
     {
-        _whyNoUsers = await UserProbe.TryAsync(ImageStore.SnapshotsOf(_options.DataDirectory), _ranges.First, cancel).ConfigureAwait(false);
+        _whyNoUsers = UserProbe.Try(ImageStore.SnapshotsOf(_options.DataDirectory), _ranges.First);
         if (WhyHostUsers is { } why)
         {
             LogHostUsers(_log, _options.HostUsers ? LogLevel.Information : LogLevel.Warning, why);

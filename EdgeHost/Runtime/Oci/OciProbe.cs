@@ -15,7 +15,9 @@ namespace EdgeHost.Runtime.Oci;
 /// </summary>
 internal static class OciProbe
 {
-    private const string Works = "ok";
+    /// <summary>What it prints when all of it works.</summary>
+    internal const string Works = "ok";
+
     private const string Program = "probe";
     private const string Scratch = ".probe-";
     private const uint Size = 1 << 16;
@@ -34,10 +36,10 @@ internal static class OciProbe
 
     private static string Try(string directory, uint first)
     {
-        RemoveLeft(directory);
         var scratch = $"{directory}/{Scratch}{Environment.ProcessId.ToString(CultureInfo.InvariantCulture)}";
         try
         {
+            RemoveLeft(directory);
             foreach (var part in (string[])["", "/root", "/layers", "/layers/lower", "/layers/upper", "/layers/work"])
             {
                 Files.TryMakeDirectory(scratch + part, 0x1ED);

@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Diagnostics;
 using System.Globalization;
 
@@ -10,47 +11,41 @@ namespace EdgeHost.Runtime.Oci;
 public static class UserProbe
 {
     // It takes some milliseconds; a disk may have to wake up first.
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
+    private const int PatienceMilliseconds = 20_000;
 
-    /// <summary>Tries it.</summary>
+    /// <summary>Tries it, and waits for the outcome.</summary>
     /// <param name="directory">A directory that is there, on the file system of the containers' layers.</param>
     /// <param name="firstUser">The first of 65,536 users and groups that are nobody's.</param>
-    /// <param name="cancel">Ends the waiting.</param>
     /// <returns>Null when it works, else what the kernel refused.</returns>
-    public static async Task<string?> TryAsync(string directory, uint firstUser, CancellationToken cancel)
+    public static string? Try(string directory, uint firstUser)
     {
-        var start = new ProcessStartInfo(Environment.ProcessPath ?? "/proc/self/exe") { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true };
+        var program = Environment.ProcessPath ?? "/proc/self/exe";
+        var start = new ProcessStartInfo(program) { UseShellExecute = false, RedirectStandardOutput = true };
         foreach (var argument in (string[])["oci", "probe", directory, firstUser.ToString(CultureInfo.InvariantCulture)])
         {
             start.ArgumentList.Add(argument);
         }
 
-        Process process;
         try
         {
-            process = Process.Start(start)!;
-        }
-        catch (System.ComponentModel.Win32Exception e)
-        {
-            return $"{start.FileName} cannot be run: {e.Message}";
-        }
+            using var process = Process.Start(start)!;
+            if (!process.WaitForExit(PatienceMilliseconds))
+            {
+                process.Kill();
+                return $"the attempt did not end within {PatienceMilliseconds / 1000} s";
+            }
 
-        using var owned = process;
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        limit.CancelAfter(Patience);
-        try
-        {
-            var error = process.StandardError.ReadToEndAsync(limit.Token);
-            var said = (await process.StandardOutput.ReadToEndAsync(limit.Token).ConfigureAwait(false)).Trim();
-            await process.WaitForExitAsync(limit.Token).ConfigureAwait(false);
-            return said == "ok" ? null
-                : said.Length > 0 ? said
-                : (await error.ConfigureAwait(false)).Trim() is { Length: > 0 } why ? why : $"the attempt ended with {process.ExitCode}";
+            // A line at most: it fits into the pipe.
+            return process.StandardOutput.ReadToEnd().TrimEnd() switch
+            {
+                OciProbe.Works => null,
+                "" => $"the attempt ended with {process.ExitCode}",
+                var why => why,
+            };
         }
-        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        catch (Win32Exception e)
         {
-            process.Kill();
-            return $"the attempt did not end within {Patience.TotalSeconds:0} s";
+            return $"{program} cannot be run: {e.Message}";
         }
     }
 }
