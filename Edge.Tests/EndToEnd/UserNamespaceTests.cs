@@ -224,6 +224,24 @@ public sealed class UserNamespaceTests(SharedDaemon shared) : IClassFixture<Shar
     }
 
     [Fact]
+    public async Task Without_a_file_of_its_own_the_ranges_are_those_of_subuid()
+    {
+        // The host's are not touched: this daemon alone sees others.
+        await using var daemon = DaemonUnderTest.Make();
+        using var host = new TemporaryDirectory();
+        daemon.Before =
+        [
+            "unshare", "--mount", "sh", "-c",
+            $"cp -a /etc {host.Path} && echo edgehost:500000:65536 >{host.Path}/etc/subuid && cp {host.Path}/etc/subuid {host.Path}/etc/subgid && mount --bind {host.Path}/etc /etc && exec \"$@\"", "-",
+        ];
+        await daemon.StartAsync();
+        await daemon.LoadAsync("busybox");
+        await daemon.RunDetachedAsync("--name", "one", "busybox", "sleep", "1000");
+        Assert.Equal("500000", await UserAsync(daemon, "one"));
+        Assert.Contains("all 1 ranges of users are taken", (await daemon.EdgehostAsync("run", "--rm", "busybox", "true")).Exits(125).Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task What_it_cannot_be_is_refused()
     {
         Assert.Contains("invalid userns mode: keep-id; it is host or auto", (await Daemon.EdgehostAsync("run", "--rm", "--userns", "keep-id", "busybox", "true")).Exits(125).Error, StringComparison.Ordinal);

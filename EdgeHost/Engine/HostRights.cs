@@ -1,5 +1,3 @@
-using EdgeHost.Networks;
-
 namespace EdgeHost.Engine;
 
 /// <summary>
