@@ -30,6 +30,9 @@ public sealed record Configuration
     /// <summary>What containers' networks are made of.</summary>
     public NetworkConfiguration Network { get; init; } = new();
 
+    /// <summary>Whose users containers have.</summary>
+    public UserNamespaceConfiguration Userns { get; init; } = new();
+
     /// <summary>The least that the daemon's own log says.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
@@ -38,6 +41,16 @@ public sealed record Configuration
 
     /// <summary>The cgroup under which containers live, relative to the root of the hierarchy; null takes what systemd delegated, else <c>edgehost</c>.</summary>
     public string? CgroupRoot { get; init; }
+}
+
+/// <summary>Whose users containers have.</summary>
+public sealed record UserNamespaceConfiguration
+{
+    /// <summary>Whether they are the host's for a container that does not ask for its own.</summary>
+    public bool Host { get; init; }
+
+    /// <summary>The file of subuid(5) with those of containers; null for /etc/subuid and /etc/subgid.</summary>
+    public string? RangeFile { get; init; }
 }
 
 /// <summary>A broker elsewhere, and how to be let in.</summary>

@@ -130,6 +130,8 @@ internal static class ConfigurationKeys
         new("network.bridge", ConfigurationType.Text, (d, v) => d.Value = d.Value with { Network = d.Value.Network with { Bridge = Interface(v.Text) } }),
         new("network.pools", ConfigurationType.Text, (d, v) => d.Value = d.Value with { Network = d.Value.Network with { Pools = Pools(v.Text) } }),
         new("network.ipv6", ConfigurationType.Flag, (d, v) => d.Value = d.Value with { Network = d.Value.Network with { IPv6 = v.Flag } }),
+        new("userns.mode", ConfigurationType.Text, (d, v) => d.Value = d.Value with { Userns = d.Value.Userns with { Host = IsHost(v.Text) } }),
+        new("userns.rangeFile", ConfigurationType.Text, (d, v) => d.Value = d.Value with { Userns = d.Value.Userns with { RangeFile = FilePath(v.Text) } }),
         new("log.maxSize", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxSize = Within(v.Number, 64 * Kibi, 1024 * 1024 * Kibi) } }),
         new("log.maxFiles", ConfigurationType.Number, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxFiles = (int)Within(v.Number, 2, 100) } }),
         new("log.maxTotal", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxTotal = Within(v.Number, LogConfiguration.LeastTotal, long.MaxValue) } }),
@@ -181,6 +183,13 @@ internal static class ConfigurationKeys
     private static string Pools(string text) => text.Split(',').All(each => IPNetwork.TryParse(each.Trim(), out var pool) && pool.PrefixLength is >= 8 and <= 24)
         ? text
         : throw Bad($"\"{text}\" is not a list of IPv4 networks of 8 to 24 bits, as in 10.210.0.0/16, 172.29.0.0/16");
+
+    private static bool IsHost(string text) => text switch
+    {
+        "auto" => false,
+        "host" => true,
+        _ => throw Bad($"\"{text}\" is not auto or host"),
+    };
 
     private static LogLevel Level(string text) => text switch
     {

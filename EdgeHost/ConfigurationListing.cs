@@ -44,6 +44,7 @@ internal static class ConfigurationListing
             "network.bridge" => usual.Network.Bridge,
             "network.pools" => string.Join(", ", SubnetPool.Default4),
             "network.ipv6" => usual.Network.IPv6 ? "true" : "false",
+            "userns.mode" => "auto",
             "log.maxSize" => Text(usual.Log.MaxSize),
             "log.maxFiles" => Text(usual.Log.MaxFiles),
             "logLevel" => "info",

@@ -76,6 +76,7 @@ public static class ConfigurationReader
         Compare("defaults", before.Defaults, after.Defaults);
         Compare("reserve", before.Reserve, after.Reserve);
         Compare("network", before.Network, after.Network);
+        Compare("userns", before.Userns, after.Userns);
         Compare("log", before.Log, after.Log);
         Compare("logLevel", before.LogLevel, after.LogLevel);
         Compare("cgroupRoot", before.CgroupRoot, after.CgroupRoot);

@@ -74,6 +74,8 @@ internal static class DaemonComposition
             DataDirectory = context.Paths.DataDirectory,
             RunDirectory = context.Paths.RunDirectory,
             ReserveMemoryBytes = configuration.Reserve.Memory,
+            HostUsers = configuration.Userns.Host,
+            UserRangeFile = configuration.Userns.RangeFile,
             ReservePids = configuration.Reserve.Pids,
             LogSegmentBytes = configuration.Log.MaxSize,
             LogSegments = configuration.Log.MaxFiles,

@@ -30,6 +30,8 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
 
     public IReadOnlyList<ContainerProcess> ListProcesses(string container) => [];
 
+    public string? WhyHostUsers { get; init; }
+
     public INetworks Networks => throw new InvalidOperationException("the API asks the host of networks itself");
 
     public IContainerArchives Archives => throw new NotSupportedException();

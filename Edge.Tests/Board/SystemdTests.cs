@@ -52,6 +52,11 @@ public sealed class SystemdTests : IDisposable
             test $(($(cat edgehost.service/memory.min) + $(cat edgehost-shepherd.service/memory.min))) = $(cat memory.min)
             cd /
 
+            : "each has users of its own, which this kernel can give"
+            edgehost info | grep -x 'User Namespaces: on'
+            maps=$(for name in polite deaf once; do cat /proc/$(edgehost inspect -f '{{.State.Pid}}' $name)/uid_map; done)
+            test $(echo "$maps" | awk '$1 == 0 && $2 >= 65536 { print $2 }' | sort -u | wc -l) = 3
+
             : "a stop of the daemon stops the daemon alone, and says so"
             systemctl stop edgehost
             systemctl is-active edgehost-shepherd

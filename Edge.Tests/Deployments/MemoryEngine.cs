@@ -30,6 +30,8 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 
     public IVolumes Volumes => throw new InvalidOperationException("deployments do not ask for volumes by themselves");
 
+    public string? WhyHostUsers { get; init; }
+
     public INetworks Networks => field ??= new MemoryNetworks(() => Changed?.Invoke());
 
     public IContainerArchives Archives => throw new NotSupportedException();

@@ -200,7 +200,7 @@ public abstract class RuntimeChecks
         if (mapped["kind"] == "tmpfs" && mapped["code"] != "0")
         {
             // Before Linux 6.3.
-            Assert.Contains("on /volume: this kernel cannot map the ids of its file system; ", mapped["message"], StringComparison.Ordinal);
+            Assert.Contains("on /volume: this kernel cannot map the ids of its file system, or of one that is mounted in it (", mapped["message"], StringComparison.Ordinal);
             return;
         }
 

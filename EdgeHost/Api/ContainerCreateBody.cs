@@ -132,6 +132,9 @@ internal sealed class MountBody
 
     public string? Consistency { get; set; }
 
+    /// <summary>Ours: <c>none</c> leaves its files to the host's users in a user namespace.</summary>
+    public string? IdMap { get; set; }
+
     public TmpfsOptionsBody? TmpfsOptions { get; set; }
 
     public VolumeOptionsBody? VolumeOptions { get; set; }

@@ -126,16 +126,18 @@ internal static class ContainerCreateTranslation
         var isVolume = !parts[0].StartsWith('/');
         var readOnly = false;
         var noCopy = false;
+        var hostIds = false;
         foreach (var option in parts.Length == 3 ? parts[2].Split(',') : [])
         {
             noCopy |= option == "nocopy";
+            hostIds |= option == "idmap=none";
             readOnly = option switch
             {
                 "ro" => true,
                 "nocopy" when isVolume => readOnly,
                 "nocopy" => throw new EdgeHostException(ErrorKind.Invalid, $"bind \"{text}\": nocopy is for volumes; nothing is copied into a path of the host"),
                 // z and Z relabel for SELinux, which is not there; rprivate is how every mount is made.
-                "rw" or "z" or "Z" or "rprivate" or "" => readOnly,
+                "rw" or "z" or "Z" or "rprivate" or "idmap=none" or "" => readOnly,
                 _ => throw new EdgeHostException(ErrorKind.Unsupported, $"bind \"{text}\": option {option} is not in this version"),
             };
         }
@@ -145,7 +147,8 @@ internal static class ContainerCreateTranslation
             parts[0],
             parts[1],
             readOnly,
-            NoCopy: noCopy);
+            NoCopy: noCopy,
+            HostIds: hostIds);
     }
 
     private static List<ContainerMount> Mounts(ContainerCreateBody body, HostConfigBody host)
@@ -164,11 +167,18 @@ internal static class ContainerCreateTranslation
             var target = mount.Target is ['/', ..]
                 ? mount.Target
                 : throw new EdgeHostException(ErrorKind.Invalid, $"mount target \"{mount.Target}\" is not an absolute path");
+            var hostIds = mount.IdMap switch
+            {
+                null or "" => false,
+                "none" when mount.Type is "bind" or "volume" => true,
+                "none" => throw new EdgeHostException(ErrorKind.Invalid, $"mount {target}: idmap is for binds and volumes"),
+                var other => throw new EdgeHostException(ErrorKind.Invalid, $"mount {target}: idmap \"{other}\" is not none"),
+            };
             mounts.Add(mount.Type switch
             {
-                "bind" when mount.Source is ['/', ..] => new(ContainerMountKind.Bind, mount.Source, target, mount.ReadOnly),
+                "bind" when mount.Source is ['/', ..] => new(ContainerMountKind.Bind, mount.Source, target, mount.ReadOnly, HostIds: hostIds),
                 "bind" => throw new EdgeHostException(ErrorKind.Invalid, $"mount source \"{mount.Source}\" of {target} is not an absolute path"),
-                "volume" => new(ContainerMountKind.Volume, mount.Source ?? string.Empty, target, mount.ReadOnly, NoCopy: mount.VolumeOptions?.NoCopy == true),
+                "volume" => new(ContainerMountKind.Volume, mount.Source ?? string.Empty, target, mount.ReadOnly, NoCopy: mount.VolumeOptions?.NoCopy == true, HostIds: hostIds),
                 "tmpfs" => new(ContainerMountKind.Tmpfs, string.Empty, target, mount.ReadOnly, TmpfsOptions(mount.TmpfsOptions)),
                 _ => throw new EdgeHostException(ErrorKind.Unsupported, $"mount type \"{mount.Type}\" of {target} is not in this version; bind, volume and tmpfs are"),
             });

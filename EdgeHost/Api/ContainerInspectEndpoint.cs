@@ -18,7 +18,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             m.Kind == ContainerMountKind.Bind ? m.Source : VolumeStore.PathOf(dataDirectory, m.Source),
             m.Target,
             m.Kind == ContainerMountKind.Volume ? "local" : string.Empty,
-            m.ReadOnly ? "ro" : string.Empty,
+            (m.ReadOnly ? "ro" : string.Empty) + (m.HostIds ? (m.ReadOnly ? "," : string.Empty) + "idmap=none" : string.Empty),
             !m.ReadOnly,
             m.Kind == ContainerMountKind.Bind ? "rprivate" : string.Empty))
         .ToList();
@@ -77,7 +77,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
     {
         Binds = spec.Mounts
             .Where(m => m.Kind is ContainerMountKind.Bind || (m.Kind == ContainerMountKind.Volume && !container.AnonymousVolumes.Contains(m.Source)))
-            .Select(m => $"{m.Source}:{m.Target}:{(m.ReadOnly ? "ro" : "rw")}{(m.NoCopy ? ",nocopy" : string.Empty)}")
+            .Select(m => $"{m.Source}:{m.Target}:{(m.ReadOnly ? "ro" : "rw")}{(m.NoCopy ? ",nocopy" : string.Empty)}{(m.HostIds ? ",idmap=none" : string.Empty)}")
             .ToList(),
         Tmpfs = spec.Mounts
             .Where(m => m.Kind == ContainerMountKind.Tmpfs)

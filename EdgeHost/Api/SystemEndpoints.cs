@@ -77,6 +77,8 @@ internal sealed class SystemEndpoints(IContainerEngine engine, IImageStore image
                 Name = Environment.MachineName,
                 ServerVersion = ProductVersion.Text,
                 CgroupVersion = unified ? "2" : "1",
+                SecurityOptions = ["name=seccomp,profile=builtin", "name=no-new-privileges", .. engine.WhyHostUsers is null ? ["name=userns"] : Array.Empty<string>()],
+                UserNamespaces = engine.WhyHostUsers is { } why ? $"off: {why}" : "on",
             },
             DockerJson.Out.InfoView);
     }
@@ -264,7 +266,10 @@ internal sealed class InfoView
 
     public string InitBinary { get; init; } = string.Empty;
 
-    public List<string> SecurityOptions { get; init; } = ["name=seccomp,profile=builtin", "name=no-new-privileges"];
+    public required List<string> SecurityOptions { get; init; }
+
+    /// <summary>Ours: whether containers have users of their own unless they say otherwise, and why not.</summary>
+    public required string UserNamespaces { get; init; }
 
     public List<string> Warnings { get; init; } = [];
 }

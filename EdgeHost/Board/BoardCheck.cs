@@ -33,10 +33,11 @@ public static class BoardCheck
 
     /// <summary>Looks at this board.</summary>
     /// <param name="dataDirectory">Where EdgeHost's data are or will be; it need not exist yet.</param>
+    /// <param name="tryUsers">Tries a user namespace with files in a directory, and says what is refused; null when nobody can try.</param>
     /// <exception cref="EdgeHostException">
     /// <see cref="ErrorKind.Invalid"/>: the directory has no name; <see cref="ErrorKind.Internal"/>: /proc or /sys cannot be read at all.
     /// </exception>
-    public static BoardReport Observe(string dataDirectory)
+    public static BoardReport Observe(string dataDirectory, Func<string, string?>? tryUsers)
     {
         if (dataDirectory.Length == 0)
         {
@@ -60,7 +61,7 @@ public static class BoardCheck
                 Call("pidfd", KernelProbe.PidfdOpen(), "5.3"),
                 Call("id-mapped mounts", KernelProbe.MountSetattr(), "5.12", FeatureNeed.Recommended),
                 Namespaces(),
-                UserNamespaces(),
+                UserNamespaces(dataDirectory, tryUsers),
                 Seccomp(),
                 Overlay(),
                 NfTables(),
@@ -162,7 +163,7 @@ public static class BoardCheck
                 "use a kernel with CONFIG_NAMESPACES=y and all kinds beneath it");
     }
 
-    private static FeatureStatus UserNamespaces()
+    private static FeatureStatus UserNamespaces(string dataDirectory, Func<string, string?>? tryUsers)
     {
         const string Name = "user namespaces";
         if (!File.Exists("/proc/self/ns/user"))
@@ -172,9 +173,18 @@ public static class BoardCheck
 
         const string Maximum = "/proc/sys/user/max_user_namespaces";
         var maximum = File.Exists(Maximum) ? File.ReadAllText(Maximum).TrimEnd() : "?";
-        return maximum == "0"
-            ? new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Missing, "turned off", "sysctl -w user.max_user_namespaces=15000")
-            : new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Present, $"up to {maximum}");
+        if (maximum == "0")
+        {
+            return new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Missing, "turned off", "sysctl -w user.max_user_namespaces=15000");
+        }
+
+        // Where layers are in a data directory.
+        var directory = Nearest(Path.Combine(dataDirectory, "snapshots"));
+        return tryUsers is null || !Directory.Exists(directory)
+            ? new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Unknown, $"up to {maximum}; only root may try one", "run edgehost check as root")
+            : tryUsers(directory) is { } why
+            ? new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Missing, why, "containers have the host's users; for their own use Linux 5.19 or later, and a data directory on ext4, xfs, btrfs or f2fs")
+            : new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Present, $"up to {maximum}; one works with files in {directory}");
     }
 
     private static FeatureStatus Seccomp()
@@ -237,18 +247,12 @@ public static class BoardCheck
 
     private static IEnumerable<FeatureStatus> Disk(string dataDirectory)
     {
-        // What is not made yet will be on the file system of the nearest parent that is.
         const string Space = "disk space";
-        var path = Path.GetFullPath(dataDirectory);
-        while (!Directory.Exists(path))
+        var path = Nearest(dataDirectory);
+        if (!Directory.Exists(path))
         {
-            if (File.Exists(path))
-            {
-                yield return new FeatureStatus(Space, FeatureNeed.Required, FeatureState.Missing, $"{path} is a file", "name a directory by --data-dir");
-                yield break;
-            }
-
-            path = Path.GetDirectoryName(path) ?? "/";
+            yield return new FeatureStatus(Space, FeatureNeed.Required, FeatureState.Missing, $"{path} is a file", "name a directory by --data-dir");
+            yield break;
         }
 
         var disk = KernelProbe.Space(path);
@@ -286,6 +290,18 @@ public static class BoardCheck
 
         FeatureStatus Refused(string why) => new(Layers, FeatureNeed.Required, FeatureState.Missing, $"{path} is on {why}",
             "name a directory on ext4, xfs, btrfs or f2fs by --data-dir");
+    }
+
+    // What is not made yet will be on the file system of the nearest parent that is.
+    private static string Nearest(string dataDirectory)
+    {
+        var path = Path.GetFullPath(dataDirectory);
+        while (!Path.Exists(path))
+        {
+            path = Path.GetDirectoryName(path) ?? "/";
+        }
+
+        return path;
     }
 
     private static FeatureStatus Year()

@@ -1,12 +1,16 @@
 using System.CommandLine;
 using System.Text.Json;
 using EdgeHost.Board;
+using EdgeHost.Runtime.Oci;
 
 namespace EdgeHost.Cli;
 
 /// <summary><c>edgehost check</c>: whether this board will do, and how to mend what it lacks.</summary>
 internal static class CheckCommand
 {
+    // Any will do that nobody has: nothing is left of it.
+    private const uint FirstUserOfATry = 0x7FFE_0000;
+
     /// <summary>Makes the command.</summary>
     internal static Command Create()
     {
@@ -24,7 +28,9 @@ internal static class CheckCommand
         };
         command.SetAction(parsed =>
         {
-            var report = BoardCheck.Observe(parsed.GetValue(dataDirectory)!);
+            var report = BoardCheck.Observe(
+                parsed.GetValue(dataDirectory)!,
+                Environment.IsPrivilegedProcess ? directory => UserProbe.Try(directory, FirstUserOfATry) : null);
             var output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(json))
             {

@@ -156,7 +156,7 @@ internal static class CpCommand
         else
         {
             using var parent = Files.OpenDirectoryForPaths(from.Parts.Directory);
-            TreeArchive.WriteFile(parent, Encoding.UTF8.GetBytes(from.Parts.Name), asName, tar, CancellationToken.None);
+            TreeArchive.WriteFile(parent, Encoding.UTF8.GetBytes(from.Parts.Name), asName, tar, null, CancellationToken.None);
         }
 
         tar.Finish();

@@ -37,6 +37,7 @@ internal static class InfoCommand
             output.WriteLine($"Server Version: {info.Text("ServerVersion")}");
             output.WriteLine($"Storage Driver: {info.Text("Driver")}");
             output.WriteLine($"Cgroup Version: {info.Text("CgroupVersion")}");
+            output.WriteLine($"User Namespaces: {info.Text("UserNamespaces")}");
             output.WriteLine($"Kernel Version: {info.Text("KernelVersion")}");
             output.WriteLine($"Operating System: {info.Text("OperatingSystem")}");
             output.WriteLine($"Architecture: {info.Text("Architecture")}");

@@ -24,9 +24,9 @@ internal sealed class RunOptions
 
     private Option<string[]> EnvFile { get; } = new("--env-file") { Description = "Set the variables of a file, one a line", HelpName = "file" };
 
-    private Option<string[]> Volume { get; } = new("--volume", "-v") { Description = "Mount a volume or a directory of the host", HelpName = "source:target[:ro]" };
+    private Option<string[]> Volume { get; } = new("--volume", "-v") { Description = "Mount a volume or a directory of the host", HelpName = "source:target[:ro,idmap=none]" };
 
-    private Option<string[]> Mount { get; } = new("--mount") { Description = "Mount (type=bind|volume|tmpfs,source=…,target=…[,readonly])", HelpName = "mount" };
+    private Option<string[]> Mount { get; } = new("--mount") { Description = "Mount (type=bind|volume|tmpfs,source=…,target=…[,readonly][,idmap=none])", HelpName = "mount" };
 
     private Option<string[]> Tmpfs { get; } = new("--tmpfs") { Description = "Mount memory", HelpName = "target[:options]" };
 
@@ -302,6 +302,9 @@ internal sealed class RunOptions
                 case "readonly" or "ro":
                     json.WriteBoolean("ReadOnly", value is null or "true" or "1");
                     break;
+                case "idmap":
+                    json.WriteString("IdMap", value);
+                    break;
                 case "volume-nocopy":
                     json.WriteStartObject("VolumeOptions");
                     json.WriteBoolean("NoCopy", value is null or "true" or "1");
@@ -314,7 +317,7 @@ internal sealed class RunOptions
                     tmpfs.Add(("Mode", ParseOctal(mount, value)));
                     break;
                 default:
-                    throw new EdgeHostException(ErrorKind.Invalid, $"--mount {mount}: {name} is not type, source, target, readonly, volume-nocopy, tmpfs-size or tmpfs-mode");
+                    throw new EdgeHostException(ErrorKind.Invalid, $"--mount {mount}: {name} is not type, source, target, readonly, idmap, volume-nocopy, tmpfs-size or tmpfs-mode");
             }
         }
 

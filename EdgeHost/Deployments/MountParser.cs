@@ -7,7 +7,7 @@ namespace EdgeHost.Deployments;
 /// <summary>Reads volumes and tmpfs, in Compose's short and long forms.</summary>
 internal static class MountParser
 {
-    private const string ShortForm = "NAME:/path, /host/path:/path or /path, with :ro or :rw";
+    private const string ShortForm = "NAME:/path, /host/path:/path or /path, with :ro, :rw or :idmap=none";
 
     internal static ContainerMount Volume(JsonNode value) => value.Kind == JsonValueKind.String ? Short(value) : Long(value);
 
@@ -30,21 +30,27 @@ internal static class MountParser
             case 1:
                 return new ContainerMount(ContainerMountKind.Volume, string.Empty, Target(value, parts[0]));
             case 2:
-                return WithSource(value, parts[0], parts[1], readOnly: false);
+                return WithSource(value, parts[0], parts[1]);
             case 3:
-                var readOnly = parts[2] switch
+                var mount = WithSource(value, parts[0], parts[1]);
+                foreach (var option in parts[2].Split(','))
                 {
-                    "ro" => true,
-                    "rw" => false,
-                    _ => throw value.Fail($"option \"{parts[2]}\" is neither ro nor rw"),
-                };
-                return WithSource(value, parts[0], parts[1], readOnly);
+                    mount = option switch
+                    {
+                        "ro" => mount with { ReadOnly = true },
+                        "rw" => mount,
+                        "idmap=none" => mount with { HostIds = true },
+                        _ => throw value.Fail($"option \"{option}\" is not ro, rw or idmap=none"),
+                    };
+                }
+
+                return mount;
             default:
                 throw value.Wrong(ShortForm);
         }
     }
 
-    private static ContainerMount WithSource(JsonNode value, string source, string target, bool readOnly)
+    private static ContainerMount WithSource(JsonNode value, string source, string target)
     {
         if (source.StartsWith('.') || source.StartsWith('~'))
         {
@@ -54,14 +60,13 @@ internal static class MountParser
         return new ContainerMount(
             source.StartsWith('/') ? ContainerMountKind.Bind : ContainerMountKind.Volume,
             source.StartsWith('/') ? source : Name(value, source),
-            Target(value, target),
-            readOnly);
+            Target(value, target));
     }
 
     private static ContainerMount Long(JsonNode value)
     {
         string? type = null, source = null, target = null, options = null;
-        var readOnly = false;
+        var (readOnly, hostIds) = (false, false);
         foreach (var (name, item) in value.Properties(ShortForm + ", or an object"))
         {
             switch (name)
@@ -77,6 +82,9 @@ internal static class MountParser
                     break;
                 case "read_only":
                     readOnly = item.Boolean();
+                    break;
+                case "idmap":
+                    hostIds = item.Text("none") == "none" ? true : throw item.Wrong("none");
                     break;
                 case "tmpfs":
                     options = TmpfsOptions(item);
@@ -97,10 +105,15 @@ internal static class MountParser
             throw value.Fail("tmpfs options on a mount of another type");
         }
 
+        if (hostIds && type == "tmpfs")
+        {
+            throw value.Fail("idmap on a tmpfs, whose files are the container's own");
+        }
+
         return type switch
         {
-            "volume" => new ContainerMount(ContainerMountKind.Volume, source is null ? string.Empty : Name(value, source), target, readOnly),
-            "bind" when source?.StartsWith('/') == true => new ContainerMount(ContainerMountKind.Bind, source, target, readOnly),
+            "volume" => new ContainerMount(ContainerMountKind.Volume, source is null ? string.Empty : Name(value, source), target, readOnly, HostIds: hostIds),
+            "bind" when source?.StartsWith('/') == true => new ContainerMount(ContainerMountKind.Bind, source, target, readOnly, HostIds: hostIds),
             "bind" => throw value.Fail("source must be an absolute path of the host"),
             "tmpfs" when source is not null => throw value.Fail("a tmpfs has no source"),
             "tmpfs" => new ContainerMount(ContainerMountKind.Tmpfs, string.Empty, target, readOnly, options),

@@ -131,6 +131,7 @@ public sealed record PlannedWorkload
             Added(json, "userns_mode", spec.Users == UserNamespaceMode.Default ? [] : [spec.Users.ToString()]);
             Added(json, "devices", spec.Devices);
             Added(json, "device_cgroup_rules", spec.DeviceRules);
+            Added(json, "idmap", spec.Mounts.Where(static mount => mount.HostIds).Select(static mount => mount.Target));
             if (spec.Health is { } health)
             {
                 Added(json, "healthcheck", [.. health.Test, $"{health.Interval} {health.Timeout} {health.StartPeriod} {health.StartInterval} {health.Retries}"]);

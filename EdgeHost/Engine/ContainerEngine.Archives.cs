@@ -254,7 +254,11 @@ public sealed partial class ContainerEngine : IContainerArchives
             {
                 if (running is not null)
                 {
-                    await InThreadAsync(() => write(running, container.Record)).ConfigureAwait(false);
+                    await InThreadAsync(() =>
+                    {
+                        running.Users?.TakeOn();
+                        write(running, container.Record);
+                    }).ConfigureAwait(false);
                     return;
                 }
             }
@@ -299,7 +303,7 @@ public sealed partial class ContainerEngine : IContainerArchives
     private static RootedDirectory? TryOpenRunning(Container container)
     {
         var record = container.Record;
-        return record.State == ContainerState.Running ? OverlayView.TryOpenProcess(record.Pid, record.StartTime) : null;
+        return record.State == ContainerState.Running ? OverlayView.TryOpenProcess(record.Pid, record.StartTime, record.Users) : null;
     }
 
     /// <summary>The file system of a container that does not run.</summary>
@@ -340,7 +344,7 @@ public sealed partial class ContainerEngine : IContainerArchives
         return OverlayView.TryOpenContainer(snapshot.LowerDirectories, snapshot.UpperDirectory, write ? snapshot.WorkDirectory : null, mounts, _volumes.ViewDirectory);
     }
 
-    // Archives are read and written without async, by a thread that nobody else waits for.
+    // Archives are read and written without async, by a thread that nobody else waits for and that ends with it.
     private static Task InThreadAsync(Action work) =>
         Task.Factory.StartNew(work, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
@@ -358,13 +362,13 @@ public sealed partial class ContainerEngine : IContainerArchives
             var name = Encoding.UTF8.GetBytes(status.Name == "/" ? string.Empty : status.Name);
             if (status.Facts.IsDirectory)
             {
-                using var directory = RootedDirectory.Over(place, whole);
+                using var directory = RootedDirectory.Over(place, whole, root.Users);
                 var above = Evaluate(root, whole).TrimEnd('/');
                 TreeArchive.WriteDirectory(directory, name, tar, below => Made.Contains($"{above}/{Encoding.UTF8.GetString(below)}"), cancel);
             }
             else
             {
-                TreeArchive.WriteFile(place, Split(whole).Name, name, tar, cancel);
+                TreeArchive.WriteFile(place, Split(whole).Name, name, tar, root.Users, cancel);
             }
 
             tar.Finish();

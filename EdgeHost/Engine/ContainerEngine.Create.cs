@@ -52,11 +52,7 @@ public sealed partial class ContainerEngine
             }
 
             CheckNameIsFree(record.Name);
-            if (spec.Users == UserNamespaceMode.Auto)
-            {
-                record = record with { FirstUser = UserRanges.Take(_containers.Values.Where(other => !other.Removed).Select(other => other.Record.FirstUser).OfType<uint>()) };
-            }
-
+            record = GiveUsers(record);
             container.Set(record);
             _containers[id] = container;
         }

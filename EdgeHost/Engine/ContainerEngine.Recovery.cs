@@ -18,6 +18,8 @@ public sealed partial class ContainerEngine
     /// <exception cref="EdgeHostException">The shepherd does not come up.</exception>
     public async Task StartAsync(CancellationToken cancel)
     {
+        _ranges = UserRanges.Read(_options.UserRangeFile);
+        var trying = Task.Run(TryUsers, cancel);
         LimitParent();
         foreach (var record in _files.LoadAll())
         {
@@ -27,6 +29,9 @@ public sealed partial class ContainerEngine
         _networks.ProcessOf = ProcessOf;
         _networks.OnChange = (action, network) => TellOfNetwork(action, network.Id, network.Name, network.Driver, null);
         _networks.OnResolverChange = () => _ = FollowResolverAsync();
+
+        // Before anything is started that needs the answer.
+        await trying.ConfigureAwait(false);
         await ConnectAsync(cancel).ConfigureAwait(false);
 
         // They may have changed while no daemon was there. A turn may be long in coming, and nothing waits for this.

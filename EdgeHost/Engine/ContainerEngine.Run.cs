@@ -145,9 +145,9 @@ public sealed partial class ContainerEngine
 
             var devices = HostDevices.Find(record.Spec);
             var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, place.Path, secrets?.Environment ?? []);
-            if (record.FirstUser is not null && Shepherd.Version < Runtime.Shepherd.Shepherd.VersionWithUsers)
+            if (record.FirstUser is not null && WhyNoUsers is { } why)
             {
-                throw new EdgeHostException(ErrorKind.Unsupported, $"the shepherd (process {Shepherd.Pid}) is from before user namespaces: restart it, which ends all containers, or run this one with --userns host");
+                throw new EdgeHostException(ErrorKind.Unsupported, $"it was made with a user namespace, and containers cannot have one on this host any more: {why}; make it anew");
             }
 
             cgroup = CgroupOf(record.Id);
@@ -251,7 +251,7 @@ public sealed partial class ContainerEngine
                     throw new EdgeHostException(ErrorKind.Invalid, $"bind source path does not exist: {source}");
                 }
 
-                return new RuntimeMount { Destination = mount.Target, Type = "bind", Source = source, Options = ["rbind", mount.ReadOnly ? "rro" : "rw", .. mapIds ? ["idmap"] : Array.Empty<string>()] };
+                return new RuntimeMount { Destination = mount.Target, Type = "bind", Source = source, Options = ["rbind", mount.ReadOnly ? "rro" : "rw", .. mapIds && !mount.HostIds ? ["idmap"] : Array.Empty<string>()] };
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 
 namespace EdgeHost.Engine;
 
@@ -20,11 +21,11 @@ public sealed partial class ContainerEngine
 
         var upSeconds = double.Parse(File.ReadAllText("/proc/uptime").Split(' ')[0], CultureInfo.InvariantCulture);
         var now = DateTimeOffset.UtcNow;
-        return [.. CgroupOf(found.Record.Id).ReadPids().Order().Select(pid => TryReadProcess(pid, upSeconds, now)).OfType<ContainerProcess>()];
+        return [.. CgroupOf(found.Record.Id).ReadPids().Order().Select(pid => TryReadProcess(pid, found.Record.Users, upSeconds, now)).OfType<ContainerProcess>()];
     }
 
     // proc(5): the name in brackets may hold blanks and brackets itself.
-    private static ContainerProcess? TryReadProcess(int pid, double upSeconds, DateTimeOffset now)
+    private static ContainerProcess? TryReadProcess(int pid, MappedUsers? users, double upSeconds, DateTimeOffset now)
     {
         try
         {
@@ -37,7 +38,7 @@ public sealed partial class ContainerEngine
             return new ContainerProcess(
                 pid,
                 (int)Number(fields[1]),
-                (uint)Number(uid),
+                users?.ToContainer((uint)Number(uid)) ?? (uint)Number(uid),
                 TimeSpan.FromSeconds((Number(fields[11]) + Number(fields[12])) / (double)TicksPerSecond),
                 now - TimeSpan.FromSeconds(Math.Max(ran, 0)),
                 line.Length > 0 ? line : $"[{name}]");

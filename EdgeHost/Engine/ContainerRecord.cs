@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using EdgeHost.Linux;
 using EdgeHost.Networks;
 
 namespace EdgeHost.Engine;
@@ -65,6 +66,10 @@ internal sealed record ContainerRecord
 
     /// <summary>What it has of networks while it runs.</summary>
     public SandboxStatus? Sandbox { get; init; }
+
+    /// <summary>The users of <see cref="FirstUser"/>.</summary>
+    [JsonIgnore]
+    internal MappedUsers? Users => FirstUser is { } first ? new MappedUsers(first, UserRanges.Size) : null;
 
     /// <summary>What a person would miss after a power cut: everything but how far it is.</summary>
     internal bool SameFacts(ContainerRecord other) =>

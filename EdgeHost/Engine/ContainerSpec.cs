@@ -106,7 +106,7 @@ public sealed record ContainerSpec
 /// <summary>Whose users and groups those of a container are (user_namespaces(7)).</summary>
 public enum UserNamespaceMode
 {
-    /// <summary>The host's, as long as nothing else is said.</summary>
+    /// <summary>A range of its own where this host can, and nothing that it asks for needs the host's.</summary>
     Default,
 
     /// <summary>The host's: root inside is root of the machine, without most of its rights.</summary>
@@ -152,7 +152,8 @@ public enum ContainerMountKind
 /// <param name="ReadOnly">Whether it cannot be written.</param>
 /// <param name="Options">Mount options of a tmpfs, as in <c>size=16m,mode=1777</c>.</param>
 /// <param name="NoCopy">Whether an empty volume stays empty instead of getting what the image has there.</param>
-public sealed record ContainerMount(ContainerMountKind Kind, string Source, string Target, bool ReadOnly = false, string? Options = null, bool NoCopy = false);
+/// <param name="HostIds">Whether its files belong to the host's users in a user namespace as well, where those appear as 65534.</param>
+public sealed record ContainerMount(ContainerMountKind Kind, string Source, string Target, bool ReadOnly = false, string? Options = null, bool NoCopy = false, bool HostIds = false);
 
 /// <summary>What a container may use at most. Null is no limit of its own: the parent of all containers still has one.</summary>
 public sealed record ResourceLimits

@@ -93,7 +93,7 @@ public sealed record ContainerStatus
 /// <summary>A process of a container.</summary>
 /// <param name="Pid">On the host.</param>
 /// <param name="ParentPid">On the host.</param>
-/// <param name="Uid">Its effective user, as the host counts.</param>
+/// <param name="Uid">Its effective user, as the container counts.</param>
 /// <param name="CpuTime">What it has used so far.</param>
 /// <param name="Started">When it began.</param>
 /// <param name="CommandLine">With blanks between the words; the name in brackets where there is none.</param>

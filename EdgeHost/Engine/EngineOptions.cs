@@ -12,6 +12,12 @@ public sealed record EngineOptions
     /// <summary>The cgroup beneath which all containers live.</summary>
     public string CgroupRoot { get; init; } = "/edgehost";
 
+    /// <summary>Whether containers have the host's users unless they ask for their own.</summary>
+    public bool HostUsers { get; init; }
+
+    /// <summary>A file of subuid(5) with the users that containers may have; null for the host's.</summary>
+    public string? UserRangeFile { get; init; }
+
     /// <summary>Whether the shepherd is a service of its own, which the engine waits for and never starts.</summary>
     public bool ExternalShepherd { get; init; }
 

@@ -19,6 +19,9 @@ public interface IContainerEngine
     /// <summary>The files of containers.</summary>
     IContainerArchives Archives { get; }
 
+    /// <summary>Why containers have the host's users unless they ask for their own; null when each has its own.</summary>
+    string? WhyHostUsers { get; }
+
     /// <summary>Makes a container of an image that is present. With a restart policy it is on disk before this returns.</summary>
     /// <returns>The id.</returns>
     Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel);

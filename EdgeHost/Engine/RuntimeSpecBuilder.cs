@@ -18,7 +18,7 @@ internal static class RuntimeSpecBuilder
     private static readonly string[] ReadOnly = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
     // As in the network namespaces that have networks (HostSettings.PrepareSandbox): the right to these ports is one over
-    // the namespace, which belongs to the host's users.
+    // the namespace, which belongs to the host's users, and who joins it later may have its own.
     private static readonly Dictionary<string, string> SandboxSettings = new(StringComparer.Ordinal)
     {
         ["net.ipv4.ip_unprivileged_port_start"] = "0",
@@ -60,7 +60,7 @@ internal static class RuntimeSpecBuilder
                 Namespaces = [.. NamespacesOf(record, networkNamespace)],
                 UidMappings = MapOf(record),
                 GidMappings = MapOf(record),
-                Sysctl = record.FirstUser is null || spec.Network is not NetworkMode.None ? null : SandboxSettings,
+                Sysctl = spec.Network == NetworkMode.None ? SandboxSettings : null,
                 Devices = devices.Nodes,
                 MaskedPaths = Masked,
                 ReadonlyPaths = ReadOnly,

@@ -46,7 +46,7 @@ public sealed partial class ImageStore : IImageStore, IDisposable
         try
         {
             _content = new ContentStore(Path.Combine(dataDirectory, "content"), _logger);
-            _snapshots = new SnapshotStore(Path.Combine(dataDirectory, "snapshots"), _logger);
+            _snapshots = new SnapshotStore(SnapshotsOf(dataDirectory), _logger);
             _content.Sweep(_options.KeepInterrupted);
             ReadImages();
             CollectGarbage();
@@ -59,6 +59,9 @@ public sealed partial class ImageStore : IImageStore, IDisposable
 
     /// <summary>Takes other settings of registries for what is fetched from now on.</summary>
     public void UseRegistries(IReadOnlyDictionary<string, RegistryOptions> registries) => _registry.Use(registries);
+
+    /// <summary>Where the layers of images and containers are in a data directory.</summary>
+    public static string SnapshotsOf(string dataDirectory) => Path.Combine(dataDirectory, "snapshots");
 
     /// <inheritdoc/>
     public void Dispose()

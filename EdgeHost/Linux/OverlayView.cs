@@ -145,9 +145,10 @@ public static unsafe class OverlayView
     /// <summary>The root of a container that runs, with all that is mounted there.</summary>
     /// <param name="pid">Its first process.</param>
     /// <param name="startTime">When that was started, so that no later process of the same number is taken for it.</param>
+    /// <param name="users">Its users; null when they are the host's.</param>
     /// <returns>Null when it has ended.</returns>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    public static RootedDirectory? TryOpenProcess(int pid, long startTime)
+    public static RootedDirectory? TryOpenProcess(int pid, long startTime, MappedUsers? users)
     {
         fixed (byte* path = Libc.Z($"/proc/{pid}/root"))
         {
@@ -157,7 +158,7 @@ public static unsafe class OverlayView
                 return Libc.LastErrno is Errno.ENOENT or Errno.ESRCH ? null : throw Libc.Failure($"open the root of process {pid}");
             }
 
-            var root = RootedDirectory.Over(new Fd(fd), string.Empty);
+            var root = RootedDirectory.Over(new Fd(fd), string.Empty, users);
 
             // Asked after it was opened: it is that process's if it still is now.
             if (Processes.TryReadStartTime(pid) == startTime)

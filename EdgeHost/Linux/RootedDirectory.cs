@@ -23,7 +23,7 @@ public sealed unsafe class RootedDirectory : IDisposable
 
     private readonly Fd _root;
 
-    private RootedDirectory(Fd root, string path) => (_root, Path) = (root, path);
+    private RootedDirectory(Fd root, string path, MappedUsers? users) => (_root, Path, Users) = (root, path, users);
 
     /// <summary>Where it is on the host.</summary>
     public string Path { get; }
@@ -31,15 +31,19 @@ public sealed unsafe class RootedDirectory : IDisposable
     /// <summary>The descriptor of the root, for verbs on names directly in it.</summary>
     public Fd Root => _root;
 
+    /// <summary>Whose files are in it; null when they belong to whom the kernel says.</summary>
+    internal MappedUsers? Users { get; }
+
     /// <summary>Opens a directory as a root.</summary>
     /// <param name="path">On the host.</param>
     /// <exception cref="LinuxException">It cannot be opened.</exception>
-    public static RootedDirectory Open(string path) => new(Files.OpenDirectory(path), path);
+    public static RootedDirectory Open(string path) => new(Files.OpenDirectory(path), path, null);
 
     /// <summary>Makes a directory that is held already a root.</summary>
     /// <param name="root">Closed with this.</param>
     /// <param name="path">What it is called in errors.</param>
-    public static RootedDirectory Over(Fd root, string path) => new(root, path);
+    /// <param name="users">Whose files are in it, where they are seen from outside of a user namespace.</param>
+    public static RootedDirectory Over(Fd root, string path, MappedUsers? users = null) => new(root, path, users);
 
     /// <inheritdoc/>
     public void Dispose() => _root.Dispose();

@@ -14,7 +14,7 @@ public static class TreeArchive
 
     private const int BufferBytes = 64 << 10;
 
-    private static readonly byte[] Capability = "security.capability"u8.ToArray();
+    internal static readonly byte[] Capability = "security.capability"u8.ToArray();
 
     /// <summary>Writes a directory with all below it.</summary>
     /// <param name="directory">Its root.</param>
@@ -45,7 +45,7 @@ public static class TreeArchive
             }
 
             byte[] shown = path.Length > 0 ? [.. prefix, (byte)'/', .. path] : prefix;
-            tar.Begin(Entry([.. shown, (byte)'/'], [], TarType.Directory, RootedDirectory.Stat(opened), 0, []));
+            tar.Begin(Entry([.. shown, (byte)'/'], [], TarType.Directory, RootedDirectory.Stat(opened), 0, [], directory.Users));
             if (path.Length > 0 && isLeftEmpty?.Invoke(path) == true)
             {
                 continue;
@@ -66,7 +66,7 @@ public static class TreeArchive
                 }
                 else
                 {
-                    WriteOther(opened, entry, [.. shown, (byte)'/', .. entry], facts, seen, buffer, tar, cancel);
+                    WriteOther(opened, entry, [.. shown, (byte)'/', .. entry], facts, seen, buffer, tar, directory.Users, cancel);
                 }
             }
 
@@ -79,24 +79,25 @@ public static class TreeArchive
     /// <param name="name">Its name there.</param>
     /// <param name="asName">What it is called in the archive.</param>
     /// <param name="tar">Gets the entry; not finished by this.</param>
+    /// <param name="users">Whose it may be; null when it belongs to whom the kernel says.</param>
     /// <param name="cancel">Ends it in the middle.</param>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.NotFound"/>: it is gone; or it cannot be read.</exception>
-    public static void WriteFile(Fd parent, ReadOnlySpan<byte> name, byte[] asName, TarWriter tar, CancellationToken cancel)
+    public static void WriteFile(Fd parent, ReadOnlySpan<byte> name, byte[] asName, TarWriter tar, MappedUsers? users, CancellationToken cancel)
     {
         var facts = RootedDirectory.Stat(parent, name) ?? throw new LinuxException($"look at {RootedDirectory.Shown(name)}", Errno.ENOENT);
-        WriteOther(parent, name, asName, facts, null, new byte[BufferBytes], tar, cancel);
+        WriteOther(parent, name, asName, facts, null, new byte[BufferBytes], tar, users, cancel);
     }
 
     private static void WriteOther(
-        Fd parent, ReadOnlySpan<byte> name, byte[] asName, FileFacts facts, Dictionary<string, byte[]>? seen, byte[] buffer, TarWriter tar, CancellationToken cancel)
+        Fd parent, ReadOnlySpan<byte> name, byte[] asName, FileFacts facts, Dictionary<string, byte[]>? seen, byte[] buffer, TarWriter tar, MappedUsers? users, CancellationToken cancel)
     {
         if (facts.IsSymbolicLink)
         {
-            tar.Begin(Entry(asName, RootedDirectory.ReadSymbolicLink(parent, name), TarType.SymbolicLink, facts, 0, []));
+            tar.Begin(Entry(asName, RootedDirectory.ReadSymbolicLink(parent, name), TarType.SymbolicLink, facts, 0, [], users));
         }
         else if (facts.IsFifo || facts.IsDevice)
         {
-            tar.Begin(Entry(asName, [], facts.IsFifo ? TarType.Fifo : facts.IsBlockDevice ? TarType.BlockDevice : TarType.CharacterDevice, facts, 0, []));
+            tar.Begin(Entry(asName, [], facts.IsFifo ? TarType.Fifo : facts.IsBlockDevice ? TarType.BlockDevice : TarType.CharacterDevice, facts, 0, [], users));
         }
         else if (facts.IsFile)
         {
@@ -105,7 +106,7 @@ public static class TreeArchive
                 var key = $"{facts.Device}:{facts.Inode}";
                 if (seen.TryGetValue(key, out var first))
                 {
-                    tar.Begin(Entry(asName, first, TarType.HardLink, facts, 0, []));
+                    tar.Begin(Entry(asName, first, TarType.HardLink, facts, 0, [], users));
                     return;
                 }
 
@@ -115,11 +116,11 @@ public static class TreeArchive
                 }
             }
 
-            WriteContent(parent, name, asName, buffer, tar, cancel);
+            WriteContent(parent, name, asName, buffer, tar, users, cancel);
         }
     }
 
-    private static void WriteContent(Fd parent, ReadOnlySpan<byte> name, byte[] asName, byte[] buffer, TarWriter tar, CancellationToken cancel)
+    private static void WriteContent(Fd parent, ReadOnlySpan<byte> name, byte[] asName, byte[] buffer, TarWriter tar, MappedUsers? users, CancellationToken cancel)
     {
         using var file = RootedDirectory.OpenNamedFile(parent, name);
 
@@ -130,7 +131,7 @@ public static class TreeArchive
             throw new EdgeHostException(ErrorKind.Conflict, $"{RootedDirectory.Shown(asName)} became something else while it was copied");
         }
 
-        tar.Begin(Entry(asName, [], TarType.File, facts, facts.Size, RootedDirectory.GetAttribute(file, Capability) is { } value ? [KeyValuePair.Create(Capability, value)] : []));
+        tar.Begin(Entry(asName, [], TarType.File, facts, facts.Size, RootedDirectory.GetAttribute(file, Capability) is { } value ? [KeyValuePair.Create(Capability, users?.CapabilitiesToContainer(value) ?? value)] : [], users));
         for (var left = facts.Size; left > 0;)
         {
             cancel.ThrowIfCancellationRequested();
@@ -145,14 +146,14 @@ public static class TreeArchive
         }
     }
 
-    private static TarEntry Entry(byte[] name, byte[] link, TarType type, FileFacts facts, long size, IReadOnlyList<KeyValuePair<byte[], byte[]>> attributes) => new()
+    private static TarEntry Entry(byte[] name, byte[] link, TarType type, FileFacts facts, long size, IReadOnlyList<KeyValuePair<byte[], byte[]>> attributes, MappedUsers? users) => new()
     {
         Name = name,
         LinkName = link,
         Type = type,
         Mode = facts.Mode & 0xFFF,
-        Uid = facts.Uid,
-        Gid = facts.Gid,
+        Uid = users?.ToContainer(facts.Uid) ?? facts.Uid,
+        Gid = users?.ToContainer(facts.Gid) ?? facts.Gid,
         Size = size,
         ModifiedSeconds = facts.ModifiedSeconds,
         ModifiedNanoseconds = 0,

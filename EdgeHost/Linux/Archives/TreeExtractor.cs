@@ -200,7 +200,7 @@ public sealed class TreeExtractor
 
         if (!_options.LeaveOwner)
         {
-            RootedDirectory.SetOwner(parent, name, _options.Uid ?? entry.Uid, _options.Gid ?? entry.Gid);
+            RootedDirectory.SetOwner(parent, name, Id(_options.Uid ?? entry.Uid), Id(_options.Gid ?? entry.Gid));
         }
 
         RootedDirectory.SetModified(parent, name, entry.ModifiedSeconds, entry.ModifiedNanoseconds);
@@ -275,10 +275,12 @@ public sealed class TreeExtractor
 
     private void SetOwnerAndMode(Fd file, TarEntry entry, ReadOnlySpan<byte> name, uint moreMode = 0) => RootedDirectory.SetOwnerAndMode(
         file,
-        _options.LeaveOwner ? uint.MaxValue : _options.Uid ?? entry.Uid,
-        _options.LeaveOwner ? uint.MaxValue : _options.Gid ?? entry.Gid,
+        _options.LeaveOwner ? uint.MaxValue : Id(_options.Uid ?? entry.Uid),
+        _options.LeaveOwner ? uint.MaxValue : Id(_options.Gid ?? entry.Gid),
         entry.Mode | moreMode,
         name);
+
+    private uint Id(uint id) => _root.Users?.ToHost(id) ?? id;
 
     private void SetAttributes(Fd file, TarEntry entry)
     {
@@ -291,7 +293,8 @@ public sealed class TreeExtractor
             }
 
             // As Docker: what the file system does not have, or who copies may not set, is left out.
-            var error = RootedDirectory.TrySetAttribute(file, attribute, value);
+            var error = RootedDirectory.TrySetAttribute(
+                file, attribute, _root.Users is { } users && attribute.AsSpan().SequenceEqual(TreeArchive.Capability) ? users.CapabilitiesToHost(value) : value);
             if (error is not (Errno.None or Errno.EOPNOTSUPP or Errno.EPERM))
             {
                 throw new LinuxException($"set attribute {RootedDirectory.Shown(attribute)}", error);
@@ -322,7 +325,7 @@ public sealed class TreeExtractor
                 var name = BaseOf(directory[..end]);
                 if (RootedDirectory.TryMakeDirectory(above, name) && !_options.LeaveOwner)
                 {
-                    RootedDirectory.SetOwner(above, name, _options.Uid ?? 0, _options.Gid ?? 0);
+                    RootedDirectory.SetOwner(above, name, Id(_options.Uid ?? 0), Id(_options.Gid ?? 0));
                 }
             }
 

@@ -201,6 +201,12 @@ public sealed partial class LaunchPlan
     /// <summary>Whether a step maps the ids of a mount.</summary>
     internal bool IsMapping(int index) => index >= 0 && index < StepCount && Steps[index].Op == LaunchOp.BindMapped;
 
+    /// <summary>Whether a step maps the ids of all mounts beneath as well.</summary>
+    internal bool MapsAll(int index) => Steps[index].C != 0;
+
+    /// <summary>Whether a step mounts layers on each other.</summary>
+    internal bool IsOverlay(int index) => index >= 0 && index < StepCount && Steps[index].Op == LaunchOp.MountByData;
+
     /// <summary>The plan as text, a step a line: what <c>edgehost oci plan</c> prints and tests compare.</summary>
     public override string ToString()
     {

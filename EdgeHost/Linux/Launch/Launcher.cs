@@ -182,9 +182,18 @@ public sealed class LaunchFailure
     /// <summary>As an exception, in one line.</summary>
     public EdgeHostException ToException() => IsExecute
         ? new EdgeHostException(ErrorKind.CannotExecute, Message)
-        : Errno == Errno.EINVAL && _plan.IsMapping(Step)
-        ? new EdgeHostException(ErrorKind.Unsupported, $"{_plan.Describe(Step)}: this kernel cannot map the ids of its file system; ext4, xfs, btrfs and f2fs can be mapped")
+        : _plan.IsMapping(Step) && IsUnmappable
+        ? new EdgeHostException(ErrorKind.Unsupported, $"{Cause}; give the mount idmap=none, and it shows the host's users as 65534, or run the container with --userns host")
         : new LinuxException(_plan.Describe(Step), Errno);
+
+    /// <summary>What failed and why, without what to do.</summary>
+    internal string Cause => _plan.IsMapping(Step) && IsUnmappable
+        ? $"{_plan.Describe(Step)}: this kernel cannot map the ids of its file system{(_plan.MapsAll(Step) ? ", or of one that is mounted in it" : string.Empty)} (ext4, xfs, btrfs and f2fs it can, tmpfs from Linux 6.3 on)"
+        : _plan.IsOverlay(Step) ? $"{_plan.Describe(Step)}: {Errno.InWords()}; overlayfs takes mapped layers from Linux 5.19 on"
+        : $"{_plan.Describe(Step)}: {Errno.InWords()}";
+
+    // EPERM: its ids are mapped already.
+    private bool IsUnmappable => Errno is Errno.EINVAL or Errno.EPERM;
 
     private string Message => Errno switch
     {

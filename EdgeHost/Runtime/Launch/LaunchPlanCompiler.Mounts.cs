@@ -195,6 +195,7 @@ public static partial class LaunchPlanCompiler
 
     private static void AddCgroupMounts(LaunchPlan.Builder plan, MountOptions options, LaunchTarget target, Namespaces namespaces, string destination, int root, int scratch)
     {
+        var cgroup = target.Cgroup ?? throw Invalid($"mounts: {destination}: there is no cgroup to show");
         const ulong safe = Libc.MOUNT_ATTR_NOSUID | Libc.MOUNT_ATTR_NODEV | Libc.MOUNT_ATTR_NOEXEC;
         plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination, a: 1);
         if (target.CgroupMounts.Unified is { } unified)
@@ -205,7 +206,7 @@ public static partial class LaunchPlanCompiler
             }
             else
             {
-                plan.Add(LaunchOp.Bind, slot: scratch, text1: unified + target.Cgroup.CgroupPath, a: (long)(options.Set | safe));
+                plan.Add(LaunchOp.Bind, slot: scratch, text1: unified + cgroup.CgroupPath, a: (long)(options.Set | safe));
             }
 
             return;
@@ -217,8 +218,8 @@ public static partial class LaunchPlanCompiler
             .OrderBy(group => group.Key, StringComparer.Ordinal)
             .Select(group => (group.Key, group.Order(StringComparer.Ordinal).ToList())))
         {
-            var own = hierarchy + target.Cgroup.CgroupPath;
-            if (!target.Cgroup.JoinFiles.Any(file => Path.GetDirectoryName(file) == own))
+            var own = hierarchy + cgroup.CgroupPath;
+            if (!cgroup.JoinFiles.Any(file => Path.GetDirectoryName(file) == own))
             {
                 // Not limited there: the container is in somebody else's cgroup, which it is not shown.
                 continue;

@@ -42,7 +42,7 @@ public static partial class LaunchPlanCompiler
         _ = plan.TakeSlot();
         var users = TakeUsers(plan, spec, namespaces);
 
-        foreach (var file in target.Cgroup.JoinFiles)
+        foreach (var file in target.Cgroup?.JoinFiles ?? [])
         {
             plan.Add(LaunchOp.JoinCgroup, text1: file);
         }

@@ -14,8 +14,8 @@ public sealed record LaunchTarget
     /// <summary>The hierarchies of this machine.</summary>
     public required CgroupMounts CgroupMounts { get; init; }
 
-    /// <summary>The container's cgroup.</summary>
-    public required Cgroup Cgroup { get; init; }
+    /// <summary>The container's cgroup; null leaves it in that of who launches it.</summary>
+    public required Cgroup? Cgroup { get; init; }
 
     /// <summary>Whether who executes the plan can give standard streams to the container's user; one from an older version cannot.</summary>
     public bool GivesStreams { get; init; } = true;

@@ -22,6 +22,7 @@ public static class OciCommand
           kill    [-a] ID [SIGNAL]                                 send a signal (SIGTERM)
           delete  [-f] ID                                          remove it (-f kills it first)
           plan    [-b BUNDLE] ID                                   print what a start would do
+          probe   DIR FIRST                                        try a user namespace with files in DIR
 
         Options:
           --root DIR   where state is kept (/run/edgehost/oci)
@@ -45,6 +46,7 @@ public static class OciCommand
                 "kill" => OciKill.Execute(line),
                 "delete" => OciDelete.Execute(line),
                 "plan" => OciPlan.Execute(line),
+                "probe" => OciProbe.Execute(line),
                 "--help" or "-h" or "help" => Help(0),
                 "" => Help(1),
                 _ => throw new EdgeHostException(ErrorKind.Invalid, $"unknown command \"{line.Command}\"; see edgehost oci --help"),
