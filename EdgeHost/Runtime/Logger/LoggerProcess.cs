@@ -8,7 +8,7 @@ namespace EdgeHost.Runtime.Logger;
 /// The process between the containers' pipes and the disk. Only it waits for the disk: a stalled SD card stops this
 /// process, not the reaping and killing of containers.
 /// </summary>
-internal sealed class LoggerProcess
+internal sealed partial class LoggerProcess
 {
     private const int FullPauseMilliseconds = 1000;
     private const int SettleMilliseconds = 2000;
@@ -25,6 +25,7 @@ internal sealed class LoggerProcess
     private readonly long _settleAt = Environment.TickCount64 + SettleMilliseconds;
     private long _retryAt;
     private bool _ended;
+    private bool _finishing;
     private bool _settled;
 
     private LoggerProcess(PacketSocket shepherd) => _shepherd = shepherd;
@@ -40,6 +41,10 @@ internal sealed class LoggerProcess
             _ = process._loop.RunOnce(process._waiting.Count > 0 ? FullPauseMilliseconds : process._settled ? -1 : SettleMilliseconds);
             process.RetryWaiting();
             process.Settle();
+            if (process._finishing && process._streams.Count == 0)
+            {
+                break;
+            }
         }
 
         return 0;
@@ -61,22 +66,37 @@ internal sealed class LoggerProcess
         var length = _shepherd.Receive(_message, descriptors);
         if (length == 0)
         {
-            _loop.Remove(_shepherd.Fd);
-            _ended = true;
+            OnShepherdGone();
             return;
         }
 
         var reader = new ShepherdMessageReader(_message.AsSpan(0, length));
-        if (reader.Kind != ShepherdMessageKind.AddStreams)
+        switch (reader.Kind)
         {
-            throw new EdgeHostException(ErrorKind.Invalid, $"the shepherd sent message {(int)reader.Kind}");
+            case ShepherdMessageKind.AddStreams:
+                AddStreams(ref reader, descriptors);
+                break;
+            case ShepherdMessageKind.Finish:
+                Finish();
+                break;
+            default:
+                throw new EdgeHostException(ErrorKind.Invalid, $"the shepherd sent message {(int)reader.Kind}");
         }
+    }
 
+    private void AddStreams(ref ShepherdMessageReader reader, List<Fd> descriptors)
+    {
         var run = reader.TakeInt32();
         var policy = new LogPolicy(reader.TakeText(), reader.TakeInt64(), reader.TakeInt32());
+        var gap = reader.TakeInt32() != 0;
         var (writer, users) = _writers.GetValueOrDefault(policy.Directory, (new LogWriter(policy), 0));
         _writers[policy.Directory] = (writer, users + descriptors.Count);
         _openStreams[run] = descriptors.Count;
+        if (gap)
+        {
+            MarkGap(policy.Directory, writer);
+        }
+
         foreach (var descriptor in descriptors)
         {
             var stream = new LoggedStream(descriptor, run, (byte)reader.TakeInt32(), policy);
@@ -144,16 +164,20 @@ internal sealed class LoggerProcess
             if (WhyNotAppended(stream, record) is null)
             {
                 _waiting.RemoveAll(each => each.Stream == stream);
-                _loop.Add(stream.Pipe, () => OnOutput(stream));
+                if (!_finishing)
+                {
+                    _loop.Add(stream.Pipe, () => OnOutput(stream));
+                }
+                else if (!_waiting.Exists(each => each.Stream.Run == stream.Run))
+                {
+                    Release(stream.Run);
+                }
             }
         }
     }
 
     private void End(LoggedStream stream)
     {
-        _loop.Remove(stream.Pipe);
-        stream.Pipe.Dispose();
-        _streams.Remove(stream);
         if (--_openStreams[stream.Run] == 0)
         {
             _openStreams.Remove(stream.Run);
@@ -164,6 +188,18 @@ internal sealed class LoggerProcess
             _ = WhyNotAppended(stream, end);
         }
 
+        LetGo(stream);
+        var ended = new ShepherdMessageWriter(stackalloc byte[16], ShepherdMessageKind.StreamEnded);
+        ended.Put(stream.Run);
+        ended.Put((int)stream.Number);
+        _ = _shepherd.Send(ended.Written);
+    }
+
+    private void LetGo(LoggedStream stream)
+    {
+        _loop.Remove(stream.Pipe);
+        stream.Pipe.Dispose();
+        _streams.Remove(stream);
         var (writer, users) = _writers[stream.Policy.Directory];
         if (users == 1)
         {
@@ -174,11 +210,6 @@ internal sealed class LoggerProcess
         {
             _writers[stream.Policy.Directory] = (writer, users - 1);
         }
-
-        var ended = new ShepherdMessageWriter(stackalloc byte[16], ShepherdMessageKind.StreamEnded);
-        ended.Put(stream.Run);
-        ended.Put((int)stream.Number);
-        _ = _shepherd.Send(ended.Written);
     }
 
     private sealed record LoggedStream(Fd Pipe, int Run, byte Number, LogPolicy Policy);

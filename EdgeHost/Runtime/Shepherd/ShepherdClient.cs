@@ -339,6 +339,12 @@ public sealed class ShepherdClient : IDisposable
         }
 
         var request = reader.TakeInt32();
+        if (reader.Kind == ShepherdMessageKind.Replaced)
+        {
+            Version = Math.Clamp(reader.TakeInt32(), 1, Shepherd.ProtocolVersion);
+            return;
+        }
+
         if (reader.Kind == ShepherdMessageKind.Entry)
         {
             if (_pending.TryGetValue(request, out var list))

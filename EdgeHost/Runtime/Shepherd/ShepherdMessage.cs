@@ -64,11 +64,35 @@ internal enum ShepherdMessageKind : ushort
     /// <summary>Client, from version 2 on: request, the request of a check. It is killed; the check is answered as ever.</summary>
     CancelCheck = 17,
 
-    /// <summary>To the logger, with pipes: run, log directory, segment bytes, segments, and for each pipe its stream.</summary>
+    /// <summary>
+    /// To a logger of the same build, with pipes: run, log directory, segment bytes, segments, whether output before it may be
+    /// missing, and for each pipe its stream.
+    /// </summary>
     AddStreams = 20,
 
     /// <summary>From the logger: run, stream. The pipe has ended and everything is in the log.</summary>
     StreamEnded = 21,
+
+    /// <summary>
+    /// Client, from version 4 on: request, the absolute path of a program; none for the one at the path that the shepherd was
+    /// started from. The shepherd is replaced by it in place, or goes on and says why not.
+    /// </summary>
+    Replace = 30,
+
+    /// <summary>Shepherd, unasked: 0, version. Another build has taken its place.</summary>
+    Replaced = 31,
+
+    /// <summary>To a logger of any build since version 4: read no more, write out what was read, give the pipes back, end.</summary>
+    Finish = 32,
+
+    /// <summary>From a logger that was told to finish, with pipes: run, and for each pipe its stream. It has these.</summary>
+    Held = 33,
+
+    /// <summary>From a logger that was told to finish: it has said all that it has.</summary>
+    HeldAll = 34,
+
+    /// <summary>From a logger that was told to finish: run. All that it had read is in the log, and it has closed its pipes.</summary>
+    Released = 35,
 }
 
 /// <summary>Writes a message into a buffer: little-endian numbers, strings with a 16-bit length.</summary>
@@ -125,6 +149,8 @@ internal ref struct ShepherdMessageReader
     }
 
     internal ShepherdMessageKind Kind { get; }
+
+    internal readonly bool IsAtEnd => _rest.Length == 0;
 
     internal int TakeInt32() => BinaryPrimitives.ReadInt32LittleEndian(Take(4));
 
