@@ -61,11 +61,13 @@ internal sealed partial class LoggerProcess
         _ = _shepherd.Send(released.Written);
     }
 
-    // Without a shepherd no new output can come, but what is in the pipes is still written.
+    // It goes on with what it has, and listens for another shepherd.
     private void OnShepherdGone()
     {
         _loop.Remove(_shepherd.Fd);
+        _shepherd.Dispose();
         _ended = true;
+        _loop.Add(_listener, OnShepherd);
         if (_finishing)
         {
             // It died before it could go on with what is here.
@@ -75,6 +77,25 @@ internal sealed partial class LoggerProcess
                 _loop.Add(stream.Pipe, () => OnOutput(stream));
             }
         }
+    }
+
+    private void OnShepherd()
+    {
+        if (PacketSocket.TryAccept(_listener) is not { } shepherd)
+        {
+            return;
+        }
+
+        if (shepherd.ReadPeer().Uid != Processes.EffectiveUser)
+        {
+            shepherd.Dispose();
+            return;
+        }
+
+        _loop.Remove(_listener);
+        _shepherd = shepherd;
+        _ended = false;
+        _loop.Add(shepherd.Fd, OnMessage);
     }
 
     private static void MarkGap(string directory, LogWriter writer)

@@ -13,7 +13,7 @@ internal sealed partial class LoggerProcess
     private const int FullPauseMilliseconds = 1000;
     private const int SettleMilliseconds = 2000;
 
-    private readonly PacketSocket _shepherd;
+    private readonly Fd _listener;
     private readonly EventLoop _loop = new();
     private readonly byte[] _message = new byte[PacketSocket.MaximumLength];
     private readonly byte[] _record = new byte[LogFormat.HeaderSize + LogFormat.MaximumPayload];
@@ -23,19 +23,20 @@ internal sealed partial class LoggerProcess
     private readonly List<(LoggedStream Stream, byte[] Record)> _waiting = [];
     private readonly LogBudget _budget = new();
     private readonly long _settleAt = Environment.TickCount64 + SettleMilliseconds;
+    private PacketSocket _shepherd;
     private long _retryAt;
     private bool _ended;
     private bool _finishing;
     private bool _settled;
 
-    private LoggerProcess(PacketSocket shepherd) => _shepherd = shepherd;
+    private LoggerProcess(PacketSocket shepherd, Fd listener) => (_shepherd, _listener) = (shepherd, listener);
 
-    internal static int Run(PacketSocket shepherd)
+    internal static int Run(PacketSocket shepherd, Fd listener)
     {
-        var process = new LoggerProcess(shepherd);
+        var process = new LoggerProcess(shepherd, listener);
         process._loop.Add(shepherd.Fd, process.OnMessage);
 
-        // Without a shepherd no new output can come, but what is in the pipes is still written.
+        // Without a shepherd no new pipes can come, but what comes out of these is still written.
         while (!process._ended || process._streams.Count > 0)
         {
             _ = process._loop.RunOnce(process._waiting.Count > 0 ? FullPauseMilliseconds : process._settled ? -1 : SettleMilliseconds);

@@ -12,9 +12,11 @@ internal sealed class LoggerLink : IDisposable
 {
     private const int RestartPauseMilliseconds = 1000;
     private const int BusyPauseMilliseconds = 100;
+    private const int TakeBackMilliseconds = 60_000;
 
     private readonly EventLoop _loop;
     private readonly byte[] _buffer = new byte[PacketSocket.MaximumLength];
+    private readonly string _path;
     private readonly Action<int, int> _streamEnded;
     private readonly Func<IEnumerable<ShepherdContainer>> _containers;
     private readonly List<LoggerPeer> _finishing = [];
@@ -23,9 +25,10 @@ internal sealed class LoggerLink : IDisposable
     private long? _startAt;
     private long? _retryAt;
 
-    internal LoggerLink(EventLoop loop, Func<IEnumerable<ShepherdContainer>> containers, Action<int, int> streamEnded)
+    internal LoggerLink(EventLoop loop, string path, Func<IEnumerable<ShepherdContainer>> containers, Action<int, int> streamEnded)
     {
         _loop = loop;
+        _path = path;
         _containers = containers;
         _streamEnded = streamEnded;
     }
@@ -46,7 +49,8 @@ internal sealed class LoggerLink : IDisposable
         LaunchedProcess? process = null;
         try
         {
-            process = Launcher.Start(Plan(), null, [theirs.Fd.Value]);
+            using var listener = PacketSocket.Listen(_path);
+            process = Launcher.Start(Plan(theirs.Fd, listener), null, [theirs.Fd.Value, listener.Value]);
             if (process.Wait() is { } failure)
             {
                 throw failure.ToException();
@@ -85,6 +89,47 @@ internal sealed class LoggerLink : IDisposable
         _finishing.Add(peer);
         _startAt ??= Environment.TickCount64;
         _retryAt = Environment.TickCount64;
+    }
+
+    /// <summary>Asks the logger of a shepherd that has died to finish, and to say what it has.</summary>
+    /// <param name="path">Where it listens.</param>
+    /// <param name="held">The pipes that it has, by run; the caller closes them.</param>
+    /// <returns>Null where none lives.</returns>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    internal static LoggerPeer? TakeBack(string path, Dictionary<int, Fd?[]> held)
+    {
+        if (PacketSocket.TryConnect(path) is not { } socket)
+        {
+            return null;
+        }
+
+        // A disk may hold it up: the containers' output waits for it as well.
+        var buffer = new byte[PacketSocket.MaximumLength];
+        var descriptors = new List<Fd>();
+        var alive = socket.Send(new ShepherdMessageWriter(buffer, ShepherdMessageKind.Finish).Written);
+        while (alive && SingleThread.WaitReadable([socket.Fd.Value], TakeBackMilliseconds) == 0 && socket.Receive(buffer, descriptors) is > 0 and var length)
+        {
+            var reader = new ShepherdMessageReader(buffer.AsSpan(0, length));
+            if (reader.Kind == ShepherdMessageKind.HeldAll)
+            {
+                return new LoggerPeer(socket, 0, null) { ToldToFinish = true };
+            }
+
+            if (reader.Kind == ShepherdMessageKind.Held)
+            {
+                var streams = held[reader.TakeInt32()] = new Fd?[2];
+                foreach (var descriptor in descriptors)
+                {
+                    streams[reader.TakeInt32() - 1] = descriptor;
+                }
+            }
+
+            descriptors.Clear();
+        }
+
+        SingleThread.PrintError($"edgehost shepherd: the logger at {path} has not said what it has\n");
+        socket.Dispose();
+        return null;
     }
 
     /// <summary>Starts one that has died again, or hands over what one that was busy has not taken. The containers wait meanwhile.</summary>
@@ -171,15 +216,19 @@ internal sealed class LoggerLink : IDisposable
         }
     }
 
-    private static LaunchPlan Plan()
+    private static LaunchPlan Plan(Fd socket, Fd listener)
     {
-        var plan = new LaunchPlan.Builder(callerSlots: 1);
+        string[] arguments = ["edgehost", "logger", Number(socket), Number(listener)];
+        var plan = new LaunchPlan.Builder(callerSlots: 2);
         plan.Add(LaunchOp.NewSession);
-        plan.Add(LaunchOp.Duplicate, slot: 0, a: 3);
-        plan.Add(LaunchOp.CloseFrom, a: 4);
+        plan.Add(LaunchOp.CloseFrom, a: 3);
+        plan.Add(LaunchOp.Duplicate, slot: 0, a: socket.Value);
+        plan.Add(LaunchOp.Duplicate, slot: 1, a: listener.Value);
         plan.Add(LaunchOp.ResetSignals);
-        plan.AddRaw(LaunchOp.Execute, -1, -1, plan.PutList(["/proc/self/exe"]), plan.PutTable(["edgehost", "logger"]), plan.PutTable([]), 0, 2, 0);
+        plan.AddRaw(LaunchOp.Execute, -1, -1, plan.PutList(["/proc/self/exe"]), plan.PutTable(arguments), plan.PutTable([]), 0, arguments.Length, 0);
         return plan.Build();
+
+        static string Number(Fd fd) => fd.Value.ToString(System.Globalization.CultureInfo.InvariantCulture);
     }
 
     // An earlier run of the same container may be in the hands of one that finishes, and two must not write one log.

@@ -82,13 +82,22 @@ public static class ShepherdCommand
         }
     }
 
-    /// <summary>Runs the logger on descriptor 3 until its other end is gone.</summary>
+    /// <summary>Runs the logger until its shepherd and all pipes are gone, or another logger takes its place.</summary>
+    /// <param name="arguments">The descriptors of its socket and of the one on which it listens for another shepherd.</param>
     /// <returns>The exit code.</returns>
-    public static int RunLogger()
+    public static int RunLogger(ReadOnlySpan<string> arguments)
     {
+        if (arguments.Length != 2
+            || !int.TryParse(arguments[0], NumberStyles.None, CultureInfo.InvariantCulture, out var socket)
+            || !int.TryParse(arguments[1], NumberStyles.None, CultureInfo.InvariantCulture, out var listener))
+        {
+            SingleThread.PrintError("edgehost logger: it is started by the shepherd\n");
+            return 1;
+        }
+
         try
         {
-            return Logger.LoggerProcess.Run(new PacketSocket(new Fd(3)));
+            return Logger.LoggerProcess.Run(new PacketSocket(new Fd(socket)), new Fd(listener));
         }
         catch (EdgeHostException e)
         {

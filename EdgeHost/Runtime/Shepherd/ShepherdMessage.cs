@@ -178,13 +178,17 @@ internal ref struct ShepherdMessageReader
 /// <param name="Exit">How it ended; null while it runs.</param>
 public sealed record ShepherdContainerStatus(string Id, int Pid, long StartTime, ContainerExit? Exit)
 {
+    // One that does not know it reads that it has ended, and this code.
+    private const int EndedUnseen = 2;
+    private const int UnknownToOlder = 255;
+
     internal void Write(ref ShepherdMessageWriter writer)
     {
         writer.Put(Id);
         writer.Put(Pid);
         writer.Put(StartTime);
-        writer.Put(Exit is null ? 0 : 1);
-        writer.Put(Exit?.ExitCode ?? 0);
+        writer.Put(Exit is null ? 0 : Exit.ExitCode is null ? EndedUnseen : 1);
+        writer.Put(Exit is null ? 0 : Exit.ExitCode ?? UnknownToOlder);
         writer.Put(Exit?.At.ToUnixTimeMilliseconds() ?? 0);
     }
 
@@ -193,17 +197,18 @@ public sealed record ShepherdContainerStatus(string Id, int Pid, long StartTime,
         var id = reader.TakeText();
         var pid = reader.TakeInt32();
         var startTime = reader.TakeInt64();
-        var ended = reader.TakeInt32() != 0;
+        var ended = reader.TakeInt32();
         var exitCode = reader.TakeInt32();
         var at = reader.TakeInt64();
-        return new ShepherdContainerStatus(id, pid, startTime, ended ? new ContainerExit(exitCode, DateTimeOffset.FromUnixTimeMilliseconds(at)) : null);
+        return new ShepherdContainerStatus(
+            id, pid, startTime, ended != 0 ? new ContainerExit(ended == EndedUnseen ? null : exitCode, DateTimeOffset.FromUnixTimeMilliseconds(at)) : null);
     }
 }
 
 /// <summary>How a container ended.</summary>
-/// <param name="ExitCode">0 to 255; 128 + signal when it was killed.</param>
+/// <param name="ExitCode">0 to 255; 128 + signal when it was killed; null when nobody saw it.</param>
 /// <param name="At">When the shepherd saw it.</param>
-public sealed record ContainerExit(int ExitCode, DateTimeOffset At);
+public sealed record ContainerExit(int? ExitCode, DateTimeOffset At);
 
 /// <summary>How a check came to its end. Numbers are part of the protocol.</summary>
 public enum CheckOutcome

@@ -65,6 +65,15 @@ internal enum ContainerField : ushort
 
     /// <summary>A logger died that had its pipes, and the log does not say so yet.</summary>
     HasGap = 18,
+
+    /// <summary>It was started by another process, which has died: this one is not its parent.</summary>
+    IsStranger = 19,
+
+    /// <summary>Only in its file: the boot in which it runs.</summary>
+    BootId = 20,
+
+    /// <summary>Only in its file: which of its pipes have not ended, a bit for each.</summary>
+    OpenStreams = 21,
 }
 
 /// <summary>What a field of a logger is.</summary>
@@ -222,7 +231,7 @@ internal sealed class ShepherdState
                     state.Loggers.Add(state.ReadLogger(new StateReader(reader.Content)));
                     break;
                 case StateField.Container:
-                    state.Containers.Add(ShepherdContainer.Read(new StateReader(reader.Content), state.Claim, out var logger));
+                    state.Containers.Add(ShepherdContainer.Read(new StateReader(reader.Content), state.Claim, null, out var logger));
                     loggers.Add(logger);
                     break;
                 case StateField.Stray:

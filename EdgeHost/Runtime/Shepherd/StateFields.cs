@@ -23,6 +23,9 @@ internal sealed class StateWriter
 
     private readonly MemoryStream _content = new();
 
+    /// <summary>Whether descriptors are left out: of what is written down for a process that does not inherit them.</summary>
+    internal bool WithoutDescriptors { get; init; }
+
     /// <summary>The numbers of the descriptors that belong to it.</summary>
     internal List<int> Descriptors { get; } = [];
 
@@ -51,7 +54,7 @@ internal sealed class StateWriter
 
     internal void Put(ushort field, Fd? descriptor)
     {
-        if (descriptor is not null)
+        if (descriptor is not null && !WithoutDescriptors)
         {
             Descriptors.Add(descriptor.Value);
             Put(field, (long)descriptor.Value);
