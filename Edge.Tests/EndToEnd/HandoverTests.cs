@@ -131,7 +131,7 @@ public sealed class HandoverTests : IDisposable
     }
 
     // Device and inode.
-    private static async Task<string> FileOf(string path) => (await CommandRun.RunAsync("stat", ["-L", "-c", "%d:%i", path])).Succeeds().Output;
+    internal static async Task<string> FileOf(string path) => (await CommandRun.RunAsync("stat", ["-L", "-c", "%d:%i", path])).Succeeds().Output;
 
     /// <summary>Asks the shepherd to be replaced.</summary>
     /// <returns>Why it was not; null when it was.</returns>
