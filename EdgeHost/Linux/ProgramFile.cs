@@ -56,6 +56,25 @@ public static unsafe class ProgramFile
         }
     }
 
+    /// <summary>Whether a process executes the file that is at a path now.</summary>
+    /// <exception cref="LinuxException">There is no such process or file.</exception>
+    public static bool IsExecutedBy(int pid, string path)
+    {
+        var (executed, there) = (Look($"/proc/{pid}/exe"), Look(path));
+        return executed.stx_ino == there.stx_ino && executed.stx_dev_major == there.stx_dev_major && executed.stx_dev_minor == there.stx_dev_minor;
+
+        static Libc.statx_t Look(string file)
+        {
+            Libc.statx_t found;
+            fixed (byte* name = Libc.Z(file))
+            {
+                Libc.Check(Libc.statx(Libc.AT_FDCWD, name, 0, Libc.STATX_BASIC_STATS, &found), $"look at {file}");
+            }
+
+            return found;
+        }
+    }
+
     /// <summary>Opens the file that this process executes, by its mount.</summary>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
     public static Fd OpenOwn()
