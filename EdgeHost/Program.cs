@@ -20,7 +20,7 @@ public static class Program
         {
             ["oci", ..] => OciCommand.Run(args.AsSpan(1)),
             ["shepherd", ..] => ShepherdCommand.RunShepherd(args.AsSpan(1)),
-            ["logger"] => ShepherdCommand.RunLogger(),
+            ["logger", ..] => ShepherdCommand.RunLogger(args.AsSpan(1)),
             _ => CliRoot.Run(args, Daemon.Run, configuration: file => ConfigurationListing.Read(file, Environment.GetEnvironmentVariable)),
         };
     }

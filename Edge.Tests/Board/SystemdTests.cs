@@ -65,9 +65,45 @@ public sealed class SystemdTests : IDisposable
             systemctl start edgehost
             test $(edgehost ps -q | wc -l) = 3
 
-            : "a shepherd that died is followed by another beside the containers"
-            kill -9 $(systemctl show -P MainPID edgehost-shepherd)
-            until [ $(edgehost ps -q | wc -l) = 2 ]; do sleep 0.2; done
+            : "a container that counts, whatever is done to who holds it"
+            run counting localhost/busybox:latest sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done'
+            main() { systemctl show -P MainPID edgehost-shepherd; }
+            logger() { pgrep -P $(main) -f 'edgehost logger'; }
+            pids() { cat /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all/$(id $1)/cgroup.procs | head -1; }
+            grows() { last=$(edgehost logs counting 2>/dev/null | tail -1); until [ $(edgehost logs counting 2>/dev/null | tail -1) -gt $last ]; do sleep 0.2; done; }
+            counted() { edgehost logs counting 2>/dev/null | awk '$1 != NR { print "line " NR " is " $1; exit 1 }'; }
+            before="$(pids polite) $(pids deaf) $(pids once) $(pids counting)"
+            grows
+
+            : "another file at its path: install reloads the shepherd in place and restarts the daemon"
+            was=$(main) logged=$(logger)
+            cp /usr/local/bin/edgehost /usr/local/bin/new
+            mv /usr/local/bin/new /usr/local/bin/edgehost
+            edgehost install >said
+            grep '^reloaded edgehost-shepherd.service: ' said
+            grep '^restarted edgehost.service; ' said
+            test "$(edgehost install)" = 'everything is installed and runs'
+            test $(main) = $was
+            test $(stat -Lc %i /proc/$was/exe) = $(stat -c %i /usr/local/bin/edgehost)
+            test $(logger) != $logged
+            grows
+
+            : "a shepherd that died is followed by another, which takes everything back"
+            kill -9 $was
+            until [ $(main) != $was ] && edgehost ps -q >now && [ $(wc -l <now) = 4 ]; do sleep 0.2; done
+            journalctl -u edgehost-shepherd | grep '4 containers are taken back'
+            grows
+            counted
+
+            : "also where its logger died with it: systemd has kept the pipes"
+            was=$(main) logged=$(logger)
+            kill -STOP $was
+            kill -9 $logged $was
+            until [ $(main) != $was ] && edgehost ps -q >now && [ $(wc -l <now) = 4 ]; do sleep 0.2; done
+            grows
+            edgehost logs counting 2>&1 | grep 'may be missing here'
+            test "$(pids polite) $(pids deaf) $(pids once) $(pids counting)" = "$before"
+            edgehost kill counting once
 
             mkdir -p /etc/systemd/system/edgehost-shepherd.service.d
             printf '[Service]\nExecStartPre=/bin/date -s 1971-01-01\n' >/etc/systemd/system/edgehost-shepherd.service.d/clock.conf

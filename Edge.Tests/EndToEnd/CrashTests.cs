@@ -175,7 +175,7 @@ public sealed class CrashTests(SharedDaemon shared) : IClassFixture<SharedDaemon
     }
 
     [Fact]
-    public async Task When_the_shepherd_is_killed_what_is_said_of_containers_is_true_and_policies_hold()
+    public async Task When_shepherd_and_logger_are_killed_together_what_is_said_of_containers_is_true_and_policies_hold()
     {
         var always = await Daemon.RunDetachedAsync("--restart", "always", "busybox", "sh", "-c", "echo up; exec sleep 1000");
         var plain = await Daemon.RunDetachedAsync("busybox", "sleep", "1000");
@@ -185,9 +185,14 @@ public sealed class CrashTests(SharedDaemon shared) : IClassFixture<SharedDaemon
         var ups = 0;
         var again = Daemon.LineAsync(always, line => line == "up" && ++ups == 2);
 
+        // The one would start the other again.
+        var (logger, before) = (await Daemon.LoggerPidAsync(), Daemon.Said.Length);
+        await DaemonUnderTest.SignalAsync(shepherd, "STOP");
+        await DaemonUnderTest.SignalAsync(logger, "KILL");
         await DaemonUnderTest.SignalAsync(shepherd, "KILL");
         await again;
 
+        await Daemon.SaysAsync($"container {plain[..12]} (process {pids[1]}) is not taken back: its logger has died too", before);
         Assert.NotEqual(shepherd, await Daemon.ShepherdPidAsync());
         Assert.Equal("running", await Daemon.InspectAsync(always, "{{.State.Status}}"));
         _ = await Daemon.DockerAsync("wait", plain);

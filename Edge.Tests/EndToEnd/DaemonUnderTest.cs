@@ -67,6 +67,9 @@ public sealed class DaemonUnderTest : IAsyncDisposable
     /// <summary>A program with arguments that executes the daemon in surroundings of its own, such as nsenter.</summary>
     internal IReadOnlyList<string> Before { get; set; } = [];
 
+    /// <summary>The program of the next start; the one of this build when null.</summary>
+    internal string? Program { get; set; }
+
     internal int Pid => _process!.Id;
 
     /// <summary>Everything that daemons, shepherds and loggers have said.</summary>
@@ -452,7 +455,7 @@ public sealed class DaemonUnderTest : IAsyncDisposable
 
     private async Task<Process> SpawnAsync()
     {
-        var binary = await PublishedBinary.NativeAsync();
+        var binary = Program ?? await PublishedBinary.NativeAsync();
         List<string> command = [.. Before, binary, .. Arguments];
         var start = _bootId is null
             ? new ProcessStartInfo(command[0], command[1..])

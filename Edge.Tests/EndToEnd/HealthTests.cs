@@ -277,7 +277,7 @@ public sealed class HealthTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         JsonNode.Parse(await daemon.InspectAsync(id, "{{json .State.Health}}"))!;
 
     /// <summary>Waits for the event that tells of a health, also one that was told before.</summary>
-    private static async Task BecomesAsync(DaemonUnderTest daemon, string id, string health, string since = "1")
+    internal static async Task BecomesAsync(DaemonUnderTest daemon, string id, string health, string since = "1")
     {
         var start = new ProcessStartInfo(
             "docker", ["-H", "unix://" + daemon.Socket, "events", "--since", since, "--filter", "container=" + id, "--filter", "event=health_status", "--format", "{{.Action}}"])

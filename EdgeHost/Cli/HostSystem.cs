@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 
@@ -122,26 +123,33 @@ internal sealed class HostSystem(string root, TextWriter output)
     /// <summary>Whether a unit is active now.</summary>
     internal bool IsActive(string unit) => IsThis && Find("systemctl") is { } systemctl && Start(systemctl, ["is-active", "--quiet", unit]).ExitCode == 0;
 
+    /// <summary>Whether the process of an active unit executes another file than the one that is at a path now.</summary>
+    internal bool RunsAnother(string unit, string program) =>
+        IsThis && Find("systemctl") is { } systemctl
+        && int.TryParse(Start(systemctl, ["show", "-P", "MainPID", unit]).Output, NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out var pid)
+        && pid > 0 && !ProgramFile.IsExecutedBy(pid, program);
+
     private static string? Find(string program) => (Environment.GetEnvironmentVariable("PATH") ?? string.Empty).Split(':')
         .Concat(["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
         .Where(directory => directory.Length > 0).Select(directory => Path.Combine(directory, program)).FirstOrDefault(File.Exists);
 
     private static void Run(string program, string[] arguments)
     {
-        var (exitCode, error) = Start(program, arguments);
+        var (exitCode, _, error) = Start(program, arguments);
         if (exitCode != 0)
         {
             throw new EdgeHostException(ErrorKind.Internal, $"{Path.GetFileName(program)} {string.Join(' ', arguments)} failed with {exitCode}: {error.Trim().ReplaceLineEndings("; ")}");
         }
     }
 
-    private static (int ExitCode, string Error) Start(string program, string[] arguments)
+    private static (int ExitCode, string Output, string Error) Start(string program, string[] arguments)
     {
-        var start = new ProcessStartInfo(program, arguments) { RedirectStandardError = true, RedirectStandardInput = true };
+        var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
         using var process = Process.Start(start) ?? throw new EdgeHostException(ErrorKind.Internal, $"{program} cannot be started");
         process.StandardInput.Close();
+        var output = process.StandardOutput.ReadToEndAsync();
         var error = process.StandardError.ReadToEnd();
         process.WaitForExit();
-        return (process.ExitCode, error);
+        return (process.ExitCode, output.GetAwaiter().GetResult(), error);
     }
 }

@@ -87,7 +87,7 @@ internal static class InstallCommand
 
         if (start)
         {
-            Start(system, changed);
+            Start(system, changed, program);
         }
         else
         {
@@ -108,8 +108,8 @@ internal static class InstallCommand
         }
     }
 
-    // The daemon may be restarted at any time; the shepherd's end would be that of all containers.
-    private static void Start(HostSystem system, List<string> changed)
+    // The daemon may be restarted at any time; the shepherd's end would be that of all containers: it is reloaded.
+    private static void Start(HostSystem system, List<string> changed, string program)
     {
         if (!system.IsActive(InstalledUnits.Daemon))
         {
@@ -118,7 +118,13 @@ internal static class InstallCommand
             return;
         }
 
-        if (changed.Contains(InstalledUnits.Daemon))
+        var (daemon, shepherd) = (changed.Contains(InstalledUnits.Daemon) || system.RunsAnother(InstalledUnits.Daemon, program), system.RunsAnother(InstalledUnits.Shepherd, program));
+        if (shepherd)
+        {
+            Reload(system);
+        }
+
+        if (daemon)
         {
             system.Systemctl("restart", InstalledUnits.Daemon);
             system.Say($"restarted {InstalledUnits.Daemon}; the containers went on");
@@ -129,9 +135,23 @@ internal static class InstallCommand
             system.Say($"{unit} runs as it was started, so that no container ends; its new version counts from the next boot");
         }
 
-        if (changed.Count == 0)
+        if (changed.Count == 0 && !daemon && !shepherd)
         {
             system.Say("everything is installed and runs");
+        }
+    }
+
+    private static void Reload(HostSystem system)
+    {
+        try
+        {
+            system.Systemctl("reload", InstalledUnits.Shepherd);
+            system.Say($"reloaded {InstalledUnits.Shepherd}: it is the new program now, and the containers went on");
+        }
+        catch (EdgeHostException e)
+        {
+            // It refuses what cannot take over, and goes on; one from before hand-overs does nothing else.
+            system.Say($"{InstalledUnits.Shepherd} goes on as the program before; journalctl -u {InstalledUnits.Shepherd} says why ({e.Message})");
         }
     }
 

@@ -68,6 +68,10 @@ internal static class InstalledUnits
             [Service]
             Type=notify
             ExecStart={Quote(program)} shepherd --stop-within {StopWithinSeconds}
+            # It becomes the program that is installed by then, under running containers.
+            ExecReload={Quote(program)} shepherd --replace
+            # The containers' pipes, for the next one when this one and its logger have died.
+            FileDescriptorStoreMax=8192
             Restart=always
             RestartSec=100ms
             TimeoutStopSec={StopTimeoutSeconds}

@@ -15,7 +15,12 @@ public sealed unsafe class DirectoryLock : IDisposable
 
     private readonly Fd _file;
 
-    private DirectoryLock(Fd file) => _file = file;
+    /// <summary>Takes over a lock that the program before this one in the same process took.</summary>
+    /// <param name="file">Its <see cref="File"/>.</param>
+    internal DirectoryLock(Fd file) => _file = file;
+
+    /// <summary>The descriptor that holds the lock.</summary>
+    internal Fd File => _file;
 
     /// <summary>Takes the lock.</summary>
     /// <param name="directory">An absolute path; it exists.</param>

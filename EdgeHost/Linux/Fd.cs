@@ -32,6 +32,11 @@ public sealed class Fd : IDisposable
         return value;
     }
 
+    /// <summary>Says whether a program that takes the place of this one finds a descriptor open.</summary>
+    /// <exception cref="LinuxException">There is none with this number.</exception>
+    public static void SetInherited(int number, bool inherited) =>
+        Libc.Check(Libc.fcntl(number, Libc.F_SETFD, inherited ? 0 : Libc.FD_CLOEXEC), $"hand descriptor {number} over");
+
     /// <summary>
     /// Closes it. Errors that close(2) reports are those of earlier writes; who needs them calls fsync first, as
     /// <see cref="DurableFile"/> does.

@@ -109,6 +109,19 @@ internal static unsafe partial class Libc
         internal ulong userns_fd;
     }
 
+    internal const uint PIDFD_GET_INFO = 0xC040FF0B;
+    internal const ulong PIDFD_INFO_EXIT = 8;
+
+    /// <summary><c>struct pidfd_info</c> (linux/pidfd.h), its first version, 64 bytes.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct pidfd_info
+    {
+        internal ulong mask;
+        internal ulong cgroupid;
+        internal fixed uint ids[11];
+        internal int exit_code;
+    }
+
     /// <summary><c>struct signalfd_siginfo</c> (linux/signalfd.h), 128 bytes.</summary>
     [StructLayout(LayoutKind.Sequential, Size = 128)]
     internal struct signalfd_siginfo

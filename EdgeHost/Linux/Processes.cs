@@ -129,6 +129,30 @@ public static unsafe class Processes
         return ReadStat(pid) is not { } fields || (uint.Parse(fields[6], System.Globalization.CultureInfo.InvariantCulture) & Exiting) != 0;
     }
 
+    /// <summary>How a process ended that is not a child of ours, as far as the kernel still knows.</summary>
+    /// <param name="pid">Its pid.</param>
+    /// <param name="startTime">When it was started.</param>
+    /// <param name="pidFd">Its pidfd, which was opened while it lived.</param>
+    /// <returns>The exit code; null when nobody knows.</returns>
+    public static int? ReadExitOfStranger(int pid, long startTime, Fd pidFd)
+    {
+        // A zombie shows it (proc(5), stat fields 22 and 52). Once its parent has reaped it, Linux 6.15 and later do.
+        const int StartTime = 19, ExitCode = 49;
+        var culture = System.Globalization.CultureInfo.InvariantCulture;
+        if (ReadStat(pid) is { } fields && fields[0] == "Z" && long.Parse(fields[StartTime], culture) == startTime)
+        {
+            return ExitCodeOf(int.Parse(fields[ExitCode], culture));
+        }
+
+        var info = new Libc.pidfd_info { mask = Libc.PIDFD_INFO_EXIT };
+        return Libc.syscall(Nr.ioctl, pidFd.Value, unchecked((nint)Libc.PIDFD_GET_INFO), (nint)(&info)) == 0 && (info.mask & Libc.PIDFD_INFO_EXIT) != 0
+            ? ExitCodeOf(info.exit_code)
+            : null;
+    }
+
+    /// <summary>As <see cref="TryReadStartTime"/>, of a zombie too.</summary>
+    public static long? TryReadStartTimeOfAny(int pid) => ReadStat(pid) is { } fields ? long.Parse(fields[19], System.Globalization.CultureInfo.InvariantCulture) : null;
+
     private static string[]? ReadStat(int pid)
     {
         try

@@ -51,7 +51,44 @@ public static unsafe class ServiceSupervisor
 
     /// <summary>Sends a state, as in <c>READY=1</c>; more than one separated by newlines.</summary>
     /// <returns>Whether somebody was told.</returns>
-    public static bool Notify(string state)
+    public static bool Notify(string state) => Notify(state, null);
+
+    /// <summary>
+    /// Lets the supervisor keep a duplicate of a descriptor until <see cref="Unstore"/>, also where its other end is closed:
+    /// the next process of the service is given it (sd_pid_notify_with_fds(3)).
+    /// </summary>
+    /// <param name="name">Up to 255 characters without a colon.</param>
+    /// <param name="descriptor">The descriptor.</param>
+    public static void Store(string name, Fd descriptor) => Notify($"FDSTORE=1\nFDNAME={name}\nFDPOLL=0", descriptor);
+
+    /// <summary>Lets the supervisor close what it keeps under a name.</summary>
+    public static void Unstore(string name) => Notify($"FDSTOREREMOVE=1\nFDNAME={name}");
+
+    /// <summary>Takes what the supervisor has kept for this service (sd_listen_fds_with_names(3)); once, and before anything is opened.</summary>
+    /// <returns>Each with its name; the caller closes them.</returns>
+    public static Dictionary<string, Fd> TakeStored()
+    {
+        const int First = 3;
+        var stored = new Dictionary<string, Fd>(StringComparer.Ordinal);
+        if (Environment.GetEnvironmentVariable("LISTEN_PID") == Environment.ProcessId.ToString(CultureInfo.InvariantCulture)
+            && int.TryParse(Environment.GetEnvironmentVariable("LISTEN_FDS"), NumberStyles.None, CultureInfo.InvariantCulture, out var count))
+        {
+            var names = (Environment.GetEnvironmentVariable("LISTEN_FDNAMES") ?? string.Empty).Split(':');
+            for (var i = 0; i < count; i++)
+            {
+                Fd.SetInherited(First + i, false);
+                var descriptor = new Fd(First + i);
+                if (i >= names.Length || !stored.TryAdd(names[i], descriptor))
+                {
+                    descriptor.Dispose();
+                }
+            }
+        }
+
+        return stored;
+    }
+
+    private static bool Notify(string state, Fd? descriptor)
     {
         if (Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is not { Length: > 1 } path || path[0] is not ('/' or '@'))
         {
@@ -72,12 +109,19 @@ public static unsafe class ServiceSupervisor
             address[2] = 0;
         }
 
-        using var socket = new Fd((int)Libc.Check(Libc.socket(Libc.AF_UNIX, Libc.SOCK_DGRAM | Libc.SOCK_CLOEXEC, 0), "make a socket"));
-        fixed (byte* name = address, text = Encoding.UTF8.GetBytes(state))
+        using var socket = new PacketSocket(new Fd((int)Libc.Check(Libc.socket(Libc.AF_UNIX, Libc.SOCK_DGRAM | Libc.SOCK_CLOEXEC, 0), "make a socket")));
+        fixed (byte* name = address)
         {
-            // A supervisor that does not listen is no reason to fail; it will say itself that it was not told.
-            return Libc.connect(socket.Value, name, (uint)address.Length) == 0
-                && Libc.write(socket.Value, text, Encoding.UTF8.GetByteCount(state)) >= 0;
+            try
+            {
+                // A supervisor that does not listen is no reason to fail; it will say itself that it was not told.
+                return Libc.connect(socket.Fd.Value, name, (uint)address.Length) == 0
+                    && socket.Send(Encoding.UTF8.GetBytes(state), descriptor is null ? [] : [descriptor.Value]);
+            }
+            catch (LinuxException)
+            {
+                return false;
+            }
         }
     }
 }

@@ -71,20 +71,17 @@ public static unsafe class SingleThread
     private static void ExecuteSealed()
     {
         const string What = "execute itself from a read-only mount";
+        var arguments = ProgramFile.CommandLine();
         if (IsSealed)
         {
             // That mount is no more among those that can be cloned.
-            Execute(OwnFile, CommandLine(), What);
+            Execute(OwnFile, arguments, What);
         }
 
-        fixed (byte* name = Libc.Z(OwnFile))
-        {
-            using var file = new Fd((int)Libc.Check(Libc.syscall(Nr.open_tree, Libc.AT_FDCWD, (nint)name, (nint)(Libc.OPEN_TREE_CLONE | Libc.OPEN_TREE_CLOEXEC)), What));
-            byte nothing = 0;
-            var attributes = new Libc.mount_attr { attr_set = Libc.MOUNT_ATTR_RDONLY };
-            Libc.Check(Libc.syscall(Nr.mount_setattr, file.Value, (nint)(&nothing), Libc.AT_EMPTY_PATH, (nint)(&attributes), sizeof(Libc.mount_attr)), What);
-            Execute($"/proc/self/fd/{file.Value}", CommandLine(), What);
-        }
+        // By this name its successor is found.
+        arguments[0] = ProgramFile.StartedFrom;
+        using var file = ProgramFile.Open(OwnFile);
+        Execute(file, arguments, What);
     }
 
     /// <summary>
@@ -109,7 +106,7 @@ public static unsafe class SingleThread
         {
             // The runtime goes on reading what it opened, so its numbers change owner with the program only.
             using var nothing = Pipe.OpenNull();
-            Execute(OwnFile, CommandLine(), "execute itself with standard streams", nothing, [.. strangers]);
+            Execute(OwnFile, ProgramFile.CommandLine(), "execute itself with standard streams", nothing, [.. strangers]);
         }
     }
 
@@ -169,6 +166,10 @@ public static unsafe class SingleThread
     /// <exception cref="LinuxException">It cannot be executed; the old program goes on.</exception>
     public static void Execute(string path, IReadOnlyList<string> arguments, string what) => Execute(path, arguments, what, null, []);
 
+    /// <summary>Replaces the program of this process by one that is open.</summary>
+    /// <exception cref="LinuxException">It cannot be executed; the old program goes on.</exception>
+    public static void Execute(Fd program, IReadOnlyList<string> arguments, string what) => Execute($"/proc/self/fd/{program.Value}", arguments, what);
+
     private static void Execute(string path, IReadOnlyList<string> arguments, string what, Fd? source, ReadOnlySpan<int> targets)
     {
         var environment = Environment.GetEnvironmentVariables();
@@ -189,14 +190,6 @@ public static unsafe class SingleThread
 
             Libc.Check(Libc.execve(name, argv.Pointers, envp.Pointers), what);
         }
-    }
-
-    private static List<string> CommandLine()
-    {
-        var text = Encoding.UTF8.GetString(File.ReadAllBytes("/proc/self/cmdline"));
-        var arguments = text.Split('\0').ToList();
-        arguments.RemoveAt(arguments.Count - 1);
-        return arguments;
     }
 
     private static void Write(int descriptor, string text) => Write(descriptor, Encoding.UTF8.GetBytes(text));

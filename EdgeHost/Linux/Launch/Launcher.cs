@@ -88,14 +88,22 @@ public static unsafe class Launcher
 /// <summary>A cloned process that executes its plan.</summary>
 public sealed unsafe class LaunchedProcess : IDisposable
 {
-    private readonly LaunchPlan _plan;
+    private readonly LaunchPlan? _plan;
+    private readonly Fd? _status;
 
     internal LaunchedProcess(LaunchPlan plan, int pid, Fd pidFd, Fd status)
     {
         _plan = plan;
         Pid = pid;
         PidFd = pidFd;
-        Status = status;
+        _status = status;
+    }
+
+    /// <summary>One that has long executed its plan.</summary>
+    internal LaunchedProcess(int pid, Fd pidFd)
+    {
+        Pid = pid;
+        PidFd = pidFd;
     }
 
     /// <summary>Its pid in the caller's namespace.</summary>
@@ -105,11 +113,11 @@ public sealed unsafe class LaunchedProcess : IDisposable
     public Fd PidFd { get; }
 
     /// <summary>Readable once the plan has ended, one way or the other.</summary>
-    public Fd Status { get; }
+    public Fd Status => _status ?? throw new InvalidOperationException("its plan was executed before it was taken over");
 
     /// <summary>Waits until the program was executed, or until a step failed.</summary>
     /// <returns>Null when it runs, else what failed.</returns>
-    public LaunchFailure? Wait() => ReadOutcome(_plan, Status);
+    public LaunchFailure? Wait() => ReadOutcome(_plan!, Status);
 
     /// <summary>Reads what a status pipe holds, blocking until its other end is closed or a report comes.</summary>
     /// <exception cref="LinuxException">It cannot be read.</exception>
@@ -154,7 +162,7 @@ public sealed unsafe class LaunchedProcess : IDisposable
     public void Dispose()
     {
         PidFd.Dispose();
-        Status.Dispose();
+        _status?.Dispose();
     }
 }
 

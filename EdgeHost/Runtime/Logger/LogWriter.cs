@@ -48,6 +48,22 @@ internal sealed class LogWriter : IDisposable
         return true;
     }
 
+    /// <summary>
+    /// Says in the log that something may be missing here: as a line on standard error, so that whoever reads it sees it, and
+    /// who counts the lines of standard output does not. On a disk that takes nothing it is left out.
+    /// </summary>
+    /// <exception cref="LinuxException">It cannot be written.</exception>
+    /// <exception cref="IOException">As above.</exception>
+    internal void MarkGap(string why)
+    {
+        const byte StandardError = 2;
+        var text = System.Text.Encoding.UTF8.GetBytes($"\nedgehost: {why}\n");
+        var record = new byte[LogFormat.HeaderSize + text.Length];
+        LogFormat.WriteHeader(record, text.Length, StandardError, DateTimeOffset.UtcNow);
+        text.CopyTo(record.AsSpan(LogFormat.HeaderSize));
+        _ = TryAppend(record);
+    }
+
     /// <summary>Goes on in a new segment, so that the one before can be given up.</summary>
     internal void BeginSegment()
     {
@@ -87,8 +103,13 @@ internal sealed class LogWriter : IDisposable
         try
         {
             var whole = WholeLength(PathOf(segment));
+            var cut = new FileInfo(PathOf(segment)).Length - whole;
             file.Truncate(whole);
             (_file, _segment, _length) = (file, segment, whole);
+            if (cut > 0)
+            {
+                MarkGap(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{cut} bytes here were not wholly written and are cut off"));
+            }
         }
         catch
         {

@@ -8,12 +8,12 @@ namespace EdgeHost.Runtime.Logger;
 /// The process between the containers' pipes and the disk. Only it waits for the disk: a stalled SD card stops this
 /// process, not the reaping and killing of containers.
 /// </summary>
-internal sealed class LoggerProcess
+internal sealed partial class LoggerProcess
 {
     private const int FullPauseMilliseconds = 1000;
     private const int SettleMilliseconds = 2000;
 
-    private readonly PacketSocket _shepherd;
+    private readonly Fd _listener;
     private readonly EventLoop _loop = new();
     private readonly byte[] _message = new byte[PacketSocket.MaximumLength];
     private readonly byte[] _record = new byte[LogFormat.HeaderSize + LogFormat.MaximumPayload];
@@ -23,23 +23,29 @@ internal sealed class LoggerProcess
     private readonly List<(LoggedStream Stream, byte[] Record)> _waiting = [];
     private readonly LogBudget _budget = new();
     private readonly long _settleAt = Environment.TickCount64 + SettleMilliseconds;
+    private PacketSocket _shepherd;
     private long _retryAt;
     private bool _ended;
+    private bool _finishing;
     private bool _settled;
 
-    private LoggerProcess(PacketSocket shepherd) => _shepherd = shepherd;
+    private LoggerProcess(PacketSocket shepherd, Fd listener) => (_shepherd, _listener) = (shepherd, listener);
 
-    internal static int Run(PacketSocket shepherd)
+    internal static int Run(PacketSocket shepherd, Fd listener)
     {
-        var process = new LoggerProcess(shepherd);
+        var process = new LoggerProcess(shepherd, listener);
         process._loop.Add(shepherd.Fd, process.OnMessage);
 
-        // Without a shepherd no new output can come, but what is in the pipes is still written.
+        // Without a shepherd no new pipes can come, but what comes out of these is still written.
         while (!process._ended || process._streams.Count > 0)
         {
             _ = process._loop.RunOnce(process._waiting.Count > 0 ? FullPauseMilliseconds : process._settled ? -1 : SettleMilliseconds);
             process.RetryWaiting();
             process.Settle();
+            if (process._finishing && process._streams.Count == 0)
+            {
+                break;
+            }
         }
 
         return 0;
@@ -61,22 +67,37 @@ internal sealed class LoggerProcess
         var length = _shepherd.Receive(_message, descriptors);
         if (length == 0)
         {
-            _loop.Remove(_shepherd.Fd);
-            _ended = true;
+            OnShepherdGone();
             return;
         }
 
         var reader = new ShepherdMessageReader(_message.AsSpan(0, length));
-        if (reader.Kind != ShepherdMessageKind.AddStreams)
+        switch (reader.Kind)
         {
-            throw new EdgeHostException(ErrorKind.Invalid, $"the shepherd sent message {(int)reader.Kind}");
+            case ShepherdMessageKind.AddStreams:
+                AddStreams(ref reader, descriptors);
+                break;
+            case ShepherdMessageKind.Finish:
+                Finish();
+                break;
+            default:
+                throw new EdgeHostException(ErrorKind.Invalid, $"the shepherd sent message {(int)reader.Kind}");
         }
+    }
 
+    private void AddStreams(ref ShepherdMessageReader reader, List<Fd> descriptors)
+    {
         var run = reader.TakeInt32();
         var policy = new LogPolicy(reader.TakeText(), reader.TakeInt64(), reader.TakeInt32());
+        var gap = reader.TakeInt32() != 0;
         var (writer, users) = _writers.GetValueOrDefault(policy.Directory, (new LogWriter(policy), 0));
         _writers[policy.Directory] = (writer, users + descriptors.Count);
         _openStreams[run] = descriptors.Count;
+        if (gap)
+        {
+            MarkGap(policy.Directory, writer);
+        }
+
         foreach (var descriptor in descriptors)
         {
             var stream = new LoggedStream(descriptor, run, (byte)reader.TakeInt32(), policy);
@@ -144,16 +165,20 @@ internal sealed class LoggerProcess
             if (WhyNotAppended(stream, record) is null)
             {
                 _waiting.RemoveAll(each => each.Stream == stream);
-                _loop.Add(stream.Pipe, () => OnOutput(stream));
+                if (!_finishing)
+                {
+                    _loop.Add(stream.Pipe, () => OnOutput(stream));
+                }
+                else if (!_waiting.Exists(each => each.Stream.Run == stream.Run))
+                {
+                    Release(stream.Run);
+                }
             }
         }
     }
 
     private void End(LoggedStream stream)
     {
-        _loop.Remove(stream.Pipe);
-        stream.Pipe.Dispose();
-        _streams.Remove(stream);
         if (--_openStreams[stream.Run] == 0)
         {
             _openStreams.Remove(stream.Run);
@@ -164,6 +189,18 @@ internal sealed class LoggerProcess
             _ = WhyNotAppended(stream, end);
         }
 
+        LetGo(stream);
+        var ended = new ShepherdMessageWriter(stackalloc byte[16], ShepherdMessageKind.StreamEnded);
+        ended.Put(stream.Run);
+        ended.Put((int)stream.Number);
+        _ = _shepherd.Send(ended.Written);
+    }
+
+    private void LetGo(LoggedStream stream)
+    {
+        _loop.Remove(stream.Pipe);
+        stream.Pipe.Dispose();
+        _streams.Remove(stream);
         var (writer, users) = _writers[stream.Policy.Directory];
         if (users == 1)
         {
@@ -174,11 +211,6 @@ internal sealed class LoggerProcess
         {
             _writers[stream.Policy.Directory] = (writer, users - 1);
         }
-
-        var ended = new ShepherdMessageWriter(stackalloc byte[16], ShepherdMessageKind.StreamEnded);
-        ended.Put(stream.Run);
-        ended.Put((int)stream.Number);
-        _ = _shepherd.Send(ended.Written);
     }
 
     private sealed record LoggedStream(Fd Pipe, int Run, byte Number, LogPolicy Policy);

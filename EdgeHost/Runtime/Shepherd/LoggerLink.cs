@@ -4,80 +4,139 @@ using EdgeHost.Linux.Launch;
 
 namespace EdgeHost.Runtime.Shepherd;
 
-/// <summary>The shepherd's side of the logger: starts it, hands it pipes, and starts another when it has died.</summary>
+/// <summary>
+/// The shepherd's side of the logger: starts it, hands it pipes, and starts another when it has died. One that another program
+/// started in this process is told to write out what it has read and to end; a new one goes on where it gives pipes back.
+/// </summary>
 internal sealed class LoggerLink : IDisposable
 {
     private const int RestartPauseMilliseconds = 1000;
     private const int BusyPauseMilliseconds = 100;
+    private const int TakeBackMilliseconds = 60_000;
 
     private readonly EventLoop _loop;
     private readonly byte[] _buffer = new byte[PacketSocket.MaximumLength];
+    private readonly string _path;
     private readonly Action<int, int> _streamEnded;
     private readonly Func<IEnumerable<ShepherdContainer>> _containers;
-    private readonly Queue<ShepherdContainer> _unsent = new();
-    private LaunchedProcess? _process;
-    private PacketSocket? _socket;
+    private readonly List<LoggerPeer> _finishing = [];
+    private LoggerPeer? _current;
     private long _startedAt;
+    private long? _startAt;
+    private long? _retryAt;
 
-    internal LoggerLink(EventLoop loop, Func<IEnumerable<ShepherdContainer>> containers, Action<int, int> streamEnded)
+    internal LoggerLink(EventLoop loop, string path, Func<IEnumerable<ShepherdContainer>> containers, Action<int, int> streamEnded)
     {
         _loop = loop;
+        _path = path;
         _containers = containers;
         _streamEnded = streamEnded;
     }
 
     /// <summary>When <see cref="GoOn"/> has something to do, in ticks of <see cref="Environment.TickCount64"/>; null for never.</summary>
-    internal long? NextAt { get; private set; }
+    internal long? NextAt => _startAt is { } start && _retryAt is { } retry ? Math.Min(start, retry) : _startAt ?? _retryAt;
+
+    /// <summary>All that live.</summary>
+    internal IEnumerable<LoggerPeer> Peers => _current is null ? _finishing : _finishing.Append(_current);
 
     /// <summary>Starts it and hands it everything that is still open.</summary>
     /// <exception cref="EdgeHostException">It cannot be started.</exception>
     internal void Start()
     {
-        NextAt = null;
-        _unsent.Clear();
+        _startAt = null;
         _startedAt = Environment.TickCount64;
         var (ours, theirs) = PacketSocket.MakePair();
-        var started = false;
+        LaunchedProcess? process = null;
         try
         {
-            _process = Launcher.Start(Plan(), null, [theirs.Fd.Value]);
-            if (_process.Wait() is { } failure)
+            using var listener = PacketSocket.Listen(_path);
+            process = Launcher.Start(Plan(theirs.Fd, listener), null, [theirs.Fd.Value, listener.Value]);
+            if (process.Wait() is { } failure)
             {
                 throw failure.ToException();
             }
 
-            _loop.Add(ours.Fd, OnMessage);
-            _loop.Add(_process.PidFd, OnExit);
-            _socket = ours;
-            started = true;
+            _loop.Add(ours.Fd, OnCurrentMessage);
+            _loop.Add(process.PidFd, OnExit);
+            _current = new LoggerPeer(ours, process.Pid, process);
         }
         finally
         {
             theirs.Dispose();
-            if (!started)
+            if (_current is null)
             {
                 _loop.Remove(ours.Fd);
                 ours.Dispose();
-                LetGo();
+                if (process is not null)
+                {
+                    // A start that failed half-way leaves no process behind.
+                    _loop.Remove(process.PidFd);
+                    Processes.TryKill(process.PidFd, Signals.SIGKILL);
+                    Processes.Wait(process.Pid);
+                    process.Dispose();
+                }
             }
         }
 
-        foreach (var container in _containers())
+        AddAll();
+    }
+
+    /// <summary>Takes one over that was started by another program, and lets it finish.</summary>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    internal void Succeed(LoggerPeer peer)
+    {
+        _loop.Add(peer.Socket.Fd, () => OnMessage(peer));
+        _finishing.Add(peer);
+        _startAt ??= Environment.TickCount64;
+        _retryAt = Environment.TickCount64;
+    }
+
+    /// <summary>Asks the logger of a shepherd that has died to finish, and to say what it has.</summary>
+    /// <param name="path">Where it listens.</param>
+    /// <param name="held">The pipes that it has, by run; the caller closes them.</param>
+    /// <returns>Null where none lives.</returns>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    internal static LoggerPeer? TakeBack(string path, Dictionary<int, Fd?[]> held)
+    {
+        if (PacketSocket.TryConnect(path) is not { } socket)
         {
-            Add(container);
+            return null;
         }
+
+        // A disk may hold it up: the containers' output waits for it as well.
+        var buffer = new byte[PacketSocket.MaximumLength];
+        var descriptors = new List<Fd>();
+        var alive = socket.Send(new ShepherdMessageWriter(buffer, ShepherdMessageKind.Finish).Written);
+        while (alive && SingleThread.WaitReadable([socket.Fd.Value], TakeBackMilliseconds) == 0 && socket.Receive(buffer, descriptors) is > 0 and var length)
+        {
+            var reader = new ShepherdMessageReader(buffer.AsSpan(0, length));
+            if (reader.Kind == ShepherdMessageKind.HeldAll)
+            {
+                return new LoggerPeer(socket, 0, null) { ToldToFinish = true };
+            }
+
+            if (reader.Kind == ShepherdMessageKind.Held)
+            {
+                var streams = held[reader.TakeInt32()] = new Fd?[2];
+                foreach (var descriptor in descriptors)
+                {
+                    streams[reader.TakeInt32() - 1] = descriptor;
+                }
+            }
+
+            descriptors.Clear();
+        }
+
+        SingleThread.PrintError($"edgehost shepherd: the logger at {path} has not said what it has\n");
+        socket.Dispose();
+        return null;
     }
 
     /// <summary>Starts one that has died again, or hands over what one that was busy has not taken. The containers wait meanwhile.</summary>
     internal void GoOn()
     {
-        if (NextAt is not { } at || Environment.TickCount64 < at)
-        {
-            return;
-        }
-
-        NextAt = null;
-        if (_socket is null)
+        var now = Environment.TickCount64;
+        if (now >= _startAt && _current is null)
         {
             try
             {
@@ -86,22 +145,22 @@ internal sealed class LoggerLink : IDisposable
             catch (EdgeHostException e)
             {
                 SingleThread.PrintError($"edgehost shepherd: no logger, the containers' output waits: {e.Message}\n");
-                NextAt = Environment.TickCount64 + RestartPauseMilliseconds;
+                _startAt = now + RestartPauseMilliseconds;
             }
-
-            return;
         }
 
-        for (var count = _unsent.Count; count > 0; count--)
+        if (now >= _retryAt)
         {
-            Add(_unsent.Dequeue());
+            _retryAt = null;
+            _finishing.ForEach(TellToFinish);
+            AddAll();
         }
     }
 
     /// <summary>Hands a container's output over.</summary>
     internal void Add(ShepherdContainer container)
     {
-        if (_socket is null)
+        if (_current is null || container.Logger is not null || container.Drained || IsWrittenElsewhere(container.Log.Directory))
         {
             return;
         }
@@ -112,6 +171,7 @@ internal sealed class LoggerLink : IDisposable
         writer.Put(container.Log.Directory);
         writer.Put(container.Log.SegmentBytes);
         writer.Put(container.Log.Segments);
+        writer.Put(container.HasGap ? 1 : 0);
         var descriptors = new List<int>();
         for (var stream = 0; stream < container.Streams.Length; stream++)
         {
@@ -124,53 +184,104 @@ internal sealed class LoggerLink : IDisposable
 
         // One that is gone (false) is started anew with everything; its exit is on the way. One that a disk holds up
         // must not hold up this process.
-        if (descriptors.Count > 0 && _socket.TrySend(writer.Written, descriptors.ToArray()) is null)
+        switch (_current.Socket.TrySend(writer.Written, descriptors.ToArray()))
         {
-            _unsent.Enqueue(container);
-            NextAt ??= Environment.TickCount64 + BusyPauseMilliseconds;
+            case true:
+                container.Logger = _current;
+                container.HasGap = false;
+                break;
+            case null:
+                _retryAt ??= Environment.TickCount64 + BusyPauseMilliseconds;
+                break;
         }
     }
 
     /// <summary>Lets it write what is left and end, and waits for that: the disk may be unmounted next.</summary>
     internal void End(int milliseconds)
     {
-        if (_process is null || _socket is null)
+        if (_current is not { Process: { } process })
         {
             return;
         }
 
-        _loop.Remove(_socket.Fd);
-        _socket.Dispose();
-        _socket = null;
-        if (SingleThread.WaitReadable([_process.PidFd.Value], milliseconds) == 0)
+        _loop.Remove(_current.Socket.Fd);
+        _current.Socket.Dispose();
+        if (SingleThread.WaitReadable([process.PidFd.Value], milliseconds) == 0)
         {
-            _ = Processes.TryReap(_process.Pid, out _);
+            _ = Processes.TryReap(process.Pid, out _);
         }
         else
         {
-            SingleThread.PrintError($"edgehost shepherd: the logger (pid {_process.Pid}) still writes what the containers left\n");
+            SingleThread.PrintError($"edgehost shepherd: the logger (pid {process.Pid}) still writes what the containers left\n");
         }
     }
 
-    private static LaunchPlan Plan()
+    private static LaunchPlan Plan(Fd socket, Fd listener)
     {
-        var plan = new LaunchPlan.Builder(callerSlots: 1);
+        string[] arguments = ["edgehost", "logger", Number(socket), Number(listener)];
+        var plan = new LaunchPlan.Builder(callerSlots: 2);
         plan.Add(LaunchOp.NewSession);
-        plan.Add(LaunchOp.Duplicate, slot: 0, a: 3);
-        plan.Add(LaunchOp.CloseFrom, a: 4);
+        plan.Add(LaunchOp.CloseFrom, a: 3);
+        plan.Add(LaunchOp.Duplicate, slot: 0, a: socket.Value);
+        plan.Add(LaunchOp.Duplicate, slot: 1, a: listener.Value);
         plan.Add(LaunchOp.ResetSignals);
-        plan.AddRaw(LaunchOp.Execute, -1, -1, plan.PutList(["/proc/self/exe"]), plan.PutTable(["edgehost", "logger"]), plan.PutTable([]), 0, 2, 0);
+        plan.AddRaw(LaunchOp.Execute, -1, -1, plan.PutList(["/proc/self/exe"]), plan.PutTable(arguments), plan.PutTable([]), 0, arguments.Length, 0);
         return plan.Build();
+
+        static string Number(Fd fd) => fd.Value.ToString(System.Globalization.CultureInfo.InvariantCulture);
     }
 
-    private void OnMessage()
+    // An earlier run of the same container may be in the hands of one that finishes, and two must not write one log.
+    private bool IsWrittenElsewhere(string directory) =>
+        _finishing.Count > 0 && _containers().Any(other => other.Log.Directory == directory && other.Logger is not null && other.Logger != _current);
+
+    private void AddAll()
+    {
+        foreach (var container in _containers())
+        {
+            Add(container);
+        }
+    }
+
+    private void TellToFinish(LoggerPeer peer)
+    {
+        if (!peer.ToldToFinish)
+        {
+            var finish = new ShepherdMessageWriter(_buffer, ShepherdMessageKind.Finish);
+            peer.ToldToFinish = peer.Socket.TrySend(finish.Written) is not null;
+            if (!peer.ToldToFinish)
+            {
+                _retryAt ??= Environment.TickCount64 + BusyPauseMilliseconds;
+            }
+        }
+    }
+
+    private void OnCurrentMessage() => OnMessage(_current!);
+
+    private void OnMessage(LoggerPeer peer)
+    {
+        if (Take(peer))
+        {
+            return;
+        }
+
+        _loop.Remove(peer.Socket.Fd);
+        if (peer != _current)
+        {
+            _finishing.Remove(peer);
+            Forget(peer);
+        }
+    }
+
+    // False at the end of what it has to say.
+    private bool Take(LoggerPeer peer)
     {
         var descriptors = new List<Fd>();
-        var length = _socket!.Receive(_buffer, descriptors);
+        var length = peer.Socket.Receive(_buffer, descriptors);
+        descriptors.ForEach(descriptor => descriptor.Dispose());
         if (length == 0)
         {
-            _loop.Remove(_socket.Fd);
-            return;
+            return false;
         }
 
         var reader = new ShepherdMessageReader(_buffer.AsSpan(0, length));
@@ -178,43 +289,58 @@ internal sealed class LoggerLink : IDisposable
         {
             _streamEnded(reader.TakeInt32(), reader.TakeInt32() - 1);
         }
+        else if (reader.Kind == ShepherdMessageKind.Released)
+        {
+            var rank = reader.TakeInt32();
+            if (_containers().FirstOrDefault(container => container.Rank == rank && container.Logger == peer) is { } released)
+            {
+                released.Logger = null;
+                AddAll();
+            }
+        }
+
+        return true;
     }
 
     private void OnExit()
     {
-        if (!Processes.TryReap(_process!.Pid, out var exitCode))
+        var peer = _current!;
+        if (!Processes.TryReap(peer.Pid, out var exitCode))
         {
             return;
         }
 
-        SingleThread.PrintError($"edgehost shepherd: the logger (pid {_process.Pid}) ended with {exitCode}; a new one goes on\n");
-        _loop.Remove(_socket!.Fd);
-        _loop.Remove(_process.PidFd);
-        Dispose();
+        SingleThread.PrintError($"edgehost shepherd: the logger (pid {peer.Pid}) ended with {exitCode}; a new one goes on\n");
+        while (Take(peer))
+        {
+            // What has ended is not to be begun again.
+        }
+
+        _loop.Remove(peer.Socket.Fd);
+        _loop.Remove(peer.Process!.PidFd);
+        _current = null;
+        Forget(peer);
 
         // One that dies at once (a full or broken disk) must not become a busy loop.
-        var pause = Environment.TickCount64 - _startedAt < RestartPauseMilliseconds ? RestartPauseMilliseconds : 0;
-        NextAt = Environment.TickCount64 + pause;
+        _startAt = Environment.TickCount64 + (Environment.TickCount64 - _startedAt < RestartPauseMilliseconds ? RestartPauseMilliseconds : 0);
     }
 
-    // A start that failed half-way leaves no process behind.
-    private void LetGo()
+    // What it still had it has not written to the end.
+    private void Forget(LoggerPeer peer)
     {
-        if (_process is not null)
+        peer.Dispose();
+        foreach (var container in _containers().Where(container => container.Logger == peer).ToArray())
         {
-            _loop.Remove(_process.PidFd);
-            Processes.TryKill(_process.PidFd, Signals.SIGKILL);
-            Processes.Wait(_process.Pid);
-            _process.Dispose();
-            _process = null;
+            container.Logger = null;
+            container.HasGap = true;
         }
+
+        AddAll();
     }
 
     public void Dispose()
     {
-        _socket?.Dispose();
-        _process?.Dispose();
-        _socket = null;
-        _process = null;
+        _current?.Dispose();
+        _finishing.ForEach(peer => peer.Dispose());
     }
 }

@@ -91,7 +91,8 @@ internal sealed partial class Shepherd
 
         process.Status.Dispose();
         container.Running = true;
-        WriteFacts(container.Id, "pid", string.Create(CultureInfo.InvariantCulture, $"{process.Pid} {container.StartTime}\n"));
+        WriteFacts(container.Id, StateFile, container.WriteFile());
+        Store(container);
         _logger.Add(container);
         _loop.Add(process.PidFd, () => OnExit(container));
         foreach (var other in _clients.Where(other => other != client).ToArray())
@@ -123,7 +124,16 @@ internal sealed partial class Shepherd
 
     private void OnExit(ShepherdContainer container)
     {
-        if (!Processes.TryReap(container.Process.Pid, out var exitCode))
+        int? exitCode;
+        if (container.IsStranger)
+        {
+            exitCode = Processes.ReadExitOfStranger(container.Process.Pid, container.StartTime, container.Process.PidFd);
+        }
+        else if (Processes.TryReap(container.Process.Pid, out var reaped))
+        {
+            exitCode = reaped;
+        }
+        else
         {
             return;
         }
@@ -131,8 +141,11 @@ internal sealed partial class Shepherd
         _loop.Remove(container.Process.PidFd);
         container.Running = false;
         container.Exit = new ContainerExit(exitCode, DateTimeOffset.UtcNow);
-        WriteFacts(
-            container.Id, "exit", string.Create(CultureInfo.InvariantCulture, $"{container.Process.Pid} {container.StartTime} {exitCode} {container.Exit.At.ToUnixTimeMilliseconds()}\n"));
+        if (exitCode is not null)
+        {
+            var facts = string.Create(CultureInfo.InvariantCulture, $"{container.Process.Pid} {container.StartTime} {exitCode} {container.Exit.At.ToUnixTimeMilliseconds()}\n");
+            WriteFacts(container.Id, "exit", Encoding.ASCII.GetBytes(facts));
+        }
 
         // An end is told once its output is in the log, so that who hears of it finds all of it there; a disk that
         // stalls the logger holds that up for a moment only.
@@ -156,13 +169,13 @@ internal sealed partial class Shepherd
     }
 
     // What a successor finds when this process has died. A run directory that is full must not take it down.
-    private void WriteFacts(string id, string name, string facts)
+    private void WriteFacts(string id, string name, ReadOnlySpan<byte> facts)
     {
         var directory = $"{_runDirectory}/containers/{id}";
         try
         {
             Directory.CreateDirectory(directory);
-            DurableFile.WriteVolatile($"{directory}/{name}", Encoding.ASCII.GetBytes(facts));
+            DurableFile.WriteVolatile($"{directory}/{name}", facts);
         }
         catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
         {
@@ -202,6 +215,12 @@ internal sealed partial class Shepherd
         {
             fd.Dispose();
             container.Streams[stream] = null;
+            Unstore(container, stream);
+            if (container.Running)
+            {
+                WriteFacts(container.Id, StateFile, container.WriteFile());
+            }
+
             if (_draining.Contains(container) && container.Drained)
             {
                 _draining.Remove(container);

@@ -104,12 +104,12 @@ internal sealed partial class Shepherd
         }
     }
 
-    private void SayEnded(ShepherdContainer container, int exitCode)
+    private void SayEnded(ShepherdContainer container, int? exitCode)
     {
         if (container.AskedAt is { } asked)
         {
             SingleThread.PrintError(string.Create(
-                CultureInfo.InvariantCulture, $"edgehost shepherd: container {ShortId(container)} ended with {exitCode}, {Environment.TickCount64 - asked} ms after signal {container.StopSignal}\n"));
+                CultureInfo.InvariantCulture, $"edgehost shepherd: container {ShortId(container)} ended with {exitCode?.ToString(CultureInfo.InvariantCulture) ?? "a code that nobody saw"}, {Environment.TickCount64 - asked} ms after signal {container.StopSignal}\n"));
         }
     }
 

@@ -117,6 +117,9 @@ internal sealed partial class Shepherd
                 case ShepherdMessageKind.Check:
                     Check(client, request, ref reader, descriptors);
                     return;
+                case ShepherdMessageKind.Replace:
+                    BeginHandover(client, request, reader.IsAtEnd ? string.Empty : reader.TakeText());
+                    return;
                 case ShepherdMessageKind.CancelCheck:
                     CancelCheck(client, reader.TakeInt32());
                     break;

@@ -1,3 +1,4 @@
+using EdgeHost.Errors;
 using EdgeHost.Linux;
 
 namespace EdgeHost.Runtime.Shepherd;
@@ -9,10 +10,13 @@ namespace EdgeHost.Runtime.Shepherd;
 internal sealed partial class Shepherd : IDisposable
 {
     /// <summary>The version of the protocol.</summary>
-    internal const int ProtocolVersion = 3;
+    internal const int ProtocolVersion = 4;
 
     /// <summary>The first one whose plans may have user namespaces, and pipes that are given away.</summary>
     internal const int VersionWithUsers = 3;
+
+    /// <summary>The first one that can be replaced in place.</summary>
+    internal const int VersionWithHandover = 4;
 
     private const int DrainMilliseconds = 1000;
     private const int QuietMilliseconds = 2000;
@@ -38,23 +42,41 @@ internal sealed partial class Shepherd : IDisposable
     private long? _collectAt;
     private long _collected;
 
+    /// <summary>One that begins with nothing.</summary>
     internal Shepherd(string runDirectory, TimeSpan stopWithin, Fd signals)
+        : this(runDirectory, stopWithin, signals, null, ProgramFile.StartedFrom)
+    {
+    }
+
+    private Shepherd(string runDirectory, TimeSpan stopWithin, Fd signals, ShepherdState? before, string startedFrom)
     {
         _runDirectory = runDirectory;
         _stopWithin = (long)stopWithin.TotalMilliseconds;
         _signals = signals;
-        Directory.CreateDirectory(runDirectory + "/containers");
-        _lock = DirectoryLock.Take(runDirectory, "shepherd.lock", "edgehost shepherd");
-        SingleThread.TryBecomeSessionLeader();
-        _listener = PacketSocket.Listen(runDirectory + "/shepherd.sock");
-        _logger = new LoggerLink(_loop, () => _draining.Concat(_containers.Values.Where(container => container.Running || container.Exit is not null)), OnStreamEnded);
+        _startedFrom = startedFrom;
+        _logger = new LoggerLink(_loop, runDirectory + "/logger.sock", () => _draining.Concat(_containers.Values.Where(container => container.Running || container.Exit is not null)), OnStreamEnded);
+        if (before is not null)
+        {
+            _lock = new DirectoryLock(before.Lock!);
+            _listener = before.Listener!;
+            Restore(before);
+        }
+        else
+        {
+            Directory.CreateDirectory(runDirectory + "/containers");
+            _lock = DirectoryLock.Take(runDirectory, "shepherd.lock", "edgehost shepherd");
+            SingleThread.TryBecomeSessionLeader();
+            _listener = PacketSocket.Listen(runDirectory + "/shepherd.sock");
+            TakeBack();
+            _logger.Start();
+        }
+
+        _loop.Add(_signals, OnSignal);
+        _loop.Add(_listener, OnConnection);
     }
 
     internal int Run()
     {
-        _loop.Add(_signals, OnSignal);
-        _loop.Add(_listener, OnConnection);
-        _logger.Start();
         _collectAt = Environment.TickCount64 + QuietMilliseconds;
         ServiceSupervisor.Notify("READY=1");
         while (!HasEndedAll())
@@ -71,6 +93,7 @@ internal sealed partial class Shepherd : IDisposable
             }
 
             GoOnEnding();
+            GoOnHandingOver();
         }
 
         _logger.End(DrainMilliseconds);
@@ -105,7 +128,7 @@ internal sealed partial class Shepherd : IDisposable
     {
         var at = _containers.Values.Select(container => container.TellAt)
             .Concat(_checks.Select(check => check.NextAt))
-            .Concat([_logger.NextAt, _collectAt, _listenAt, NextEndingAt])
+            .Concat([_logger.NextAt, _collectAt, _listenAt, NextEndingAt, NextHandoverAt])
             .Min() ?? long.MaxValue;
         return at == long.MaxValue ? -1 : (int)Math.Clamp(at - Environment.TickCount64, 0, int.MaxValue);
     }
@@ -117,6 +140,17 @@ internal sealed partial class Shepherd : IDisposable
             if (signal is Signals.SIGTERM or Signals.SIGINT)
             {
                 EndAll();
+            }
+            else if (signal == Signals.SIGHUP)
+            {
+                try
+                {
+                    BeginHandover(null, 0, string.Empty);
+                }
+                catch (EdgeHostException e)
+                {
+                    SayRefused(null, 0, e.Message);
+                }
             }
         }
 
@@ -140,6 +174,7 @@ internal sealed partial class Shepherd : IDisposable
             check.Dispose();
         }
 
+        _handover?.Dispose();
         _logger.Dispose();
         _listener.Dispose();
         _null.Dispose();

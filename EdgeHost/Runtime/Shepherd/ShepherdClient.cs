@@ -197,7 +197,8 @@ public sealed class ShepherdClient : IDisposable
 
     private static Process StartShepherd(string runDirectory)
     {
-        var program = Environment.ProcessPath ?? "/proc/self/exe";
+        // By its name, by which it finds its successor; its file may have been replaced, or removed.
+        var program = ProgramFile.StartedFrom is { Length: > 0 } path && File.Exists(path) ? path : "/proc/self/exe";
         var start = new ProcessStartInfo(program) { UseShellExecute = false, WorkingDirectory = "/" };
         start.ArgumentList.Add("shepherd");
         start.ArgumentList.Add("--run-dir");
@@ -339,6 +340,12 @@ public sealed class ShepherdClient : IDisposable
         }
 
         var request = reader.TakeInt32();
+        if (reader.Kind == ShepherdMessageKind.Replaced)
+        {
+            Version = Math.Clamp(reader.TakeInt32(), 1, Shepherd.ProtocolVersion);
+            return;
+        }
+
         if (reader.Kind == ShepherdMessageKind.Entry)
         {
             if (_pending.TryGetValue(request, out var list))

@@ -16,30 +16,63 @@ public static class ShepherdCommand
     {
         var runDirectory = "/run/edgehost";
         var stopWithin = Shepherd.UsualStopWithin;
+        var (replace, check, takeOver, before) = (false, -1, -1, -1);
+        string? refused = null;
         for (var i = 0; i < arguments.Length; i++)
         {
-            if (arguments[i] == "--run-dir" && i + 1 < arguments.Length)
+            var value = i + 1 < arguments.Length ? arguments[i + 1] : string.Empty;
+            var number = int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var parsed) ? parsed : -1;
+            switch (arguments[i])
             {
-                runDirectory = arguments[++i];
+                case "--replace":
+                    replace = true;
+                    continue;
+                case "--run-dir" when value.Length > 0:
+                    runDirectory = value;
+                    break;
+                case "--stop-within" when number is >= 1 and <= MostSeconds:
+                    stopWithin = TimeSpan.FromSeconds(number);
+                    break;
+
+                // What one build says to another: see Shepherd.Handover.cs.
+                case "--check-handover" when number >= 0:
+                    check = number;
+                    break;
+                case "--take-over" when number >= 0:
+                    takeOver = number;
+                    break;
+                case "--before" when number >= 0:
+                    before = number;
+                    break;
+                case "--refused" when value.Length > 0:
+                    refused = value;
+                    break;
+                default:
+                    SingleThread.PrintError($"edgehost shepherd: argument {arguments[i]} is not understood; it is started by the daemon, or as: edgehost shepherd [--run-dir DIR] [--stop-within SECONDS (1 to {MostSeconds})], and replaced by this program as: edgehost shepherd --replace [--run-dir DIR]\n");
+                    return 1;
             }
-            else if (arguments[i] == "--stop-within" && i + 1 < arguments.Length
-                && int.TryParse(arguments[i + 1], NumberStyles.None, CultureInfo.InvariantCulture, out var seconds) && seconds is >= 1 and <= MostSeconds)
-            {
-                i++;
-                stopWithin = TimeSpan.FromSeconds(seconds);
-            }
-            else
-            {
-                SingleThread.PrintError($"edgehost shepherd: argument {arguments[i]} is not understood; it is started by the daemon, or as: edgehost shepherd [--run-dir DIR] [--stop-within SECONDS (1 to {MostSeconds})]\n");
-                return 1;
-            }
+
+            i++;
         }
 
         try
         {
+            runDirectory = Path.GetFullPath(runDirectory);
+            if (check >= 0)
+            {
+                return Shepherd.CheckHandover(check);
+            }
+
+            if (replace)
+            {
+                return ShepherdReplacement.Ask(runDirectory);
+            }
+
             using var signals = SingleThread.BlockSignals(Signals.SIGTERM, Signals.SIGINT, Signals.SIGHUP, Signals.SIGCHLD);
             SingleThread.SealProgram();
-            using var shepherd = new Shepherd(Path.GetFullPath(runDirectory), stopWithin, signals);
+            using var shepherd = takeOver < 0
+                ? new Shepherd(runDirectory, stopWithin, signals)
+                : Shepherd.TakeOver(runDirectory, stopWithin, signals, takeOver, before, refused);
             return shepherd.Run();
         }
         catch (EdgeHostException e)
@@ -49,13 +82,22 @@ public static class ShepherdCommand
         }
     }
 
-    /// <summary>Runs the logger on descriptor 3 until its other end is gone.</summary>
+    /// <summary>Runs the logger until its shepherd and all pipes are gone, or another logger takes its place.</summary>
+    /// <param name="arguments">The descriptors of its socket and of the one on which it listens for another shepherd.</param>
     /// <returns>The exit code.</returns>
-    public static int RunLogger()
+    public static int RunLogger(ReadOnlySpan<string> arguments)
     {
+        if (arguments.Length != 2
+            || !int.TryParse(arguments[0], NumberStyles.None, CultureInfo.InvariantCulture, out var socket)
+            || !int.TryParse(arguments[1], NumberStyles.None, CultureInfo.InvariantCulture, out var listener))
+        {
+            SingleThread.PrintError("edgehost logger: it is started by the shepherd\n");
+            return 1;
+        }
+
         try
         {
-            return Logger.LoggerProcess.Run(new PacketSocket(new Fd(3)));
+            return Logger.LoggerProcess.Run(new PacketSocket(new Fd(socket)), new Fd(listener));
         }
         catch (EdgeHostException e)
         {

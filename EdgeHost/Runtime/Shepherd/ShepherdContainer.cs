@@ -4,9 +4,9 @@ using EdgeHost.Linux.Launch;
 namespace EdgeHost.Runtime.Shepherd;
 
 /// <summary>A container in the shepherd's hands, from its clone until its exit was acknowledged.</summary>
-internal sealed class ShepherdContainer : IDisposable
+internal sealed partial class ShepherdContainer : IDisposable
 {
-    internal ShepherdContainer(string id, LaunchedProcess process, Fd standardOutput, Fd standardError, LogPolicy log, int stopSignal, int graceMilliseconds, int rank)
+    internal ShepherdContainer(string id, LaunchedProcess process, Fd? standardOutput, Fd? standardError, LogPolicy log, int stopSignal, int graceMilliseconds, int rank)
     {
         Id = id;
         Process = process;
@@ -48,6 +48,12 @@ internal sealed class ShepherdContainer : IDisposable
 
     /// <summary>When it is killed unless it has ended by then; null before it is asked and once it was killed.</summary>
     internal long? KillAt { get; set; }
+
+    /// <summary>The logger that has its pipes; null while none has.</summary>
+    internal LoggerPeer? Logger { get; set; }
+
+    /// <summary>Whether a logger died that had its pipes: what it had read and not written is missing, and the log is to say so.</summary>
+    internal bool HasGap { get; set; }
 
     /// <summary>Whether the logger has all that it wrote.</summary>
     internal bool Drained => Array.TrueForAll(Streams, stream => stream is null);

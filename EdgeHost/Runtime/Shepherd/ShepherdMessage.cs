@@ -64,11 +64,35 @@ internal enum ShepherdMessageKind : ushort
     /// <summary>Client, from version 2 on: request, the request of a check. It is killed; the check is answered as ever.</summary>
     CancelCheck = 17,
 
-    /// <summary>To the logger, with pipes: run, log directory, segment bytes, segments, and for each pipe its stream.</summary>
+    /// <summary>
+    /// To a logger of the same build, with pipes: run, log directory, segment bytes, segments, whether output before it may be
+    /// missing, and for each pipe its stream.
+    /// </summary>
     AddStreams = 20,
 
     /// <summary>From the logger: run, stream. The pipe has ended and everything is in the log.</summary>
     StreamEnded = 21,
+
+    /// <summary>
+    /// Client, from version 4 on: request, the absolute path of a program; none for the one at the path that the shepherd was
+    /// started from. The shepherd is replaced by it in place, or goes on and says why not.
+    /// </summary>
+    Replace = 30,
+
+    /// <summary>Shepherd, unasked: 0, version. Another build has taken its place.</summary>
+    Replaced = 31,
+
+    /// <summary>To a logger of any build since version 4: read no more, write out what was read, give the pipes back, end.</summary>
+    Finish = 32,
+
+    /// <summary>From a logger that was told to finish, with pipes: run, and for each pipe its stream. It has these.</summary>
+    Held = 33,
+
+    /// <summary>From a logger that was told to finish: it has said all that it has.</summary>
+    HeldAll = 34,
+
+    /// <summary>From a logger that was told to finish: run. All that it had read is in the log, and it has closed its pipes.</summary>
+    Released = 35,
 }
 
 /// <summary>Writes a message into a buffer: little-endian numbers, strings with a 16-bit length.</summary>
@@ -126,6 +150,8 @@ internal ref struct ShepherdMessageReader
 
     internal ShepherdMessageKind Kind { get; }
 
+    internal readonly bool IsAtEnd => _rest.Length == 0;
+
     internal int TakeInt32() => BinaryPrimitives.ReadInt32LittleEndian(Take(4));
 
     internal long TakeInt64() => BinaryPrimitives.ReadInt64LittleEndian(Take(8));
@@ -152,13 +178,17 @@ internal ref struct ShepherdMessageReader
 /// <param name="Exit">How it ended; null while it runs.</param>
 public sealed record ShepherdContainerStatus(string Id, int Pid, long StartTime, ContainerExit? Exit)
 {
+    // One that does not know it reads that it has ended, and this code.
+    private const int EndedUnseen = 2;
+    private const int UnknownToOlder = 255;
+
     internal void Write(ref ShepherdMessageWriter writer)
     {
         writer.Put(Id);
         writer.Put(Pid);
         writer.Put(StartTime);
-        writer.Put(Exit is null ? 0 : 1);
-        writer.Put(Exit?.ExitCode ?? 0);
+        writer.Put(Exit is null ? 0 : Exit.ExitCode is null ? EndedUnseen : 1);
+        writer.Put(Exit is null ? 0 : Exit.ExitCode ?? UnknownToOlder);
         writer.Put(Exit?.At.ToUnixTimeMilliseconds() ?? 0);
     }
 
@@ -167,17 +197,18 @@ public sealed record ShepherdContainerStatus(string Id, int Pid, long StartTime,
         var id = reader.TakeText();
         var pid = reader.TakeInt32();
         var startTime = reader.TakeInt64();
-        var ended = reader.TakeInt32() != 0;
+        var ended = reader.TakeInt32();
         var exitCode = reader.TakeInt32();
         var at = reader.TakeInt64();
-        return new ShepherdContainerStatus(id, pid, startTime, ended ? new ContainerExit(exitCode, DateTimeOffset.FromUnixTimeMilliseconds(at)) : null);
+        return new ShepherdContainerStatus(
+            id, pid, startTime, ended != 0 ? new ContainerExit(ended == EndedUnseen ? null : exitCode, DateTimeOffset.FromUnixTimeMilliseconds(at)) : null);
     }
 }
 
 /// <summary>How a container ended.</summary>
-/// <param name="ExitCode">0 to 255; 128 + signal when it was killed.</param>
+/// <param name="ExitCode">0 to 255; 128 + signal when it was killed; null when nobody saw it.</param>
 /// <param name="At">When the shepherd saw it.</param>
-public sealed record ContainerExit(int ExitCode, DateTimeOffset At);
+public sealed record ContainerExit(int? ExitCode, DateTimeOffset At);
 
 /// <summary>How a check came to its end. Numbers are part of the protocol.</summary>
 public enum CheckOutcome
