@@ -34,6 +34,8 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
 
     public IContainerArchives Archives => throw new NotSupportedException();
 
+    public IContainerExecs Execs => throw new NotSupportedException();
+
     /// <summary>The container that is removed in the moment in which it is measured.</summary>
     internal string? Vanishing { get; set; }
 

@@ -34,6 +34,8 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 
     public IContainerArchives Archives => throw new NotSupportedException();
 
+    public IContainerExecs Execs => throw new NotSupportedException();
+
     public long MeasureBytes(string container, CancellationToken cancel) => 1000;
 
     private readonly Lock _lock = new();

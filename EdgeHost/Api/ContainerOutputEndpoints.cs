@@ -14,7 +14,8 @@ namespace EdgeHost.Api;
 /// </summary>
 internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
 {
-    private const string Framed = "application/vnd.docker.multiplexed-stream";
+    internal const string Framed = "application/vnd.docker.multiplexed-stream";
+    internal const string Raw = "application/vnd.docker.raw-stream";
 
     // What is written between two flushes at most; a reader that is slower than the container waits here, in the follower.
     private const int FlushAfter = 64 * 1024;
@@ -61,15 +62,32 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
         var query = new LogQuery(follow, past ? null : 0, null, null, output, error, FromNextRun: follow && container.State != ContainerState.Running);
         // The engine has this reader from here on. Docker's client starts the container as soon as it sees the answer.
         await using var records = new StepAhead<LogRecord>(cancel => engine.ReadLogsAsync(container.Id, query, cancel), exchange.Aborted);
-        await using var connection = await exchange.HijackAsync(exchange.AsksForUpgrade ? Framed : "application/vnd.docker.raw-stream");
-        await using var gone = connection.Gone.Register(records.End);
+        await using var connection = await exchange.HijackAsync(exchange.AsksForUpgrade ? Framed : Raw);
+        using var done = new CancellationTokenSource();
+        var watching = WatchAsync(connection, records, done.Token);
         try
         {
             await CopyAsync(records, connection.Output, false);
         }
-        catch (OperationCanceledException) when (connection.Gone.IsCancellationRequested)
+        catch (OperationCanceledException) when (watching.IsCompleted)
         {
             // Who has gone does not read an answer.
+        }
+
+        await done.CancelAsync();
+        await watching;
+    }
+
+    private static async Task WatchAsync(HijackedConnection connection, StepAhead<LogRecord> records, CancellationToken cancel)
+    {
+        try
+        {
+            await connection.GoneAsync(cancel);
+            records.End();
+        }
+        catch (OperationCanceledException)
+        {
+            // Everything was sent.
         }
     }
 

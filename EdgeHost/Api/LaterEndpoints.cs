@@ -7,8 +7,6 @@ internal static class LaterEndpoints
 {
     internal static void Map(ApiRouter router)
     {
-        Later(router, "POST", "/containers/*/exec", "exec");
-        Later(router, "POST", "/exec/*/start", "exec");
         Later(router, "GET", "/containers/*/attach/ws", "attaching over a web socket");
         Later(router, "POST", "/build", "building images");
         Later(router, "POST", "/session", "building images");

@@ -11,6 +11,7 @@ internal static class ContainerCommand
         CpCommand.Create(),
         RunCommand.CreateOnly(),
         DiffCommand.Create(),
+        ExecCommand.Create(),
         InspectCommand.Create(),
         KillCommand.Create(),
         LogsCommand.Create(),

@@ -123,7 +123,7 @@ internal sealed class RunOptions
             }
 
             Health.Write(json, parsed);
-            Texts(json, "Env", Variables(parsed));
+            Texts(json, "Env", Variables(parsed.GetValue(EnvFile)!, parsed.GetValue(Env)!));
             json.WriteStartObject("Labels");
             foreach (var label in parsed.GetValue(Label)!)
             {
@@ -224,10 +224,11 @@ internal sealed class RunOptions
         }
     }
 
-    private List<string> Variables(ParseResult parsed)
+    /// <summary>The variables of <c>--env-file</c> and <c>--env</c>.</summary>
+    internal static List<string> Variables(string[] files, string[] given)
     {
         var variables = new List<string>();
-        foreach (var file in parsed.GetValue(EnvFile)!)
+        foreach (var file in files)
         {
             try
             {
@@ -240,7 +241,7 @@ internal sealed class RunOptions
             }
         }
 
-        variables.AddRange(parsed.GetValue(Env)!.SelectMany(Resolve));
+        variables.AddRange(given.SelectMany(Resolve));
         return variables;
     }
 

@@ -46,6 +46,9 @@ internal sealed class Container : IDisposable
     /// <summary>How long the next start by policy waits.</summary>
     internal TimeSpan RestartDelay { get; set; } = RestartBackOff.First;
 
+    /// <summary>How often in this run the kernel killed a program that was started beside its own, for want of memory.</summary>
+    internal long OomKillsBeside { get; set; }
+
     internal bool IsRunning => Record.State == ContainerState.Running;
 
     /// <summary>Held while <see cref="Monitor"/> and <see cref="Health"/> are changed.</summary>

@@ -329,7 +329,8 @@ public sealed partial class ContainerEngine
     {
         await StopHealthAsync(container).ConfigureAwait(false);
         var cgroup = CgroupOf(container.Record.Id);
-        var oom = cgroup.ReadOomKills() > 0;
+        var oom = cgroup.ReadOomKills() > container.OomKillsBeside;
+        container.OomKillsBeside = 0;
         var sandbox = container.Record.Sandbox;
         await DeleteCgroupAsync(cgroup).ConfigureAwait(false);
         _networks.Disconnect(container.Record.Id);

@@ -19,6 +19,9 @@ public interface IContainerEngine
     /// <summary>The files of containers.</summary>
     IContainerArchives Archives { get; }
 
+    /// <summary>Programs that are started in running containers.</summary>
+    IContainerExecs Execs { get; }
+
     /// <summary>Makes a container of an image that is present. With a restart policy it is on disk before this returns.</summary>
     /// <returns>The id.</returns>
     Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel);
@@ -147,7 +150,7 @@ public readonly record struct LogRecord(DateTimeOffset Time, bool IsError, ReadO
 /// <summary>Something that happened, in the words of <c>docker events</c>.</summary>
 /// <param name="Time">When.</param>
 /// <param name="Type"><c>container</c> or <c>volume</c>; images tell of nothing yet.</param>
-/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>pause</c>, <c>unpause</c>, <c>update</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>, <c>archive-path</c>, <c>extract-to-dir</c>, <c>prune</c>, <c>health_status: healthy</c>.</param>
+/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>pause</c>, <c>unpause</c>, <c>update</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>, <c>archive-path</c>, <c>extract-to-dir</c>, <c>prune</c>, <c>health_status: healthy</c>, <c>exec_create: COMMAND</c>, <c>exec_start: COMMAND</c>, <c>exec_die</c>.</param>
 /// <param name="Id">Of the object.</param>
 /// <param name="Attributes">Name, image, labels, exit code and the like.</param>
 public sealed record EngineEvent(

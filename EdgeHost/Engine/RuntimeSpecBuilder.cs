@@ -1,4 +1,5 @@
 using EdgeHost.Errors;
+using EdgeHost.Images;
 using EdgeHost.Oci;
 using EdgeHost.Runtime.Cgroups;
 using EdgeHost.Runtime.Launch;
@@ -66,6 +67,26 @@ internal static class RuntimeSpecBuilder
                 Seccomp = DefaultSeccomp.For(capabilities),
             },
         };
+    }
+
+    /// <summary>The configuration of one more process of a container, whose record names the program in the place of its own.</summary>
+    /// <param name="record">The container.</param>
+    /// <param name="images">Where its image and files are.</param>
+    /// <param name="secrets">Variables that only its processes are told.</param>
+    /// <param name="privileged">Whether the process has all capabilities that a container can have.</param>
+    internal static RuntimeSpec BuildFor(ContainerRecord record, IImageStore images, IReadOnlyList<string> secrets, bool privileged)
+    {
+        var image = images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.Infeasible, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
+        var snapshot = images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
+        var user = ContainerUser.Find(record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
+        var spec = Build(record, image.Config, user, [], null, secrets);
+        if (!privileged)
+        {
+            return spec;
+        }
+
+        var names = Linux.Capabilities.NamesOf(Linux.Capabilities.All & ~Linux.Capabilities.Mknod);
+        return spec with { Process = spec.Process! with { Capabilities = new RuntimeCapabilities { Bounding = names, Effective = names, Permitted = names } } };
     }
 
     internal static string HostnameOf(ContainerRecord record) => record.Spec.Hostname is { Length: > 0 } given

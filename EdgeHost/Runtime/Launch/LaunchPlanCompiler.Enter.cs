@@ -23,12 +23,20 @@ public static partial class LaunchPlanCompiler
     /// <param name="spec">The container's configuration, with the program to run in the place of its own.</param>
     /// <param name="entry">Where in the container's cgroup it lives.</param>
     /// <exception cref="EdgeHostException">As in <see cref="Compile"/>.</exception>
-    public static LaunchPlan CompileEnter(RuntimeSpec spec, CgroupEntry entry)
+    public static LaunchPlan CompileEnter(RuntimeSpec spec, CgroupEntry entry) => Enter(spec, entry.JoinFiles, isCheck: true);
+
+    /// <summary>As <see cref="CompileEnter"/>, for a program that outlives whoever started it and has standard streams of its own.</summary>
+    /// <param name="spec">The container's configuration, with the program to run in the place of its own.</param>
+    /// <param name="cgroup">The container's cgroup.</param>
+    /// <exception cref="EdgeHostException">As in <see cref="Compile"/>.</exception>
+    public static LaunchPlan CompileExec(RuntimeSpec spec, Cgroup cgroup) => Enter(spec, cgroup.JoinFiles, isCheck: false);
+
+    private static LaunchPlan Enter(RuntimeSpec spec, IReadOnlyList<string> joinFiles, bool isCheck)
     {
         var process = spec.Process ?? throw Invalid("process: is missing");
         RefuseUnsupported(spec, process);
         var plan = new LaunchPlan.Builder(EnterSlots);
-        foreach (var file in entry.JoinFiles)
+        foreach (var file in joinFiles)
         {
             plan.Add(LaunchOp.JoinCgroup, text1: file);
         }
@@ -40,6 +48,13 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.WriteHost, text1: "/proc/self/oom_score_adj", text2: adjustment.ToString(CultureInfo.InvariantCulture));
         }
 
+        var namespaces = new Namespaces(spec.Linux?.Namespaces ?? []);
+        var maps = IdMaps.Of(spec, namespaces);
+        if (!isCheck)
+        {
+            GiveStreams(plan, process, maps);
+        }
+
         plan.Add(LaunchOp.NotDumpable);
         for (var descriptor = 0; descriptor < StandardSlots; descriptor++)
         {
@@ -47,8 +62,6 @@ public static partial class LaunchPlanCompiler
         }
 
         plan.Add(LaunchOp.CloseOthers, slot: StandardSlots);
-        var namespaces = new Namespaces(spec.Linux?.Namespaces ?? []);
-        var maps = IdMaps.Of(spec, namespaces);
         plan.Add(maps is null ? LaunchOp.JoinProcess : LaunchOp.EnterProcess, slot: StandardSlots, a: (long)namespaces.Flags);
         AddRlimits(plan, process);
         plan.Add(LaunchOp.ChangeDirectory, text1: process.Cwd);
@@ -62,7 +75,7 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.NoNewPrivileges);
             AddCredentials(plan, process);
             AddAppearance(plan);
-            plan.Add(LaunchOp.EndWithParent, a: Linux.Signals.SIGKILL);
+            AddEnd(plan, isCheck);
             AddSeccomp(plan, spec.Linux?.Seccomp);
         }
         else
@@ -71,11 +84,20 @@ public static partial class LaunchPlanCompiler
             AddAppearance(plan);
             AddSeccomp(plan, spec.Linux?.Seccomp);
             AddCredentials(plan, process);
-            plan.Add(LaunchOp.EndWithParent, a: Linux.Signals.SIGKILL);
+            AddEnd(plan, isCheck);
         }
 
         AddExecute(plan, process);
         return plan.Build();
+    }
+
+    // A check that nobody waits for any more is of no use; a program that somebody started is, as the container's own.
+    private static void AddEnd(LaunchPlan.Builder plan, bool isCheck)
+    {
+        if (isCheck)
+        {
+            plan.Add(LaunchOp.EndWithParent, a: Linux.Signals.SIGKILL);
+        }
     }
 
     // A change of credentials sets what a dump may show anew (prctl(2), PR_SET_DUMPABLE).

@@ -117,6 +117,9 @@ internal sealed partial class Shepherd
                 case ShepherdMessageKind.Check:
                     Check(client, request, ref reader, descriptors);
                     return;
+                case ShepherdMessageKind.Exec:
+                    Exec(client, request, ref reader, descriptors);
+                    return;
                 case ShepherdMessageKind.CancelCheck:
                     CancelCheck(client, reader.TakeInt32());
                     break;

@@ -9,10 +9,13 @@ namespace EdgeHost.Runtime.Shepherd;
 internal sealed partial class Shepherd : IDisposable
 {
     /// <summary>The version of the protocol.</summary>
-    internal const int ProtocolVersion = 3;
+    internal const int ProtocolVersion = 4;
 
     /// <summary>The first one whose plans may have user namespaces, and pipes that are given away.</summary>
     internal const int VersionWithUsers = 3;
+
+    /// <summary>The first one that starts programs in running containers, and has terminals and standard inputs.</summary>
+    internal const int VersionWithExec = 4;
 
     private const int DrainMilliseconds = 1000;
     private const int QuietMilliseconds = 2000;
@@ -120,7 +123,7 @@ internal sealed partial class Shepherd : IDisposable
             }
         }
 
-        FindLostChecks();
+        FindLostEntries();
     }
 
     public void Dispose()
@@ -138,6 +141,11 @@ internal sealed partial class Shepherd : IDisposable
         foreach (var check in _checks)
         {
             check.Dispose();
+        }
+
+        foreach (var exec in _execs)
+        {
+            exec.Dispose();
         }
 
         _logger.Dispose();

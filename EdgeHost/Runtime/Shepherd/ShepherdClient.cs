@@ -10,7 +10,7 @@ namespace EdgeHost.Runtime.Shepherd;
 /// The daemon's connection to the shepherd. A thread of its own receives; requests may be made from any thread. When
 /// the shepherd is gone every request fails with <see cref="ErrorKind.Unavailable"/>, and <see cref="Disconnected"/> ends.
 /// </summary>
-public sealed class ShepherdClient : IDisposable
+public sealed partial class ShepherdClient : IDisposable
 {
     private const int ConnectMilliseconds = 10_000;
 
@@ -319,7 +319,7 @@ public sealed class ShepherdClient : IDisposable
         {
             if (_pending.TryRemove(request, out var pending))
             {
-                pending.Answer.TrySetException(reason);
+                pending.Fail(reason);
             }
         }
     }
@@ -349,6 +349,16 @@ public sealed class ShepherdClient : IDisposable
             return;
         }
 
+        if (reader.Kind == ShepherdMessageKind.ExecStarted)
+        {
+            if (_pending.TryGetValue(request, out var exec))
+            {
+                exec.Started!.TrySetResult(reader.TakeInt32());
+            }
+
+            return;
+        }
+
         if (!_pending.TryRemove(request, out var pending))
         {
             return;
@@ -368,11 +378,15 @@ public sealed class ShepherdClient : IDisposable
                 pending.Result = new CheckResult((CheckOutcome)reader.TakeInt32(), reader.TakeInt32(), reader.TakeInt32() != 0, reader.TakeText());
                 pending.Answer.TrySetResult();
                 break;
+            case ShepherdMessageKind.ExecEnded:
+                pending.ExecEnd = new ExecEnd(reader.TakeInt32(), reader.TakeInt32() != 0);
+                pending.Answer.TrySetResult();
+                break;
             case ShepherdMessageKind.Failed:
-                pending.Answer.TrySetException(new EdgeHostException((ErrorKind)reader.TakeInt32(), reader.TakeText()));
+                pending.Fail(new EdgeHostException((ErrorKind)reader.TakeInt32(), reader.TakeText()));
                 break;
             default:
-                pending.Answer.TrySetException(new EdgeHostException(ErrorKind.Unavailable, $"the shepherd answers with message {(int)reader.Kind}"));
+                pending.Fail(new EdgeHostException(ErrorKind.Unavailable, $"the shepherd answers with message {(int)reader.Kind}"));
                 break;
         }
     }
@@ -388,5 +402,18 @@ public sealed class ShepherdClient : IDisposable
         internal long StartTime { get; set; }
 
         internal CheckResult? Result { get; set; }
+
+        /// <summary>The pid of an exec, before its answer; null for all else.</summary>
+        internal TaskCompletionSource<int>? Started { get; init; }
+
+        internal ExecEnd? ExecEnd { get; set; }
+
+        internal void Fail(EdgeHostException why)
+        {
+            if (Started?.TrySetException(why) != true)
+            {
+                Answer.TrySetException(why);
+            }
+        }
     }
 }

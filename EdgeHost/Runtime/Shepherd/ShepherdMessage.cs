@@ -69,6 +69,18 @@ internal enum ShepherdMessageKind : ushort
 
     /// <summary>From the logger: run, stream. The pipe has ended and everything is in the log.</summary>
     StreamEnded = 21,
+
+    /// <summary>
+    /// Client, from version 4 on: request, id, whether a descriptor of a cgroup's directory follows the plan's; then standard
+    /// input, output and error. Runs the plan in the container; answered when its program is executed, and at its end.
+    /// </summary>
+    Exec = 40,
+
+    /// <summary>Shepherd: request, pid. The program of an exec runs.</summary>
+    ExecStarted = 41,
+
+    /// <summary>Shepherd: request, exit code, whether the container ends too. The program of an exec has ended.</summary>
+    ExecEnded = 42,
 }
 
 /// <summary>Writes a message into a buffer: little-endian numbers, strings with a 16-bit length.</summary>

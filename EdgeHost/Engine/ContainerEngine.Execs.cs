@@ -1,0 +1,208 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.Security.Cryptography;
+using EdgeHost.Errors;
+using EdgeHost.Linux;
+using EdgeHost.Runtime.Launch;
+using EdgeHost.Runtime.Shepherd;
+using Microsoft.Extensions.Logging;
+
+namespace EdgeHost.Engine;
+
+/// <summary>Programs in running containers. They are remembered in memory only: who started one hears of its end from this daemon or from none.</summary>
+public sealed partial class ContainerEngine : IContainerExecs
+{
+    /// <summary>How many are remembered that do not run: the oldest goes when there is one more.</summary>
+    private const int MostExecs = 512;
+
+    private readonly ConcurrentDictionary<string, Exec> _execs = new(StringComparer.Ordinal);
+    private readonly Queue<Exec> _execsByAge = new();
+
+    /// <inheritdoc/>
+    public IContainerExecs Execs => this;
+
+    string IContainerExecs.Create(string container, ExecSpec spec)
+    {
+        var found = Find(container);
+        RequireExecutable(found);
+        if (spec.Arguments is not [{ Length: > 0 }, ..])
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "no command specified: give the program to run");
+        }
+
+        if (spec.WorkingDirectory is { Length: > 0 } directory && directory[0] != '/')
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"working directory \"{directory}\" is not an absolute path");
+        }
+
+        _ = DetachKeys.Parse(spec.DetachKeys);
+        var exec = new Exec(RandomNumberGenerator.GetHexString(64, lowercase: true), found, spec);
+        lock (_execsByAge)
+        {
+            _execs[exec.Id] = exec;
+            _execsByAge.Enqueue(exec);
+            for (var looked = _execsByAge.Count; _execsByAge.Count > MostExecs && looked > 0; looked--)
+            {
+                var oldest = _execsByAge.Dequeue();
+                if (oldest.Running)
+                {
+                    _execsByAge.Enqueue(oldest);
+                }
+                else
+                {
+                    _execs.TryRemove(oldest.Id, out _);
+                }
+            }
+        }
+
+        Tell(found.Record, "exec_create: " + string.Join(' ', spec.Arguments), ("execID", exec.Id));
+        return exec.Id;
+    }
+
+    ExecStatus IContainerExecs.Inspect(string exec) => FindExec(exec).Status;
+
+    IReadOnlyList<string> IContainerExecs.RunningIn(string container)
+    {
+        var found = Find(container);
+        return [.. _execs.Values.Where(exec => exec.Container == found && exec.Running).Select(exec => exec.Id)];
+    }
+
+    void IContainerExecs.Resize(string exec, TerminalSize size) => FindExec(exec).Resize(size);
+
+    async Task<ProcessStreams> IContainerExecs.StartAsync(string exec, TerminalSize? size)
+    {
+        var found = FindExec(exec);
+        RequireExecutable(found.Container);
+        found.Take();
+        try
+        {
+            var plan = PlanExec(found);
+            return await StartAsync(found, plan).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            found.End(ExitCodeOf(e), oomKilled: false);
+            throw;
+        }
+    }
+
+    private async Task<ProcessStreams> StartAsync(Exec exec, Linux.Launch.LaunchPlan plan)
+    {
+        var cgroup = CgroupOf(exec.Container.Record.Id);
+        var oomKills = cgroup.ReadOomKills();
+        (Fd Read, Fd Write)? input = null, output = null, error = null;
+        var running = default(RunningExec);
+        using var nothing = Pipe.OpenNull();
+        try
+        {
+            input = exec.Spec.AttachInput ? Pipe.MakeForInput() : null;
+            output = exec.Spec.AttachOutput ? Pipe.Make() : null;
+            error = exec.Spec.AttachError ? Pipe.Make() : null;
+            running = await Shepherd.ExecAsync(
+                exec.Container.Record.Id,
+                plan,
+                cgroup.BirthDirectory,
+                [(input?.Read ?? nothing).Value, (output?.Write ?? nothing).Value, (error?.Write ?? nothing).Value]).ConfigureAwait(false);
+        }
+        finally
+        {
+            input?.Read.Dispose();
+            output?.Write.Dispose();
+            error?.Write.Dispose();
+            if (running is null)
+            {
+                input?.Write.Dispose();
+                output?.Read.Dispose();
+                error?.Read.Dispose();
+            }
+        }
+
+        exec.Begin(running.Pid, null);
+        Tell(exec.Container.Record, "exec_start: " + string.Join(' ', exec.Spec.Arguments), ("execID", exec.Id));
+        return new ProcessStreams(static streams =>
+        {
+            streams.Input?.Dispose();
+            streams.Output?.Dispose();
+            streams.Error?.Dispose();
+        })
+        {
+            Input = input?.Write,
+            Output = output?.Read,
+            Error = error?.Read,
+            Ended = FollowAsync(exec, running.Ended, oomKills),
+        };
+    }
+
+    private async Task FollowAsync(Exec exec, Task<ExecEnd?> ended, long oomKillsBefore)
+    {
+        var end = await ended.ConfigureAwait(false);
+        var oomKills = 0L;
+        if (end is { ExitCode: 128 + Signals.SIGKILL, WithContainer: false })
+        {
+            // The container goes on, so none of these kills was its own end.
+            oomKills = OomKillsOf(exec.Container) - oomKillsBefore;
+            exec.Container.OomKillsBeside += oomKills;
+        }
+
+        exec.End(end?.ExitCode, oomKills > 0);
+        Tell(exec.Container.Record, "exec_die", ("execID", exec.Id), ("exitCode", end?.ExitCode.ToString(CultureInfo.InvariantCulture) ?? "unknown"));
+    }
+
+    private long OomKillsOf(Container container)
+    {
+        try
+        {
+            return CgroupOf(container.Record.Id).ReadOomKills();
+        }
+        catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
+        {
+            // It ends in this moment; its own end tells.
+            return 0;
+        }
+    }
+
+    private Linux.Launch.LaunchPlan PlanExec(Exec exec)
+    {
+        var record = exec.Container.Record;
+        var asked = exec.Spec;
+        var spec = RuntimeSpecBuilder.BuildFor(
+            record with
+            {
+                Arguments = asked.Arguments,
+                Spec = record.Spec with
+                {
+                    User = asked.User is { Length: > 0 } ? asked.User : record.Spec.User,
+                    WorkingDirectory = asked.WorkingDirectory is { Length: > 0 } ? asked.WorkingDirectory : record.Spec.WorkingDirectory,
+                    Environment = [.. record.Spec.Environment, .. asked.Environment],
+                },
+            },
+            _images,
+            _options.Secrets?.Of(exec.Container.Status)?.Environment ?? [],
+            asked.Privileged);
+        return LaunchPlanCompiler.CompileExec(spec, CgroupOf(record.Id));
+    }
+
+    private static void RequireExecutable(Container container)
+    {
+        var record = container.Record;
+        if (!container.IsRunning)
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, record.State == ContainerState.Restarting
+                ? $"Container {record.Id} is restarting, wait until the container is running"
+                : $"container {record.Id} is not running");
+        }
+
+        if (record.Paused)
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"Container {record.Name} is paused, unpause the container before exec");
+        }
+    }
+
+    private static int ExitCodeOf(Exception failure) => failure is EdgeHostException { Kind: ErrorKind.CannotExecute }
+        ? failure.Message.Contains("not found", StringComparison.Ordinal) ? 127 : 126
+        : 126;
+
+    private Exec FindExec(string id) => _execs.TryGetValue(id, out var exec) && !exec.Container.Removed
+        ? exec
+        : throw new EdgeHostException(ErrorKind.NotFound, $"No such exec instance: {id}");
+}
