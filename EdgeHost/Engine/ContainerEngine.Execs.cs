@@ -76,8 +76,8 @@ public sealed partial class ContainerEngine : IContainerExecs
         found.Take();
         try
         {
-            var plan = PlanExec(found);
-            return await StartAsync(found, plan).ConfigureAwait(false);
+            var plan = PlanExec(found, size ?? found.Spec.Size);
+            return await (found.Spec.Terminal ? StartWithTerminalAsync(found, plan) : StartAsync(found, plan)).ConfigureAwait(false);
         }
         catch (Exception e)
         {
@@ -133,6 +133,66 @@ public sealed partial class ContainerEngine : IContainerExecs
         };
     }
 
+    private async Task<ProcessStreams> StartWithTerminalAsync(Exec exec, Linux.Launch.LaunchPlan plan)
+    {
+        var cgroup = CgroupOf(exec.Container.Record.Id);
+        var oomKills = cgroup.ReadOomKills();
+        var (ours, theirs) = PacketSocket.MakePair();
+        using var nothing = Pipe.OpenNull();
+        Fd terminal;
+        RunningExec running;
+        using (ours)
+        {
+            using (theirs)
+            {
+                running = await Shepherd.ExecAsync(exec.Container.Record.Id, plan, cgroup.BirthDirectory, [theirs.Fd.Value, nothing.Value, nothing.Value]).ConfigureAwait(false);
+            }
+
+            terminal = Terminal.Take(ours) ?? throw new EdgeHostException(ErrorKind.Internal, $"no terminal came from exec {exec.Id}");
+        }
+
+        exec.Begin(running.Pid, terminal);
+        Tell(exec.Container.Record, "exec_start: " + string.Join(' ', exec.Spec.Arguments), ("execID", exec.Id));
+        var ended = FollowAsync(exec, running.Ended, oomKills);
+        return new ProcessStreams(_ => LeaveTerminal(exec, terminal, ended))
+        {
+            Input = exec.Spec.AttachInput ? terminal : null,
+            Output = terminal,
+            IsTerminal = true,
+            Ended = ended,
+        };
+    }
+
+    /// <summary>Who was at a terminal has gone: the program goes on, and what it shows is dropped until its end.</summary>
+    private static void LeaveTerminal(Exec exec, Fd terminal, Task ended)
+    {
+        if (ended.IsCompleted)
+        {
+            exec.CloseTerminal();
+            return;
+        }
+
+        var pump = new StreamPump(null, framed: false);
+        var told = ended.ContinueWith(_ => pump.End(), TaskScheduler.Default);
+        new Thread(
+            () =>
+            {
+                try
+                {
+                    pump.CopyOutput(terminal, null, untilEnd: true);
+                }
+                catch (LinuxException)
+                {
+                    // A terminal that cannot be read has nothing more to drop.
+                }
+
+                exec.CloseTerminal();
+                told.Wait();
+                pump.Dispose();
+            },
+            128 << 10) { IsBackground = true, Name = "terminal" }.Start();
+    }
+
     private async Task FollowAsync(Exec exec, Task<ExecEnd?> ended, long oomKillsBefore)
     {
         var end = await ended.ConfigureAwait(false);
@@ -161,7 +221,7 @@ public sealed partial class ContainerEngine : IContainerExecs
         }
     }
 
-    private Linux.Launch.LaunchPlan PlanExec(Exec exec)
+    private Linux.Launch.LaunchPlan PlanExec(Exec exec, TerminalSize? size)
     {
         var record = exec.Container.Record;
         var asked = exec.Spec;
@@ -178,8 +238,9 @@ public sealed partial class ContainerEngine : IContainerExecs
             },
             _images,
             _options.Secrets?.Of(exec.Container.Status)?.Environment ?? [],
-            asked.Privileged);
-        return LaunchPlanCompiler.CompileExec(spec, CgroupOf(record.Id));
+            asked.Privileged,
+            asked.Terminal);
+        return LaunchPlanCompiler.CompileExec(spec, CgroupOf(record.Id), size?.Packed ?? 0);
     }
 
     private static void RequireExecutable(Container container)

@@ -77,6 +77,9 @@ public sealed class TerminalSize(int rows, int columns)
 
     /// <summary>Characters in a line.</summary>
     public int Columns { get; } = columns;
+
+    /// <summary>As a launch plan takes it.</summary>
+    internal int Packed => Rows | (Columns << 16);
 }
 
 /// <summary>How far such a program is.</summary>

@@ -74,19 +74,22 @@ internal static class RuntimeSpecBuilder
     /// <param name="images">Where its image and files are.</param>
     /// <param name="secrets">Variables that only its processes are told.</param>
     /// <param name="privileged">Whether the process has all capabilities that a container can have.</param>
-    internal static RuntimeSpec BuildFor(ContainerRecord record, IImageStore images, IReadOnlyList<string> secrets, bool privileged)
+    /// <param name="terminal">Whether it has a terminal.</param>
+    internal static RuntimeSpec BuildFor(ContainerRecord record, IImageStore images, IReadOnlyList<string> secrets, bool privileged, bool terminal)
     {
         var image = images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.Infeasible, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
         var snapshot = images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
         var user = ContainerUser.Find(record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
         var spec = Build(record, image.Config, user, [], null, secrets);
-        if (!privileged)
+        var process = spec.Process! with { Terminal = terminal };
+        if (privileged)
         {
-            return spec;
+            // Of what this daemon has itself: it may live in a container, too.
+            var names = Linux.Capabilities.NamesOf(Linux.Capabilities.Own & ~Linux.Capabilities.Mknod);
+            process = process with { Capabilities = new RuntimeCapabilities { Bounding = names, Effective = names, Permitted = names } };
         }
 
-        var names = Linux.Capabilities.NamesOf(Linux.Capabilities.All & ~Linux.Capabilities.Mknod);
-        return spec with { Process = spec.Process! with { Capabilities = new RuntimeCapabilities { Bounding = names, Effective = names, Permitted = names } } };
+        return spec with { Process = process };
     }
 
     internal static string HostnameOf(ContainerRecord record) => record.Spec.Hostname is { Length: > 0 } given

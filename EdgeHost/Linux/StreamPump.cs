@@ -35,17 +35,17 @@ public sealed unsafe class StreamPump : IDisposable
     private const short POLLERR = 0x8;
     private const short POLLHUP = 0x10;
 
-    private readonly SafeHandle _client;
+    private readonly SafeHandle? _client;
     private readonly bool _framed;
     private readonly Fd _wake = new((int)Libc.Check(Libc.syscall(Nr.eventfd2, 0, Libc.O_CLOEXEC | Libc.O_NONBLOCK), "make an event descriptor"));
     private volatile bool _ended;
     private volatile bool _detached;
 
     /// <summary>Makes one for a client.</summary>
-    /// <param name="client">Its connected socket.</param>
+    /// <param name="client">Its connected socket; null when nobody is there, and what a program writes is dropped.</param>
     /// <param name="framed">Whether frames are wanted, or the bytes as they come.</param>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    public StreamPump(SafeHandle client, bool framed)
+    public StreamPump(SafeHandle? client, bool framed)
     {
         _client = client;
         _framed = framed;
@@ -76,8 +76,8 @@ public sealed unsafe class StreamPump : IDisposable
         var held = false;
         try
         {
-            _client.DangerousAddRef(ref held);
-            var client = (int)_client.DangerousGetHandle();
+            _client?.DangerousAddRef(ref held);
+            var client = (int?)_client?.DangerousGetHandle() ?? -1;
             int[] sources = [output?.Value ?? -1, error?.Value ?? -1];
             var polls = stackalloc PollFd[4];
             while (true)
@@ -135,7 +135,7 @@ public sealed unsafe class StreamPump : IDisposable
         {
             if (held)
             {
-                _client.DangerousRelease();
+                _client!.DangerousRelease();
             }
         }
     }
@@ -208,23 +208,6 @@ public sealed unsafe class StreamPump : IDisposable
         }
     }
 
-    /// <summary>Reads what a program writes and drops it, until it writes no more.</summary>
-    /// <param name="output">What does not block.</param>
-    /// <exception cref="LinuxException">It cannot be read.</exception>
-    public static void Drop(Fd output)
-    {
-        var buffer = new byte[4096];
-        var poll = stackalloc PollFd[1];
-        int count;
-        do
-        {
-            poll[0] = new PollFd { fd = output.Value, events = POLLIN };
-            Wait(poll, 1, -1);
-            count = Read(output.Value, buffer);
-        }
-        while (count != 0);
-    }
-
     /// <inheritdoc/>
     public void Dispose() => _wake.Dispose();
 
@@ -236,6 +219,11 @@ public sealed unsafe class StreamPump : IDisposable
 
     private bool Send(int client, byte[] buffer, int stream, int count)
     {
+        if (client < 0)
+        {
+            return true;
+        }
+
         if (!_framed)
         {
             return SendAll(client, buffer.AsSpan(HeaderSize, count));

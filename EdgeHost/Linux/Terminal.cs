@@ -5,8 +5,6 @@ namespace EdgeHost.Linux;
 /// <summary>Terminals (tty(4), pty(7)): their size, and the user's own without its line editing.</summary>
 public static unsafe class Terminal
 {
-    private const int TIOCSWINSZ = 0x5414;
-
     /// <summary>Sets the size; the program in it is sent SIGWINCH when it is another than before.</summary>
     /// <param name="terminal">A master or a slave.</param>
     /// <param name="rows">0 to 65535.</param>
@@ -17,7 +15,7 @@ public static unsafe class Terminal
         var size = stackalloc ushort[4];
         size[0] = (ushort)rows;
         size[1] = (ushort)columns;
-        Libc.Check(Libc.syscall(Nr.ioctl, terminal.Value, TIOCSWINSZ, (nint)size), "set the size of a terminal");
+        Libc.Check(Libc.syscall(Nr.ioctl, terminal.Value, Libc.TIOCSWINSZ, (nint)size), "set the size of a terminal");
     }
 
     /// <summary>The size of a terminal of this process; null when the descriptor is none.</summary>
@@ -25,6 +23,23 @@ public static unsafe class Terminal
     {
         var size = stackalloc ushort[4];
         return Libc.syscall(Nr.ioctl, descriptor, Libc.TIOCGWINSZ, (nint)size) == 0 ? (size[0], size[1]) : null;
+    }
+
+    /// <summary>Takes the master of a terminal that a program has sent before it was executed.</summary>
+    /// <returns>Null when none came.</returns>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public static Fd? Take(PacketSocket socket)
+    {
+        var descriptors = new List<Fd>();
+        _ = socket.Receive(new byte[1], descriptors);
+        if (descriptors is not [var terminal])
+        {
+            descriptors.ForEach(static each => each.Dispose());
+            return null;
+        }
+
+        Pipe.DoNotWait(terminal);
+        return terminal;
     }
 
     /// <summary>Whether a descriptor of this process is a terminal.</summary>

@@ -189,6 +189,8 @@ public sealed partial class LaunchPlan
             LaunchOp.JoinUserNamespace => "join the container's user namespace",
             LaunchOp.MakeAs => $"make files as user {step.A} and group {step.B}",
             LaunchOp.GivePipe => $"give standard streams to user {step.A}",
+            LaunchOp.OpenTerminal => "open a terminal in /dev/pts of the container",
+            LaunchOp.ControlTerminal => "take control of the terminal",
             LaunchOp.EndWithParent => "follow the end of the shepherd",
             _ => $"step {index} ({step.Op})",
         };
@@ -323,7 +325,7 @@ public sealed partial class LaunchPlan
 
     private void CheckStep(int index, in LaunchStep step)
     {
-        if (step.Op <= LaunchOp.None || step.Op > LaunchOp.EnterProcess)
+        if (step.Op <= LaunchOp.None || step.Op > LaunchOp.ControlTerminal)
         {
             throw Bad($"step {index} has the unknown operation {(int)step.Op}");
         }

@@ -33,6 +33,11 @@ public static partial class LaunchPlanCompiler
     {
         var process = spec.Process ?? throw Invalid("process: is missing");
         RefuseUnsupported(spec, process);
+        if (process.Terminal && target.TerminalSize is null)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, "process.terminal: nobody here takes a terminal; set it to false");
+        }
+
         var plan = new LaunchPlan.Builder(StandardSlots);
         var namespaces = new Namespaces(spec.Linux?.Namespaces ?? []);
         plan.CloneFlags = namespaces.CloneFlags;
@@ -96,6 +101,12 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.Duplicate, slot: descriptor, a: descriptor);
         }
 
+        if (process.Terminal)
+        {
+            AddTerminal(plan, spec, process, users?.Maps, target.TerminalSize!.Value);
+            plan.Add(LaunchOp.ControlTerminal);
+        }
+
         AddProcess(plan, process, target, spec.Linux?.Seccomp, users);
         return plan.Build();
     }
@@ -131,11 +142,6 @@ public static partial class LaunchPlanCompiler
         if (process.Cwd is not { Length: > 0 } || process.Cwd[0] != '/')
         {
             throw Invalid($"process.cwd: \"{process.Cwd}\" is not an absolute path");
-        }
-
-        if (process.Terminal)
-        {
-            throw new EdgeHostException(ErrorKind.Unsupported, "process.terminal: terminals are not in this version; set it to false");
         }
 
         if (spec.Hooks is { } hooks && hooks.Values.Any(list => list.ValueKind == System.Text.Json.JsonValueKind.Array && list.GetArrayLength() > 0))
