@@ -111,6 +111,8 @@ internal sealed class HostConfigBody
 
     public List<string>? SecurityOpt { get; set; }
 
+    public List<long>? ConsoleSize { get; set; }
+
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Rest { get; set; }
 }

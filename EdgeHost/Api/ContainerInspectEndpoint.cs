@@ -57,6 +57,10 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             {
                 Hostname = spec.Hostname ?? container.Id[..12],
                 User = spec.User ?? string.Empty,
+                AttachStdin = spec.InputOnce,
+                Tty = spec.Terminal,
+                OpenStdin = spec.OpenInput,
+                StdinOnce = spec.InputOnce,
                 Env = spec.Environment.ToList(),
                 Cmd = spec.Command?.ToList(),
                 Entrypoint = spec.Entrypoint?.ToList(),
@@ -106,6 +110,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             },
             spec.Restart.MaximumRetryCount),
         AutoRemove = spec.AutoRemove,
+        ConsoleSize = [spec.TerminalRows, spec.TerminalColumns],
         ReadonlyRootfs = spec.ReadOnlyRoot,
         UsernsMode = spec.Users switch { UserNamespaceMode.Auto => "auto", UserNamespaceMode.Host => "host", _ => string.Empty },
         CapAdd = spec.AddCapabilities.Count > 0 ? spec.AddCapabilities.ToList() : null,

@@ -5,6 +5,7 @@ using System.IO.Pipelines;
 using System.Text;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 
 namespace EdgeHost.Api;
 
@@ -24,6 +25,7 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
     {
         router.Map("GET", "/containers/*/logs", LogsAsync);
         router.Map("POST", "/containers/*/attach", AttachAsync);
+        router.Map("POST", "/containers/*/resize", ResizeAsync);
     }
 
     private async Task LogsAsync(ApiExchange exchange)
@@ -34,7 +36,7 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
             throw new EdgeHostException(ErrorKind.Invalid, "Bad parameters: you must choose at least one stream");
         }
 
-        var id = engine.Inspect(exchange.Values[0]).Id;
+        var container = engine.Inspect(exchange.Values[0]);
         var now = DateTimeOffset.UtcNow;
         var query = new LogQuery(
             exchange.Query.Flag("follow"),
@@ -42,57 +44,48 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
             DockerTime.Parse("since", exchange.Query["since"], now),
             DockerTime.Parse("until", exchange.Query["until"], now),
             output,
-            error);
-        await using var records = new StepAhead<LogRecord>(cancel => engine.ReadLogsAsync(id, query, cancel), exchange.Aborted);
-        var body = await exchange.StreamAsync(200, Framed);
-        await CopyAsync(records, body, exchange.Query.Flag("timestamps"));
+            error,
+            Raw: container.Spec.Terminal && exchange.Query["tail"] is (null or "all") && !exchange.Query.Flag("timestamps"));
+        await using var records = new StepAhead<LogRecord>(cancel => engine.ReadLogsAsync(container.Id, query, cancel), exchange.Aborted);
+        var body = await exchange.StreamAsync(200, container.Spec.Terminal ? Raw : Framed);
+        await CopyAsync(records, body, exchange.Query.Flag("timestamps"), framed: !container.Spec.Terminal);
     }
 
     private async Task AttachAsync(ApiExchange exchange)
     {
         var container = engine.Inspect(exchange.Values[0]);
-        if (exchange.Query.Flag("stdin") && !exchange.Query.Flag("stdout") && !exchange.Query.Flag("stderr"))
-        {
-            throw new EdgeHostException(ErrorKind.Unsupported, "attaching to the input of a container comes with a later version");
-        }
-
         var (output, error) = Streams(exchange);
-        var past = exchange.Query.Flag("logs");
-        var follow = exchange.Query.Flag("stream");
-        var query = new LogQuery(follow, past ? null : 0, null, null, output, error, FromNextRun: follow && container.State != ContainerState.Running);
-        // The engine has this reader from here on. Docker's client starts the container as soon as it sees the answer.
-        await using var records = new StepAhead<LogRecord>(cancel => engine.ReadLogsAsync(container.Id, query, cancel), exchange.Aborted);
-        await using var connection = await exchange.HijackAsync(exchange.AsksForUpgrade ? Framed : Raw);
-        using var done = new CancellationTokenSource();
-        var watching = WatchAsync(connection, records, done.Token);
-        try
+        var keys = DetachKeys.Parse(exchange.Query["detachKeys"]);
+        if (container.Paused && exchange.Query.Flag("stream"))
         {
-            await CopyAsync(records, connection.Output, false);
-        }
-        catch (OperationCanceledException) when (watching.IsCompleted)
-        {
-            // Who has gone does not read an answer.
+            throw new EdgeHostException(ErrorKind.Conflict, $"container {container.Name} is paused, unpause the container before attach");
         }
 
-        await done.CancelAsync();
-        await watching;
+        // The engine has this reader from here on. Docker's client starts the container as soon as it sees the answer.
+        using var streams = engine.Attach(container.Id, new AttachQuery
+        {
+            Input = exchange.Query.Flag("stdin"),
+            Output = output,
+            Error = error,
+            Follow = exchange.Query.Flag("stream"),
+            Past = exchange.Query.Flag("logs"),
+        });
+        await using var connection = await exchange.HijackAsync(exchange.AsksForUpgrade && !streams.IsTerminal ? Framed : Raw);
+        await StreamSession.RunAsync(connection, streams, keys);
     }
 
-    private static async Task WatchAsync(HijackedConnection connection, StepAhead<LogRecord> records, CancellationToken cancel)
+    private async Task ResizeAsync(ApiExchange exchange)
     {
-        try
+        if (ExecEndpoints.SizeIn(exchange.Query) is { } size)
         {
-            await connection.GoneAsync(cancel);
-            records.End();
+            await engine.ResizeAsync(exchange.Values[0], size);
         }
-        catch (OperationCanceledException)
-        {
-            // Everything was sent.
-        }
+
+        await exchange.EmptyAsync(200);
     }
 
     /// <summary>Writes records as frames until they end; flushes whenever the next one is not there yet.</summary>
-    private static async Task CopyAsync(StepAhead<LogRecord> records, PipeWriter body, bool timestamps)
+    private static async Task CopyAsync(StepAhead<LogRecord> records, PipeWriter body, bool timestamps, bool framed)
     {
         // Not the server's own buffer: between its GetSpan and Advance the connection may go, and it throws.
         var frames = new ArrayBufferWriter<byte>();
@@ -119,19 +112,23 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
             var stamp = timestamps && starts ? Encoding.ASCII.GetBytes(DockerTime.Format(record.Time) + " ") : [];
             var ended = record.Bytes.Span is [.., (byte)'\n'];
             lineStarts = record.IsError ? (lineStarts.Output, ended) : (ended, lineStarts.Error);
-            WriteFrame(frames, record, stamp);
+            WriteFrame(frames, record, stamp, framed);
         }
 
         await body.WriteAsync(frames.WrittenMemory, records.Ended);
     }
 
-    private static void WriteFrame(ArrayBufferWriter<byte> frames, LogRecord record, byte[] stamp)
+    private static void WriteFrame(ArrayBufferWriter<byte> frames, LogRecord record, byte[] stamp, bool framed)
     {
-        var header = frames.GetSpan(8);
-        header[..4].Clear();
-        header[0] = record.IsError ? (byte)2 : (byte)1;
-        BinaryPrimitives.WriteInt32BigEndian(header[4..], stamp.Length + record.Bytes.Length);
-        frames.Advance(8);
+        if (framed)
+        {
+            var header = frames.GetSpan(8);
+            header[..4].Clear();
+            header[0] = record.IsError ? (byte)2 : (byte)1;
+            BinaryPrimitives.WriteInt32BigEndian(header[4..], stamp.Length + record.Bytes.Length);
+            frames.Advance(8);
+        }
+
         frames.Write(stamp);
         frames.Write(record.Bytes.Span);
     }

@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Buffers.Binary;
 using System.Text;
 using System.Text.Json;
 using EdgeHost.Engine;
@@ -73,13 +72,13 @@ internal sealed class ExecEndpoints(IContainerEngine engine)
         catch (EdgeHostException e)
         {
             // As in Docker: the client reads it among the output, and the exit code from inspecting.
-            connection.Send(Message(e.Message, exec.Spec.Terminal));
+            connection.Send(StreamSession.Message(e.Message, exec.Spec.Terminal, StreamSession.StandardError));
             return;
         }
 
         using (streams)
         {
-            await StreamSession.RunAsync(connection, streams, DetachKeys.Parse(exec.Spec.DetachKeys), null);
+            await StreamSession.RunAsync(connection, streams, DetachKeys.Parse(exec.Spec.DetachKeys));
         }
     }
 
@@ -136,20 +135,6 @@ internal sealed class ExecEndpoints(IContainerEngine engine)
         }
 
         return exchange.BytesAsync(200, "application/json", buffer.WrittenMemory);
-    }
-
-    private static byte[] Message(string text, bool terminal)
-    {
-        var words = Encoding.UTF8.GetBytes(text + (terminal ? "\r\n" : "\n"));
-        if (terminal)
-        {
-            return words;
-        }
-
-        var header = new byte[8];
-        header[0] = 2;
-        BinaryPrimitives.WriteInt32BigEndian(header.AsSpan(4), words.Length);
-        return [.. header, .. words];
     }
 
     private static TerminalSize? SizeIn(ApiObject body) => body.Numbers("ConsoleSize") is [var rows, var columns] ? Size(rows, columns) : null;

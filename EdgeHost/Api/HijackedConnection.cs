@@ -35,29 +35,16 @@ internal sealed class ConnectionClaim
 /// <summary>A connection that no longer speaks HTTP. What is sent goes to the socket itself; what comes is still read by the server's transport.</summary>
 internal sealed class HijackedConnection : IAsyncDisposable
 {
-    private static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(2);
-
     // Closed with something unread in it, the socket would be reset, and the client may lose what it has not read either.
     private static readonly TimeSpan ClosePatience = TimeSpan.FromSeconds(2);
 
     private readonly IDuplexPipe _transport;
     private readonly Socket _socket;
-    private bool _usesTransport;
 
     internal HijackedConnection(IDuplexPipe transport, Socket socket)
     {
         _transport = transport;
         _socket = socket;
-    }
-
-    /// <summary>Sends through the server's transport, for who has no thread of its own; what is sent at once must not come after it.</summary>
-    internal PipeWriter Output
-    {
-        get
-        {
-            _usesTransport = true;
-            return _transport.Output;
-        }
     }
 
     internal PipeReader Input => _transport.Input;
@@ -67,40 +54,15 @@ internal sealed class HijackedConnection : IAsyncDisposable
     /// <summary>Sends bytes as they are.</summary>
     internal void Send(ReadOnlySpan<byte> bytes) => StreamPump.Send(Client, bytes);
 
-    /// <summary>Drops what comes until the client has gone altogether; one that has only finished sending still listens.</summary>
-    internal async Task GoneAsync(CancellationToken cancel)
-    {
-        if (!await DropInputAsync(cancel))
-        {
-            return;
-        }
-
-        // A half-close wakes nobody when the other half follows, so it is looked for.
-        using var timer = new PeriodicTimer(LookEvery);
-        while (!SocketPeer.HasGone(Client))
-        {
-            await timer.WaitForNextTickAsync(cancel);
-        }
-    }
-
     public async ValueTask DisposeAsync()
     {
         try
         {
-            if (_usesTransport)
-            {
-                // Completing, not aborting: the last bytes are still to be sent.
-                await _transport.Output.CompleteAsync();
-            }
-            else
-            {
-                _socket.Shutdown(SocketShutdown.Send);
-            }
-
+            _socket.Shutdown(SocketShutdown.Send);
             using var limit = new CancellationTokenSource(ClosePatience);
             await DropInputAsync(limit.Token);
         }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException or OperationCanceledException)
+        catch (Exception e) when (e is SocketException or ObjectDisposedException or OperationCanceledException or ConnectionResetException or ConnectionAbortedException)
         {
             // It has gone, or stays without reading: the server closes it next.
         }
@@ -109,23 +71,14 @@ internal sealed class HijackedConnection : IAsyncDisposable
         await _transport.Input.CompleteAsync();
     }
 
-    /// <returns>False when the connection broke.</returns>
-    private async Task<bool> DropInputAsync(CancellationToken cancel)
+    private async Task DropInputAsync(CancellationToken cancel)
     {
-        try
+        ReadResult read;
+        do
         {
-            ReadResult read;
-            do
-            {
-                read = await _transport.Input.ReadAsync(cancel);
-                _transport.Input.AdvanceTo(read.Buffer.End);
-            }
-            while (!read.IsCompleted);
-            return true;
+            read = await _transport.Input.ReadAsync(cancel);
+            _transport.Input.AdvanceTo(read.Buffer.End);
         }
-        catch (ConnectionResetException)
-        {
-            return false;
-        }
+        while (!read.IsCompleted);
     }
 }

@@ -12,7 +12,6 @@ internal static class LaterEndpoints
         Later(router, "POST", "/session", "building images");
         Later(router, "POST", "/commit", "committing a container");
         Later(router, "GET", "/containers/*/export", "exporting a container");
-        Later(router, "POST", "/containers/*/resize", "terminals");
         Later(router, "POST", "/images/**/push", "pushing images");
         Later(router, "GET", "/images/search", "searching a registry");
         Later(router, "GET", "/distribution/**/json", "asking a registry about an image");

@@ -1,3 +1,5 @@
+using System.Buffers.Binary;
+using System.Text;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
@@ -7,47 +9,72 @@ namespace EdgeHost.Api;
 /// <summary>A client at the standard streams of a program: two threads that pass on what comes, for as long as both are there.</summary>
 internal sealed class StreamSession
 {
+    internal const byte StandardError = 2;
+
+    // Docker's clients take it for an error of the daemon.
+    private const byte SystemError = 3;
     private const int StackSize = 256 << 10;
 
     private readonly HijackedConnection _connection;
     private readonly ProcessStreams _streams;
     private readonly StreamPump _pump;
     private readonly DetachKeys? _keys;
-    private readonly Action? _inputEnded;
+    private readonly TaskCompletionSource<Fd?> _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private StreamSession(HijackedConnection connection, ProcessStreams streams, StreamPump pump, DetachKeys? keys, Action? inputEnded)
+    private StreamSession(HijackedConnection connection, ProcessStreams streams, StreamPump pump, DetachKeys? keys)
     {
         _connection = connection;
         _streams = streams;
         _pump = pump;
         _keys = keys;
-        _inputEnded = inputEnded;
     }
 
     /// <summary>Runs until the program or its streams have ended, or the client has gone.</summary>
     /// <param name="connection">The client.</param>
     /// <param name="streams">The program's streams.</param>
     /// <param name="keys">What ends the session when it is typed; only looked for at a terminal.</param>
-    /// <param name="inputEnded">Called when the client has sent all; null closes the program's input then.</param>
-    internal static async Task<PumpEnd> RunAsync(HijackedConnection connection, ProcessStreams streams, DetachKeys? keys, Action<StreamPump>? inputEnded)
+    /// <returns>Why it has ended.</returns>
+    internal static async Task<PumpEnd> RunAsync(HijackedConnection connection, ProcessStreams streams, DetachKeys keys)
     {
         using var pump = new StreamPump(connection.Client, framed: !streams.IsTerminal);
-        var session = new StreamSession(connection, streams, pump, streams.IsTerminal ? keys : null, inputEnded is null ? null : () => inputEnded(pump));
+        var session = new StreamSession(connection, streams, pump, streams.IsTerminal ? keys : null);
         var output = OnThread("output", () => pump.CopyOutput(streams.Output, streams.Error, untilEnd: streams.Ended is not null));
         var input = OnThread("input", session.CopyInput);
         var ended = streams.Ended is null ? Task.CompletedTask : EndAsync(streams.Ended, output, pump);
         try
         {
-            return await output;
+            var end = await output;
+            if (end == PumpEnd.Drained && streams.Failure is { } failure)
+            {
+                connection.Send(Message(failure, streams.IsTerminal, SystemError));
+            }
+
+            return end;
         }
         finally
         {
             // A program that does not read holds the input up, and a client that does not send.
             pump.Detach();
+            session._over.TrySetResult(null);
             connection.Input.CancelPendingRead();
             await input;
             await ended;
         }
+    }
+
+    /// <summary>What the daemon itself has to say, among the output of a program.</summary>
+    internal static byte[] Message(string text, bool terminal, byte stream)
+    {
+        var words = Encoding.UTF8.GetBytes(text + (terminal ? "\r\n" : "\n"));
+        if (terminal)
+        {
+            return words;
+        }
+
+        var header = new byte[8];
+        header[0] = stream;
+        BinaryPrimitives.WriteInt32BigEndian(header.AsSpan(4), words.Length);
+        return [.. header, .. words];
     }
 
     private static async Task EndAsync(Task program, Task output, StreamPump pump)
@@ -80,7 +107,8 @@ internal sealed class StreamSession
     private PumpEnd CopyInput()
     {
         var passed = new List<byte>();
-        var target = _streams.Input;
+        Fd? target = null;
+        var asked = false;
         while (true)
         {
             System.IO.Pipelines.ReadResult read;
@@ -97,6 +125,13 @@ internal sealed class StreamSession
             {
                 _connection.Input.AdvanceTo(read.Buffer.Start);
                 return PumpEnd.Drained;
+            }
+
+            if (!asked)
+            {
+                // Before the start of a container there is none yet.
+                asked = true;
+                target = Task.WhenAny(_streams.Input, _over.Task).GetAwaiter().GetResult().GetAwaiter().GetResult();
             }
 
             foreach (var part in read.Buffer)
@@ -134,13 +169,9 @@ internal sealed class StreamSession
             }
         }
 
-        if (_inputEnded is not null)
+        if (!_streams.EndInput())
         {
-            _inputEnded();
-        }
-        else if (!_streams.IsTerminal)
-        {
-            _streams.Input?.Dispose();
+            _pump.End();
         }
 
         return PumpEnd.Drained;

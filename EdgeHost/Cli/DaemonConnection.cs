@@ -105,11 +105,16 @@ internal sealed class DaemonConnection : IDisposable
     }
 
     /// <summary>Says that nothing more is sent.</summary>
-    internal void EndSending()
+    internal void EndSending() => Shutdown(SocketShutdown.Send);
+
+    /// <summary>Ends both directions.</summary>
+    internal void End() => Shutdown(SocketShutdown.Both);
+
+    private void Shutdown(SocketShutdown directions)
     {
         try
         {
-            _socket.Shutdown(SocketShutdown.Send);
+            _socket.Shutdown(directions);
         }
         catch (SocketException)
         {

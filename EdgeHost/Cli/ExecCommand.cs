@@ -19,7 +19,7 @@ internal static class ExecCommand
         var env = new Option<string[]>("--env", "-e") { Description = "Set a variable; without a value, to ours", HelpName = "name=value" };
         var envFile = new Option<string[]>("--env-file") { Description = "Set the variables of a file, one a line", HelpName = "file" };
         var privileged = new Option<bool>("--privileged") { Description = "Give it all capabilities that a container can have" };
-        var keys = new Option<string?>("--detach-keys") { Description = "Keys that leave its terminal (default \"ctrl-p,ctrl-q\")", HelpName = "keys" };
+        var keys = StreamOptions.Keys();
         var container = new Argument<string>("container");
         var program = new Argument<string[]>("command") { Arity = ArgumentArity.OneOrMore, CaptureRemainingTokens = true };
         var command = new Command("exec", "Run a command in a running container")
@@ -32,6 +32,7 @@ internal static class ExecCommand
             var terminal = parsed.GetValue(tty);
             var input = parsed.GetValue(interactive) && !background;
             RequireTerminal(terminal && input);
+            var leaving = DetachKeys.Parse(parsed.GetValue(keys));
             using var connection = DaemonConnection.Open(parsed);
             var created = connection.Ask("POST", $"containers/{DaemonClient.Escape(parsed.GetValue(container)!)}/exec", Body(json =>
             {
@@ -68,7 +69,7 @@ internal static class ExecCommand
                 json.WriteBoolean("Tty", terminal);
                 WriteSize(json, terminal);
             }));
-            using (var session = new StreamSession(streams, terminal, input))
+            using (var session = new StreamSession(streams, terminal, input, leaving))
             {
                 if (terminal)
                 {
@@ -76,14 +77,15 @@ internal static class ExecCommand
                 }
 
                 _ = session.PassOutput();
+                if (session.Left)
+                {
+                    session.Dispose();
+                    parsed.InvocationConfiguration.Error.WriteLine("read escape sequence");
+                    return ExitCode.Ok;
+                }
             }
 
             using var end = JsonDocument.Parse(connection.Ask("GET", $"exec/{id}/json"));
-            if (end.RootElement.Member("Running").ValueKind == JsonValueKind.True)
-            {
-                parsed.InvocationConfiguration.Error.WriteLine("read escape sequence");
-                return ExitCode.Ok;
-            }
 
             if (end.RootElement.Member("OOMKilled").ValueKind == JsonValueKind.True)
             {

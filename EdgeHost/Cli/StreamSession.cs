@@ -18,16 +18,20 @@ internal sealed class StreamSession : IDisposable
     private readonly DaemonConnection _connection;
     private readonly bool _framed;
     private readonly RawTerminal? _raw;
+    private readonly DetachKeys? _keys;
     private PosixSignalRegistration? _resized;
+    private volatile bool _left;
 
     /// <summary>Takes over a connection that was upgraded.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="terminal">Whether the program has a terminal; the user's own is raw until this is disposed of.</param>
     /// <param name="input">Whether standard input is passed on.</param>
-    internal StreamSession(DaemonConnection connection, bool terminal, bool input)
+    /// <param name="keys">What leaves the program when it is typed at a terminal.</param>
+    internal StreamSession(DaemonConnection connection, bool terminal, bool input, DetachKeys keys)
     {
         _connection = connection;
         _framed = !terminal;
+        _keys = terminal ? keys : null;
         _raw = terminal && input ? RawTerminal.Make(0) : null;
         if (input)
         {
@@ -35,6 +39,9 @@ internal sealed class StreamSession : IDisposable
             new Thread(PassInput, 256 << 10) { IsBackground = true, Name = "input" }.Start();
         }
     }
+
+    /// <summary>Whether the user has left the program, which goes on.</summary>
+    internal bool Left => _left;
 
     /// <summary>Keeps the program's terminal as large as the user's.</summary>
     /// <param name="parsed">The command line.</param>
@@ -106,12 +113,28 @@ internal sealed class StreamSession : IDisposable
     {
         var input = new Fd(0);
         var buffer = new byte[ChunkLength];
+        var passed = new List<byte>();
         try
         {
             while (Files.Read(input, buffer, "standard input") is > 0 and var count)
             {
-                if (!_connection.Send(buffer.AsSpan(0, count)))
+                ReadOnlySpan<byte> bytes = buffer.AsSpan(0, count);
+                if (_keys is not null)
                 {
+                    passed.Clear();
+                    _left = _keys.Scan(bytes, passed);
+                    bytes = CollectionsMarshal.AsSpan(passed);
+                }
+
+                if (!_connection.Send(bytes))
+                {
+                    return;
+                }
+
+                if (_left)
+                {
+                    // Wakes who receives.
+                    _connection.End();
                     return;
                 }
             }

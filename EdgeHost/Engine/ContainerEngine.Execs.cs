@@ -119,14 +119,19 @@ public sealed partial class ContainerEngine : IContainerExecs
 
         exec.Begin(running.Pid, null);
         Tell(exec.Container.Record, "exec_start: " + string.Join(' ', exec.Spec.Arguments), ("execID", exec.Id));
-        return new ProcessStreams(static streams =>
+        return new ProcessStreams(streams =>
         {
-            streams.Input?.Dispose();
+            input?.Write.Dispose();
             streams.Output?.Dispose();
             streams.Error?.Dispose();
         })
         {
-            Input = input?.Write,
+            Input = Task.FromResult(input?.Write),
+            EndInput = () =>
+            {
+                input?.Write.Dispose();
+                return true;
+            },
             Output = output?.Read,
             Error = error?.Read,
             Ended = FollowAsync(exec, running.Ended, oomKills),
@@ -156,7 +161,8 @@ public sealed partial class ContainerEngine : IContainerExecs
         var ended = FollowAsync(exec, running.Ended, oomKills);
         return new ProcessStreams(_ => LeaveTerminal(exec, terminal, ended))
         {
-            Input = exec.Spec.AttachInput ? terminal : null,
+            Input = Task.FromResult(exec.Spec.AttachInput ? terminal : null),
+            EndInput = static () => true,
             Output = terminal,
             IsTerminal = true,
             Ended = ended,

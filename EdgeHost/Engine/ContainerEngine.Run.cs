@@ -121,6 +121,7 @@ public sealed partial class ContainerEngine
     {
         var record = container.Record;
         Cgroup? cgroup = null;
+        var attaching = TakeAttaching(container);
         try
         {
             var image = _images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
@@ -143,7 +144,7 @@ public sealed partial class ContainerEngine
                 mounts.Add(Tell(directory, secrets));
             }
 
-            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, mounts, place.Path, secrets?.Environment ?? []);
+            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, mounts, place.Path, secrets?.Environment ?? [], record.Spec.Terminal);
             if (record.FirstUser is not null && Shepherd.Version < Runtime.Shepherd.Shepherd.VersionWithUsers)
             {
                 throw new EdgeHostException(ErrorKind.Unsupported, $"the shepherd (process {Shepherd.Pid}) is from before user namespaces: restart it, which ends all containers, or run this one with --userns host");
@@ -163,6 +164,7 @@ public sealed partial class ContainerEngine
                 Overlay = new OverlayRoot(root, snapshot.LowerDirectories, snapshot.UpperDirectory, snapshot.WorkDirectory),
                 CgroupMounts = _cgroups,
                 Cgroup = cgroup,
+                TerminalSize = record.Spec.TerminalRows | (record.Spec.TerminalColumns << 16),
                 GivesStreams = Shepherd.Version >= Runtime.Shepherd.Shepherd.VersionWithUsers,
             });
             var (pid, startTime) = await Shepherd.LaunchAsync(
@@ -171,7 +173,9 @@ public sealed partial class ContainerEngine
                 cgroup.BirthDirectory,
                 new LogPolicy(_files.LogDirectory(record.Id), _options.LogSegmentBytes, _options.LogSegments),
                 record.StopSignal,
-                record.Spec.StopGrace ?? DefaultGrace).ConfigureAwait(false);
+                record.Spec.StopGrace ?? DefaultGrace,
+                StreamsOf(record.Spec, attaching)).ConfigureAwait(false);
+            await EndAttachingAsync(container, attaching, runs: true).ConfigureAwait(false);
             BeginHealth(container);
             Change(
                 container,
@@ -194,6 +198,7 @@ public sealed partial class ContainerEngine
         catch (Exception e)
         {
             // Whatever it was, a defect included: what is half made is taken back.
+            await EndAttachingAsync(container, attaching, runs: false).ConfigureAwait(false);
             _networks.Disconnect(record.Id);
             if (cgroup is not null)
             {
@@ -220,6 +225,25 @@ public sealed partial class ContainerEngine
 
             throw new EdgeHostException(ErrorKind.Internal, $"start of container {record.Name}: {e.Message}", e);
         }
+    }
+
+    private static LaunchStreams StreamsOf(ContainerSpec spec, List<PendingAttach> attaching)
+    {
+        var taps = new List<LaunchTap>();
+        foreach (var pending in attaching)
+        {
+            if (pending.Output is not null)
+            {
+                taps.Add(new LaunchTap(1, pending.Output));
+            }
+
+            if (pending.Error is not null)
+            {
+                taps.Add(new LaunchTap(2, pending.Error));
+            }
+        }
+
+        return new LaunchStreams { Terminal = spec.Terminal, Input = spec.OpenInput, Taps = taps };
     }
 
     /// <summary>Puts a file that a container is told in the run directory; its directory lets nobody else of the host to it.</summary>

@@ -104,6 +104,15 @@ public interface IContainerEngine
     /// </summary>
     IAsyncEnumerable<LogRecord> ReadLogsAsync(string container, LogQuery query, CancellationToken cancel);
 
+    /// <summary>
+    /// Standard streams of it. Where it does not run they are those of its next run: all of it comes, and the container
+    /// waits for who reads it. Where it runs, a reader that falls too far behind is ended, with a reason.
+    /// </summary>
+    ProcessStreams Attach(string container, AttachQuery query);
+
+    /// <summary>Sets the size of its terminal; without one it does nothing. Not running: <see cref="ErrorKind.Conflict"/>.</summary>
+    Task ResizeAsync(string container, TerminalSize size);
+
     /// <summary>What happens from now on. A reader that falls 1024 events behind is ended with <see cref="ErrorKind.Unavailable"/>.</summary>
     IAsyncEnumerable<EngineEvent> WatchAsync(CancellationToken cancel);
 
@@ -132,6 +141,8 @@ public enum WaitCondition
 /// <param name="StandardOutput">With what came from standard output.</param>
 /// <param name="StandardError">With what came from standard error.</param>
 /// <param name="FromNextRun">With <paramref name="Follow"/>, for a container that does not run: waits for its next start and shows what that run writes, as an attach before the start does.</param>
+/// <param name="FromEnd">Only what is written from now on.</param>
+/// <param name="Raw">As it was written, not cut into lines; for who shows what a terminal shows.</param>
 public sealed record LogQuery(
     bool Follow = false,
     int? Tail = null,
@@ -139,7 +150,28 @@ public sealed record LogQuery(
     DateTimeOffset? Until = null,
     bool StandardOutput = true,
     bool StandardError = true,
-    bool FromNextRun = false);
+    bool FromNextRun = false,
+    bool FromEnd = false,
+    bool Raw = false);
+
+/// <summary>Which of a container's streams somebody is at.</summary>
+public sealed class AttachQuery
+{
+    /// <summary>Whether it writes to standard input, or to the terminal.</summary>
+    public bool Input { get; init; }
+
+    /// <summary>Whether it reads standard output, or the terminal.</summary>
+    public bool Output { get; init; }
+
+    /// <summary>Whether it reads standard error.</summary>
+    public bool Error { get; init; }
+
+    /// <summary>Whether it stays for what comes.</summary>
+    public bool Follow { get; init; }
+
+    /// <summary>Whether it first reads what was written so far.</summary>
+    public bool Past { get; init; }
+}
 
 /// <summary>A piece of output: a line with its end, or part of a longer line.</summary>
 /// <param name="Time">When the logger read it.</param>

@@ -112,9 +112,16 @@ public sealed class ExecStatus
 public sealed class ProcessStreams(Action<ProcessStreams> release) : IDisposable
 {
     private int _released;
+    private string? _failure;
 
-    /// <summary>Where its standard input is written, or its terminal; does not block; null for none.</summary>
-    public Fd? Input { get; init; }
+    /// <summary>Where its standard input is written, or its terminal, once it runs; does not block; null for none.</summary>
+    public Task<Fd?> Input { get; init; } = Task.FromResult<Fd?>(null);
+
+    /// <summary>To be called when nothing more is written to it: whether who has written stays for what is still to come.</summary>
+    public required Func<bool> EndInput { get; init; }
+
+    /// <summary>Why the streams have ended before the program has; null when they have not.</summary>
+    public string? Failure { get => Volatile.Read(ref _failure); internal set => Volatile.Write(ref _failure, value); }
 
     /// <summary>Where its standard output is read, or its terminal; does not block; null for none.</summary>
     public Fd? Output { get; init; }

@@ -38,6 +38,12 @@ internal sealed class LineSplitter(LogQuery query)
         }
 
         var stream = entry.Stream - 1;
+        if (query.Raw)
+        {
+            Emit(entry.Time, stream, entry.Payload, write);
+            return true;
+        }
+
         var rest = entry.Payload;
         while (rest.Length > 0)
         {

@@ -26,7 +26,7 @@ internal static class RuntimeSpecBuilder
         ["net.ipv4.ping_group_range"] = "0 2147483647",
     };
 
-    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace, IReadOnlyList<string> secrets)
+    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace, IReadOnlyList<string> secrets, bool terminal)
     {
         var spec = record.Spec;
         var hostname = HostnameOf(record);
@@ -43,7 +43,8 @@ internal static class RuntimeSpecBuilder
             {
                 User = new RuntimeUser { Uid = user.Uid, Gid = user.Gid, AdditionalGids = user.AdditionalGids },
                 Args = record.Arguments,
-                Env = EnvironmentOf(image.Config.Env.Concat(spec.Environment).Concat(secrets), hostname, user),
+                Terminal = terminal,
+                Env = EnvironmentOf(image.Config.Env.Concat(spec.Environment).Concat(secrets), hostname, user, terminal),
                 Cwd = workingDirectory.Length > 0 ? workingDirectory : "/",
                 NoNewPrivileges = true,
                 OomScoreAdj = 0,
@@ -80,16 +81,15 @@ internal static class RuntimeSpecBuilder
         var image = images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.Infeasible, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
         var snapshot = images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
         var user = ContainerUser.Find(record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
-        var spec = Build(record, image.Config, user, [], null, secrets);
-        var process = spec.Process! with { Terminal = terminal };
-        if (privileged)
+        var spec = Build(record, image.Config, user, [], null, secrets, terminal);
+        if (!privileged)
         {
-            // Of what this daemon has itself: it may live in a container, too.
-            var names = Linux.Capabilities.NamesOf(Linux.Capabilities.Own & ~Linux.Capabilities.Mknod);
-            process = process with { Capabilities = new RuntimeCapabilities { Bounding = names, Effective = names, Permitted = names } };
+            return spec;
         }
 
-        return spec with { Process = process };
+        // Of what this daemon has itself: it may live in a container, too.
+        var names = Linux.Capabilities.NamesOf(Linux.Capabilities.Own & ~Linux.Capabilities.Mknod);
+        return spec with { Process = spec.Process! with { Capabilities = new RuntimeCapabilities { Bounding = names, Effective = names, Permitted = names } } };
     }
 
     internal static string HostnameOf(ContainerRecord record) => record.Spec.Hostname is { Length: > 0 } given
@@ -145,9 +145,9 @@ internal static class RuntimeSpecBuilder
         return set;
     }
 
-    private static List<string> EnvironmentOf(IEnumerable<string> given, string hostname, ContainerUser user)
+    private static List<string> EnvironmentOf(IEnumerable<string> given, string hostname, ContainerUser user, bool terminal)
     {
-        List<string> variables = ["PATH=" + LaunchPlanCompiler.DefaultPath, "HOSTNAME=" + hostname, "HOME=" + user.Home];
+        List<string> variables = ["PATH=" + LaunchPlanCompiler.DefaultPath, "HOSTNAME=" + hostname, .. terminal ? ["TERM=xterm"] : Array.Empty<string>(), "HOME=" + user.Home];
         foreach (var variable in given)
         {
             var name = variable.Split('=', 2)[0] + "=";

@@ -28,6 +28,45 @@ public static unsafe class Pipe
         return (new Fd(pair[0]), write);
     }
 
+    /// <summary>Makes one between two processes of ours: both ends are closed by exec, and neither waits.</summary>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public static (Fd Read, Fd Write) MakeBetween()
+    {
+        var pipe = Make();
+        DoNotWait(pipe.Write);
+        return pipe;
+    }
+
+    /// <summary>Writes as much as there is room for.</summary>
+    /// <returns>How much; null when nobody reads any more.</returns>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public static int? TryWrite(Fd fd, ReadOnlySpan<byte> bytes)
+    {
+        fixed (byte* start = bytes)
+        {
+            while (true)
+            {
+                var count = Libc.write(fd.Value, start, bytes.Length);
+                if (count >= 0)
+                {
+                    return (int)count;
+                }
+
+                switch (Libc.LastErrno)
+                {
+                    case Errno.EINTR:
+                        break;
+                    case Errno.EAGAIN:
+                        return 0;
+                    case Errno.EPIPE:
+                        return null;
+                    default:
+                        throw Libc.Failure("write a pipe");
+                }
+            }
+        }
+    }
+
     /// <summary>Lets no reading or writing of it wait, whoever holds it.</summary>
     public static void DoNotWait(Fd fd)
     {

@@ -74,12 +74,25 @@ internal sealed class LoggerProcess
 
         var run = reader.TakeInt32();
         var policy = new LogPolicy(reader.TakeText(), reader.TakeInt64(), reader.TakeInt32());
-        var (writer, users) = _writers.GetValueOrDefault(policy.Directory, (new LogWriter(policy), 0));
-        _writers[policy.Directory] = (writer, users + descriptors.Count);
-        _openStreams[run] = descriptors.Count;
+        var added = new List<LoggedStream>();
         foreach (var descriptor in descriptors)
         {
-            var stream = new LoggedStream(descriptor, run, (byte)reader.TakeInt32(), policy);
+            var number = reader.TakeInt32();
+            if (number > LoggerLink.Tap)
+            {
+                added[^1].Taps.Add(new LogTap(descriptor));
+            }
+            else
+            {
+                added.Add(new LoggedStream(descriptor, run, (byte)number, policy));
+            }
+        }
+
+        var (writer, users) = _writers.GetValueOrDefault(policy.Directory, (new LogWriter(policy), 0));
+        _writers[policy.Directory] = (writer, users + added.Count);
+        _openStreams[run] = added.Count;
+        foreach (var stream in added)
+        {
             _streams.Add(stream);
             _loop.Add(stream.Pipe, () => OnOutput(stream));
         }
@@ -102,10 +115,72 @@ internal sealed class LoggerProcess
         if (WhyNotAppended(stream, _record.AsSpan(0, LogFormat.HeaderSize + count)) is { } why)
         {
             // The writer waits at its full pipe, as it would at a full terminal; the other containers go on.
-            _loop.Remove(stream.Pipe);
+            Hold(stream);
             _waiting.Add((stream, _record.AsSpan(0, LogFormat.HeaderSize + count).ToArray()));
             _retryAt = Environment.TickCount64 + FullPauseMilliseconds;
             SingleThread.PrintError($"edgehost logger: {stream.Policy.Directory}: {why}: the container's output waits until it can be written\n");
+        }
+
+        foreach (var tap in stream.Taps.ToArray())
+        {
+            Pass(stream, tap, _record.AsSpan(LogFormat.HeaderSize, count));
+        }
+    }
+
+    // Who was attached before the start gets everything, and the container waits for it; who has gone, nothing.
+    private void Pass(LoggedStream stream, LogTap tap, ReadOnlySpan<byte> bytes)
+    {
+        if (Pipe.TryWrite(tap.Pipe, bytes) is not { } taken)
+        {
+            Drop(stream, tap);
+        }
+        else if (taken < bytes.Length)
+        {
+            tap.Rest = bytes[taken..].ToArray();
+            Hold(stream);
+            _loop.AddWriter(tap.Pipe, () => OnRoom(stream, tap));
+        }
+    }
+
+    private void OnRoom(LoggedStream stream, LogTap tap)
+    {
+        var taken = Pipe.TryWrite(tap.Pipe, tap.Rest);
+        if (taken < tap.Rest.Length)
+        {
+            tap.Rest = tap.Rest[taken.Value..];
+            return;
+        }
+
+        _loop.Remove(tap.Pipe);
+        tap.Rest = [];
+        if (taken is null)
+        {
+            Drop(stream, tap);
+        }
+
+        GoOn(stream);
+    }
+
+    private static void Drop(LoggedStream stream, LogTap tap)
+    {
+        stream.Taps.Remove(tap);
+        tap.Pipe.Dispose();
+    }
+
+    // Read again once nothing of what was read last is left: on a disk, and at each who gets it.
+    private void Hold(LoggedStream stream)
+    {
+        if (stream.Holds++ == 0)
+        {
+            _loop.Remove(stream.Pipe);
+        }
+    }
+
+    private void GoOn(LoggedStream stream)
+    {
+        if (--stream.Holds == 0)
+        {
+            _loop.Add(stream.Pipe, () => OnOutput(stream));
         }
     }
 
@@ -144,7 +219,7 @@ internal sealed class LoggerProcess
             if (WhyNotAppended(stream, record) is null)
             {
                 _waiting.RemoveAll(each => each.Stream == stream);
-                _loop.Add(stream.Pipe, () => OnOutput(stream));
+                GoOn(stream);
             }
         }
     }
@@ -153,6 +228,7 @@ internal sealed class LoggerProcess
     {
         _loop.Remove(stream.Pipe);
         stream.Pipe.Dispose();
+        stream.Taps.ForEach(static tap => tap.Pipe.Dispose());
         _streams.Remove(stream);
         if (--_openStreams[stream.Run] == 0)
         {
@@ -181,5 +257,28 @@ internal sealed class LoggerProcess
         _ = _shepherd.Send(ended.Written);
     }
 
-    private sealed record LoggedStream(Fd Pipe, int Run, byte Number, LogPolicy Policy);
+    private sealed class LoggedStream(Fd pipe, int run, byte number, LogPolicy policy)
+    {
+        internal Fd Pipe { get; } = pipe;
+
+        internal int Run { get; } = run;
+
+        internal byte Number { get; } = number;
+
+        internal LogPolicy Policy { get; } = policy;
+
+        /// <summary>Who else gets what comes.</summary>
+        internal List<LogTap> Taps { get; } = [];
+
+        /// <summary>How many are not done with what was read last.</summary>
+        internal int Holds { get; set; }
+    }
+
+    /// <summary>A pipe that gets what comes from a stream.</summary>
+    private sealed class LogTap(Fd pipe)
+    {
+        internal Fd Pipe { get; } = pipe;
+
+        internal byte[] Rest { get; set; } = [];
+    }
 }

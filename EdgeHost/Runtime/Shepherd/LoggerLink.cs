@@ -7,6 +7,9 @@ namespace EdgeHost.Runtime.Shepherd;
 /// <summary>The shepherd's side of the logger: starts it, hands it pipes, and starts another when it has died.</summary>
 internal sealed class LoggerLink : IDisposable
 {
+    /// <summary>Added to the stream of a pipe that gets what comes from that stream.</summary>
+    internal const int Tap = 16;
+
     private const int RestartPauseMilliseconds = 1000;
     private const int BusyPauseMilliseconds = 100;
 
@@ -119,6 +122,11 @@ internal sealed class LoggerLink : IDisposable
             {
                 writer.Put(stream + 1);
                 descriptors.Add(fd.Value);
+                foreach (var tap in container.Taps[stream])
+                {
+                    writer.Put(stream + 1 + Tap);
+                    descriptors.Add(tap.Value);
+                }
             }
         }
 

@@ -99,15 +99,22 @@ public sealed partial class ShepherdClient : IDisposable
     /// <param name="log">Where its output goes.</param>
     /// <param name="stopSignal">What asks it to stop when the shepherd ends all.</param>
     /// <param name="grace">How long it has then.</param>
+    /// <param name="streams">Its standard streams.</param>
     /// <returns>The pid and start time of its first process.</returns>
     /// <exception cref="EdgeHostException">The step that failed, in words; nothing is left of it.</exception>
-    public async Task<(int Pid, long StartTime)> LaunchAsync(string id, LaunchPlan plan, string? cgroupDirectory, LogPolicy log, int stopSignal, TimeSpan grace)
+    public async Task<(int Pid, long StartTime)> LaunchAsync(string id, LaunchPlan plan, string? cgroupDirectory, LogPolicy log, int stopSignal, TimeSpan grace, LaunchStreams streams)
     {
+        if (streams.NeedsVersion && !CanExec)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, $"the shepherd (process {Pid}) was started by an older version and speaks protocol {Version}, which has neither terminals nor standard inputs; it has when it was ended and started again");
+        }
+
         using var memory = SealedMemory.Create("launch", plan.Block.Span);
         using var cgroup = cgroupDirectory is null ? null : Files.OpenDirectory(cgroupDirectory);
         var pending = new Pending();
         var request = Register(pending);
-        Send(request, ShepherdMessageKind.Launch, (ref ShepherdMessageWriter writer) =>
+        var taps = CanExec ? streams.Taps : [];
+        Send(request, CanExec ? ShepherdMessageKind.LaunchWithStreams : ShepherdMessageKind.Launch, (ref ShepherdMessageWriter writer) =>
         {
             writer.Put(id);
             writer.Put(log.Directory);
@@ -116,7 +123,17 @@ public sealed partial class ShepherdClient : IDisposable
             writer.Put(stopSignal);
             writer.Put((int)Math.Min(grace.TotalMilliseconds, int.MaxValue));
             writer.Put(cgroup is null ? 0 : 1);
-        }, cgroup is null ? [memory.Value] : [memory.Value, cgroup.Value]);
+            if (CanExec)
+            {
+                writer.Put(streams.Terminal ? 1 : 0);
+                writer.Put(streams.Input ? 1 : 0);
+                writer.Put(taps.Count);
+                foreach (var tap in taps)
+                {
+                    writer.Put(tap.Stream);
+                }
+            }
+        }, [memory.Value, .. cgroup is null ? Array.Empty<int>() : [cgroup.Value], .. taps.Select(static tap => tap.Pipe.Value)]);
         await pending.Answer.Task.ConfigureAwait(false);
         return (pending.Pid, pending.StartTime);
     }
@@ -301,7 +318,9 @@ public sealed partial class ShepherdClient : IDisposable
             var descriptors = new List<Fd>();
             while (_socket.Receive(buffer, descriptors) is > 0 and var length)
             {
-                Handle(new ShepherdMessageReader(buffer.AsSpan(0, length)));
+                Handle(new ShepherdMessageReader(buffer.AsSpan(0, length)), descriptors);
+                descriptors.ForEach(static descriptor => descriptor.Dispose());
+                descriptors.Clear();
             }
         }
         catch (EdgeHostException e)
@@ -324,7 +343,7 @@ public sealed partial class ShepherdClient : IDisposable
         }
     }
 
-    private void Handle(ShepherdMessageReader reader)
+    private void Handle(ShepherdMessageReader reader, List<Fd> descriptors)
     {
         if (reader.Kind is ShepherdMessageKind.Exited or ShepherdMessageKind.Started)
         {
@@ -378,6 +397,10 @@ public sealed partial class ShepherdClient : IDisposable
                 pending.Result = new CheckResult((CheckOutcome)reader.TakeInt32(), reader.TakeInt32(), reader.TakeInt32() != 0, reader.TakeText());
                 pending.Answer.TrySetResult();
                 break;
+            case ShepherdMessageKind.InputTaken when descriptors is [var input]:
+                pending.Input = new Fd(input.Release());
+                pending.Answer.TrySetResult();
+                break;
             case ShepherdMessageKind.ExecEnded:
                 pending.ExecEnd = new ExecEnd(reader.TakeInt32(), reader.TakeInt32() != 0);
                 pending.Answer.TrySetResult();
@@ -407,6 +430,8 @@ public sealed partial class ShepherdClient : IDisposable
         internal TaskCompletionSource<int>? Started { get; init; }
 
         internal ExecEnd? ExecEnd { get; set; }
+
+        internal Fd? Input { get; set; }
 
         internal void Fail(EdgeHostException why)
         {

@@ -64,7 +64,10 @@ internal enum ShepherdMessageKind : ushort
     /// <summary>Client, from version 2 on: request, the request of a check. It is killed; the check is answered as ever.</summary>
     CancelCheck = 17,
 
-    /// <summary>To the logger, with pipes: run, log directory, segment bytes, segments, and for each pipe its stream.</summary>
+    /// <summary>
+    /// To the logger, with pipes: run, log directory, segment bytes, segments, and for each pipe its stream; or that and
+    /// <see cref="LoggerLink.Tap"/>, for one that gets what comes from that stream.
+    /// </summary>
     AddStreams = 20,
 
     /// <summary>From the logger: run, stream. The pipe has ended and everything is in the log.</summary>
@@ -81,6 +84,24 @@ internal enum ShepherdMessageKind : ushort
 
     /// <summary>Shepherd: request, exit code, whether the container ends too. The program of an exec has ended.</summary>
     ExecEnded = 42,
+
+    /// <summary>
+    /// Client, from version 4 on: as <see cref="Launch"/>, then whether it has a terminal, whether its standard input is
+    /// open, and how many pipes follow as descriptors that get what it writes, with the stream of each.
+    /// </summary>
+    LaunchWithStreams = 43,
+
+    /// <summary>Client, from version 4 on: request, id. Asks for the container's standard input.</summary>
+    TakeInput = 44,
+
+    /// <summary>Shepherd: request; with it a duplicate of the writing end, or of the terminal.</summary>
+    InputTaken = 45,
+
+    /// <summary>Client, from version 4 on: request, id. Nothing more is written to its standard input: once all duplicates are closed it has ended.</summary>
+    CloseInput = 46,
+
+    /// <summary>Client, from version 4 on: request, id, lines, columns of its terminal.</summary>
+    Resize = 47,
 }
 
 /// <summary>Writes a message into a buffer: little-endian numbers, strings with a 16-bit length.</summary>

@@ -1,6 +1,6 @@
 using EdgeHost.Errors;
 
-namespace EdgeHost.Engine;
+namespace EdgeHost.Linux;
 
 /// <summary>The keys by which who uses the terminal of a program leaves it without ending it; looked for in what is typed.</summary>
 public sealed class DetachKeys
