@@ -113,6 +113,8 @@ internal sealed class HostConfigBody
 
     public List<long>? ConsoleSize { get; set; }
 
+    public bool? Init { get; set; }
+
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Rest { get; set; }
 }

@@ -72,6 +72,7 @@ internal static class ContainerCreateTranslation
             DropCapabilities = host.CapDrop ?? [],
             AutoRemove = host.AutoRemove,
             Health = body.Healthcheck,
+            Init = host.Init == true,
             Terminal = body.Tty,
             TerminalRows = Lines(host.ConsoleSize, 0),
             TerminalColumns = Lines(host.ConsoleSize, 1),

@@ -110,6 +110,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             },
             spec.Restart.MaximumRetryCount),
         AutoRemove = spec.AutoRemove,
+        Init = spec.Init ? true : null,
         ConsoleSize = [spec.TerminalRows, spec.TerminalColumns],
         ReadonlyRootfs = spec.ReadOnlyRoot,
         UsernsMode = spec.Users switch { UserNamespaceMode.Auto => "auto", UserNamespaceMode.Host => "host", _ => string.Empty },
@@ -218,6 +219,8 @@ internal sealed class HostConfigView
     public string VolumeDriver { get; init; } = string.Empty;
 
     public List<string>? VolumesFrom { get; init; }
+
+    public bool? Init { get; init; }
 
     public int[] ConsoleSize { get; init; } = [0, 0];
 

@@ -1,8 +1,5 @@
-using System.Buffers;
-using System.Buffers.Binary;
 using System.Globalization;
 using System.IO.Pipelines;
-using System.Text;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
@@ -45,10 +42,10 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
             DockerTime.Parse("until", exchange.Query["until"], now),
             output,
             error,
-            Raw: container.Spec.Terminal && exchange.Query["tail"] is (null or "all") && !exchange.Query.Flag("timestamps"));
+            Raw: exchange.Query["tail"] is null or "all");
         await using var records = new StepAhead<LogRecord>(cancel => engine.ReadLogsAsync(container.Id, query, cancel), exchange.Aborted);
         var body = await exchange.StreamAsync(200, container.Spec.Terminal ? Raw : Framed);
-        await CopyAsync(records, body, exchange.Query.Flag("timestamps"), framed: !container.Spec.Terminal);
+        await CopyAsync(records, body, new LineFrames(framed: !container.Spec.Terminal, exchange.Query.Flag("timestamps")));
     }
 
     private async Task AttachAsync(ApiExchange exchange)
@@ -84,22 +81,19 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
         await exchange.EmptyAsync(200);
     }
 
-    /// <summary>Writes records as frames until they end; flushes whenever the next one is not there yet.</summary>
-    private static async Task CopyAsync(StepAhead<LogRecord> records, PipeWriter body, bool timestamps, bool framed)
+    /// <summary>Writes records until they end; flushes whenever the next one is not there yet.</summary>
+    private static async Task CopyAsync(StepAhead<LogRecord> records, PipeWriter body, LineFrames lines)
     {
-        // Not the server's own buffer: between its GetSpan and Advance the connection may go, and it throws.
-        var frames = new ArrayBufferWriter<byte>();
-        var lineStarts = (Output: true, Error: true);
         while (true)
         {
-            if (frames.WrittenCount > 0 && (!records.Next.IsCompleted || frames.WrittenCount >= FlushAfter))
+            if (lines.Written.Length > 0 && (!records.Next.IsCompleted || lines.Written.Length >= FlushAfter))
             {
-                if ((await body.WriteAsync(frames.WrittenMemory, records.Ended)).IsCompleted)
+                if ((await body.WriteAsync(lines.Written, records.Ended)).IsCompleted)
                 {
                     return;
                 }
 
-                frames.ResetWrittenCount();
+                lines.Clear();
             }
 
             if (!await records.Next)
@@ -107,30 +101,11 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
                 break;
             }
 
-            var record = records.Take();
-            var starts = record.IsError ? lineStarts.Error : lineStarts.Output;
-            var stamp = timestamps && starts ? Encoding.ASCII.GetBytes(DockerTime.Format(record.Time) + " ") : [];
-            var ended = record.Bytes.Span is [.., (byte)'\n'];
-            lineStarts = record.IsError ? (lineStarts.Output, ended) : (ended, lineStarts.Error);
-            WriteFrame(frames, record, stamp, framed);
+            lines.Add(records.Take());
         }
 
-        await body.WriteAsync(frames.WrittenMemory, records.Ended);
-    }
-
-    private static void WriteFrame(ArrayBufferWriter<byte> frames, LogRecord record, byte[] stamp, bool framed)
-    {
-        if (framed)
-        {
-            var header = frames.GetSpan(8);
-            header[..4].Clear();
-            header[0] = record.IsError ? (byte)2 : (byte)1;
-            BinaryPrimitives.WriteInt32BigEndian(header[4..], stamp.Length + record.Bytes.Length);
-            frames.Advance(8);
-        }
-
-        frames.Write(stamp);
-        frames.Write(record.Bytes.Span);
+        lines.Flush();
+        await body.WriteAsync(lines.Written, records.Ended);
     }
 
     private static (bool Output, bool Error) Streams(ApiExchange exchange) =>

@@ -74,6 +74,8 @@ internal sealed class RunOptions
 
     internal Option<bool> Tty { get; } = new("--tty", "-t") { Description = "Give it a terminal" };
 
+    private Option<bool> Init { get; } = new("--init") { Description = "Let a process of ours be the first in it, which hands signals on and reaps" };
+
     private Option<string[]> Attach { get; } = new("--attach", "-a") { Description = "Be at these streams only: stdin, stdout, stderr", HelpName = "stream" };
 
     internal Option<string?> Keys { get; } = StreamOptions.Keys();
@@ -88,7 +90,7 @@ internal sealed class RunOptions
         [
             Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, Cpus, Pids, Cpuset, RestartPolicy,
             User, WorkDir, Entrypoint, Hostname, ReadOnly, Users, CapAdd, CapDrop, SecurityOpt, StopSignal, StopTimeout, .. Health.All, Label, Interactive, Tty,
-            Attach, Keys, SignalProxy, Privileged,
+            Attach, Keys, SignalProxy, Init, Privileged,
         ];
         foreach (var option in options)
         {
@@ -205,6 +207,11 @@ internal sealed class RunOptions
         Texts(json, "CapAdd", parsed.GetValue(CapAdd));
         Texts(json, "CapDrop", parsed.GetValue(CapDrop));
         Texts(json, "SecurityOpt", parsed.GetValue(SecurityOpt));
+        if (parsed.GetValue(Init))
+        {
+            json.WriteBoolean("Init", true);
+        }
+
         json.WriteBoolean("ReadonlyRootfs", parsed.GetValue(ReadOnly));
         json.WriteBoolean("AutoRemove", parsed.GetValue(Remove));
         if (parsed.GetValue(RestartPolicy) is { } policy)

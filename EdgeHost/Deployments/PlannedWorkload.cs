@@ -129,6 +129,7 @@ public sealed record PlannedWorkload
             Added(json, "mqtt", workload.Mqtt is { } filters ? ["", .. filters] : []);
             Added(json, "depends_on", workload.DependsOn.Select(static dependency => $"{dependency.On} {dependency.Condition}"));
             Added(json, "userns_mode", spec.Users == UserNamespaceMode.Default ? [] : [spec.Users.ToString()]);
+            Added(json, "init", spec.Init ? ["true"] : []);
             if (spec.Health is { } health)
             {
                 Added(json, "healthcheck", [.. health.Test, $"{health.Interval} {health.Timeout} {health.StartPeriod} {health.StartInterval} {health.Retries}"]);

@@ -164,6 +164,7 @@ public sealed partial class ContainerEngine
                 Overlay = new OverlayRoot(root, snapshot.LowerDirectories, snapshot.UpperDirectory, snapshot.WorkDirectory),
                 CgroupMounts = _cgroups,
                 Cgroup = cgroup,
+                Init = record.Spec.Init,
                 TerminalSize = record.Spec.TerminalRows | (record.Spec.TerminalColumns << 16),
                 GivesStreams = Shepherd.Version >= Runtime.Shepherd.Shepherd.VersionWithUsers,
             });
@@ -243,7 +244,7 @@ public sealed partial class ContainerEngine
             }
         }
 
-        return new LaunchStreams { Terminal = spec.Terminal, Input = spec.OpenInput, Taps = taps };
+        return new LaunchStreams { Terminal = spec.Terminal, Input = spec.OpenInput, Init = spec.Init, Taps = taps };
     }
 
     /// <summary>Puts a file that a container is told in the run directory; its directory lets nobody else of the host to it.</summary>

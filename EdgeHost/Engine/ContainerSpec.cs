@@ -93,6 +93,9 @@ public sealed record ContainerSpec
     /// <summary>Whose users and groups its own are.</summary>
     public UserNamespaceMode Users { get; init; }
 
+    /// <summary>Whether a process of ours is the first in it: it hands signals on to the program, and reaps what loses its parent.</summary>
+    public bool Init { get; init; }
+
     /// <summary>Whether it has a terminal in place of pipes.</summary>
     public bool Terminal { get; init; }
 

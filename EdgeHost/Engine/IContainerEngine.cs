@@ -142,7 +142,7 @@ public enum WaitCondition
 /// <param name="StandardError">With what came from standard error.</param>
 /// <param name="FromNextRun">With <paramref name="Follow"/>, for a container that does not run: waits for its next start and shows what that run writes, as an attach before the start does.</param>
 /// <param name="FromEnd">Only what is written from now on.</param>
-/// <param name="Raw">As it was written, not cut into lines; for who shows what a terminal shows.</param>
+/// <param name="Raw">As it was written, not cut into lines.</param>
 public sealed record LogQuery(
     bool Follow = false,
     int? Tail = null,
@@ -176,7 +176,7 @@ public sealed class AttachQuery
 /// <summary>A piece of output: a line with its end, or part of a longer line.</summary>
 /// <param name="Time">When the logger read it.</param>
 /// <param name="IsError">Whether it came from standard error.</param>
-/// <param name="Bytes">The bytes as written, a newline included where there was one.</param>
+/// <param name="Bytes">The bytes as written, a newline included where there was one; none at the end of a run, where they are raw.</param>
 public readonly record struct LogRecord(DateTimeOffset Time, bool IsError, ReadOnlyMemory<byte> Bytes);
 
 /// <summary>Something that happened, in the words of <c>docker events</c>.</summary>

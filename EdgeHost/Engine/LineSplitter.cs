@@ -33,6 +33,11 @@ internal sealed class LineSplitter(LogQuery query)
 
         if (entry.Stream == 0)
         {
+            if (query.Raw)
+            {
+                write(new LogRecord(entry.Time, false, ReadOnlyMemory<byte>.Empty));
+            }
+
             Flush(write);
             return true;
         }

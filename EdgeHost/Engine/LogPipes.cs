@@ -85,7 +85,6 @@ internal sealed class LogPipes
             _records.DisposeAsync().AsTask().GetAwaiter().GetResult();
             _output?.Dispose();
             _error?.Dispose();
-            _stop.Dispose();
         }
     }
 }

@@ -37,10 +37,17 @@ public sealed class DetachKeys
     {
         foreach (var key in typed)
         {
-            if (key != _keys[_matched])
+            while (_matched > 0 && key != _keys[_matched])
             {
-                pass.AddRange(_keys[.._matched]);
-                _matched = 0;
+                // What was typed may still end with a shorter beginning of them.
+                var shorter = _matched - 1;
+                while (!_keys.AsSpan(0, shorter).SequenceEqual(_keys.AsSpan(_matched - shorter, shorter)))
+                {
+                    shorter--;
+                }
+
+                pass.AddRange(_keys[..(_matched - shorter)]);
+                _matched = shorter;
             }
 
             if (key != _keys[_matched])

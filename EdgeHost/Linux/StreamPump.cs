@@ -73,6 +73,7 @@ public sealed unsafe class StreamPump : IDisposable
     public PumpEnd CopyOutput(Fd? output, Fd? error, bool untilEnd)
     {
         var buffer = GC.AllocateUninitializedArray<byte>(HeaderSize + ChunkSize, pinned: false);
+        var gathering = new Gathering();
         var held = false;
         try
         {
@@ -120,9 +121,14 @@ public sealed unsafe class StreamPump : IDisposable
                     {
                         sources[stream] = -1;
                     }
-                    else if (count > 0 && !Send(client, buffer, stream, count))
+                    else if (count > 0)
                     {
-                        return _detached ? PumpEnd.Detached : PumpEnd.Gone;
+                        if (!Send(client, buffer, stream, count))
+                        {
+                            return _detached ? PumpEnd.Detached : PumpEnd.Gone;
+                        }
+
+                        gathering.After(count);
                     }
                 }
             }

@@ -173,4 +173,10 @@ public enum LaunchOp
 
     /// <summary>Makes descriptor 0 the controlling terminal of this session.</summary>
     ControlTerminal = 61,
+
+    /// <summary>The program of A bytes at Text1, in sealed memory, into Slot.</summary>
+    OpenInit = 62,
+
+    /// <summary>As <see cref="Execute"/>, through the program in Slot: its second argument becomes the path that can be executed.</summary>
+    ExecuteWithInit = 63,
 }

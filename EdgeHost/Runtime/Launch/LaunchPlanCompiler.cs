@@ -107,7 +107,14 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.ControlTerminal);
         }
 
-        AddProcess(plan, process, target, spec.Linux?.Seccomp, users);
+        var init = -1;
+        if (target.Init)
+        {
+            init = plan.TakeSlot();
+            plan.AddRaw(LaunchOp.OpenInit, init, -1, plan.PutBytes(LaunchInit.Program), -1, -1, LaunchInit.Program.Length, 0, 0);
+        }
+
+        AddProcess(plan, process, target, spec.Linux?.Seccomp, users, init);
         return plan.Build();
     }
 
@@ -250,7 +257,7 @@ public static partial class LaunchPlanCompiler
         }
     }
 
-    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, (IdMaps Maps, int Slot)? users)
+    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, (IdMaps Maps, int Slot)? users, int init)
     {
         AddRlimits(plan, process);
         if (target.GivesStreams)
@@ -293,7 +300,7 @@ public static partial class LaunchPlanCompiler
             AddSeccomp(plan, seccomp);
         }
 
-        AddExecute(plan, process);
+        AddExecute(plan, process, init);
     }
 
     // Who opens /dev/stdout anew needs a right to the pipe itself.
@@ -356,12 +363,12 @@ public static partial class LaunchPlanCompiler
         }
     }
 
-    private static void AddExecute(LaunchPlan.Builder plan, RuntimeProcess process)
+    private static void AddExecute(LaunchPlan.Builder plan, RuntimeProcess process, int init = -1)
     {
-        var args = process.Args!;
+        IReadOnlyList<string> args = init < 0 ? process.Args! : [LaunchInit.Name, string.Empty, .. process.Args!];
         var environment = process.Env ?? [];
         plan.AddRaw(
-            LaunchOp.Execute, -1, -1, plan.PutList(Candidates(args[0], environment)), plan.PutTable([.. args]), plan.PutTable([.. environment]), 0, args.Count, environment.Count);
+            init < 0 ? LaunchOp.Execute : LaunchOp.ExecuteWithInit, init, -1, plan.PutList(Candidates(process.Args![0], environment)), plan.PutTable([.. args]), plan.PutTable([.. environment]), 0, args.Count, environment.Count);
     }
 
     private static IEnumerable<string> Candidates(string program, IReadOnlyList<string> environment)

@@ -26,6 +26,9 @@ public sealed record LaunchTarget
     /// </summary>
     public int? TerminalSize { get; init; }
 
+    /// <summary>Whether a process of ours is the first in the container, before its program.</summary>
+    public bool Init { get; init; }
+
     /// <summary>The fifo from which the program waits for its start, and the one on which it reports after that; null starts at once.</summary>
     public (string Start, string Status)? Fifos { get; init; }
 }

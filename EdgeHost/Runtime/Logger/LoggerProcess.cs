@@ -22,6 +22,7 @@ internal sealed class LoggerProcess
     private readonly List<LoggedStream> _streams = [];
     private readonly List<(LoggedStream Stream, byte[] Record)> _waiting = [];
     private readonly LogBudget _budget = new();
+    private readonly Gathering _gathering = new();
     private readonly long _settleAt = Environment.TickCount64 + SettleMilliseconds;
     private long _retryAt;
     private bool _ended;
@@ -125,6 +126,8 @@ internal sealed class LoggerProcess
         {
             Pass(stream, tap, _record.AsSpan(LogFormat.HeaderSize, count));
         }
+
+        _gathering.After(count);
     }
 
     // Who was attached before the start gets everything, and the container waits for it; who has gone, nothing.

@@ -42,7 +42,10 @@ public sealed class LaunchStreams
     /// <summary>Pipes that get all that it writes; it waits for who reads them.</summary>
     public IReadOnlyList<LaunchTap> Taps { get; init; } = [];
 
-    internal bool NeedsVersion => Terminal || Input;
+    /// <summary>Whether its plan has a process of ours before the program.</summary>
+    public bool Init { get; init; }
+
+    internal bool NeedsVersion => Terminal || Input || Init;
 }
 
 /// <summary>A pipe that gets what a container writes.</summary>

@@ -106,7 +106,7 @@ public sealed partial class ShepherdClient : IDisposable
     {
         if (streams.NeedsVersion && !CanExec)
         {
-            throw new EdgeHostException(ErrorKind.Unsupported, $"the shepherd (process {Pid}) was started by an older version and speaks protocol {Version}, which has neither terminals nor standard inputs; it has when it was ended and started again");
+            throw new EdgeHostException(ErrorKind.Unsupported, $"the shepherd (process {Pid}) was started by an older version and speaks protocol {Version}, which has neither terminals, nor standard inputs, nor an init; it has when it was ended and started again");
         }
 
         using var memory = SealedMemory.Create("launch", plan.Block.Span);
