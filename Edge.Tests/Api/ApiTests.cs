@@ -47,7 +47,7 @@ public sealed class ApiTests(ApiFixture api) : IClassFixture<ApiFixture>
     [InlineData("GET", "/containers/json?filters=nonsense", 400, "is not of the form")]
     [InlineData("GET", "/containers/json?limit=many", 400, "limit=many is not a whole number")]
     [InlineData("POST", "/containers/create", 400, "needs a JSON body")]
-    [InlineData("POST", "/containers/x/exec", 501, "exec: not in this version")]
+    [InlineData("GET", "/containers/x/export", 501, "exporting a container: not in this version")]
     [InlineData("POST", "/images/alpine/push", 501, "pushing images: not in this version")]
     [InlineData("POST", "/build", 501, "not in this version")]
     public async Task A_failure_has_a_status_and_a_message(string method, string path, int status, string message)

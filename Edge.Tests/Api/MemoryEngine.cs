@@ -36,6 +36,19 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
 
     public IContainerArchives Archives => throw new NotSupportedException();
 
+    public IContainerExecs Execs => throw new NotSupportedException();
+
+    public ProcessStreams Attach(string container, AttachQuery query) => LogPipes.Open(
+        cancel => ReadLogsAsync(container, new LogQuery(query.Follow, StandardOutput: query.Output, StandardError: query.Error, FromNextRun: query.Follow && Inspect(container).State != ContainerState.Running), cancel),
+        query.Output,
+        query.Error,
+        terminal: false,
+        Task.FromResult<EdgeHost.Linux.Fd?>(null),
+        () => true,
+        () => { });
+
+    public Task ResizeAsync(string container, TerminalSize size) => Task.CompletedTask;
+
     /// <summary>The container that is removed in the moment in which it is measured.</summary>
     internal string? Vanishing { get; set; }
 

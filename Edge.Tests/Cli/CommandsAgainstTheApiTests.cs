@@ -94,7 +94,10 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
     }
 
     [Theory]
-    [InlineData("-i and -t are not in this version", "run", "-it", "busybox", "sh")]
+    [InlineData("the input device is not a TTY", "run", "-it", "busybox", "sh")]
+    [InlineData("valid streams are stdin, stdout and stderr", "run", "-a", "all", "busybox", "sh")]
+    [InlineData("cannot specify both --attach and --detach", "run", "-d", "-a", "stdout", "busybox", "sh")]
+    [InlineData("detach keys \"ctrl-1\": \"ctrl-1\" is not", "run", "--detach-keys", "ctrl-1", "busybox", "sh")]
     [InlineData("--publish 80:0: not [[ADDRESS:]PORT:]PORT", "run", "-p", "80:0", "busybox", "sh")]
     [InlineData("--privileged is not in this version", "run", "--privileged", "busybox", "sh")]
     [InlineData("--memory 5q: not a size", "run", "-m", "5q", "busybox", "sh")]
@@ -109,13 +112,6 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
         Assert.Equal(125, run.Exit);
         Assert.Contains(words, run.Error);
         Assert.Single(run.Error.TrimEnd().Split('\n'));
-    }
-
-    [Fact]
-    public void Exec_says_that_it_is_not_there_yet()
-    {
-        var exec = Run("exec", "x", "ls", "-l");
-        Assert.Equal((1, "edgehost: exec is not in this version of EdgeHost\n"), (exec.Exit, exec.Error));
     }
 
     [Fact]

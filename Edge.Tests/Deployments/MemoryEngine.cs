@@ -36,6 +36,12 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 
     public IContainerArchives Archives => throw new NotSupportedException();
 
+    public IContainerExecs Execs => throw new NotSupportedException();
+
+    public ProcessStreams Attach(string container, AttachQuery query) => throw new NotSupportedException();
+
+    public Task ResizeAsync(string container, TerminalSize size) => Task.CompletedTask;
+
     public long MeasureBytes(string container, CancellationToken cancel) => 1000;
 
     private readonly Lock _lock = new();

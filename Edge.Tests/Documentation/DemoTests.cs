@@ -48,7 +48,7 @@ public sealed partial class DemoTests(Arm64Board board)
         await using var demo = await Demo.PrepareAsync();
         (await demo.RunAsync(string.Empty)).Succeeds();
         var examples = 0;
-        foreach (var page in (string[])["README.md", "docs/cli.md", "docs/networks.md", "docs/images.md", "docs/security.md"])
+        foreach (var page in (string[])["README.md", "docs/cli.md", "docs/networks.md", "docs/images.md", "docs/security.md", "docs/exec.md"])
         {
             foreach (Match example in Example().Matches(await File.ReadAllTextAsync(Repository.PathOf(page), TestContext.Current.CancellationToken)))
             {

@@ -67,11 +67,13 @@ internal sealed class ApiExchange
     internal async Task<T> ReadJsonAsync<T>(JsonTypeInfo<T> type)
     {
         var body = await ReadBodyAsync();
-        if (body.Length == 0)
-        {
-            throw new EdgeHostException(ErrorKind.Invalid, $"{Method} {FullPath} needs a JSON body");
-        }
+        return body.Length > 0 ? ParseJson(body, type) : throw new EdgeHostException(ErrorKind.Invalid, $"{Method} {FullPath} needs a JSON body");
+    }
 
+    /// <summary>Parses a JSON body that was read.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: too deep, or not what it should be.</exception>
+    internal T ParseJson<T>(ReadOnlyMemory<byte> body, JsonTypeInfo<T> type)
+    {
         try
         {
             return JsonSerializer.Deserialize(body.Span, type)
@@ -169,10 +171,11 @@ internal sealed class ApiExchange
         var claim = _features.GetRequiredFeature<ConnectionClaim>();
         claim.Taken = true;
         var transport = _features.GetRequiredFeature<IConnectionTransportFeature>().Transport;
-        var head = AsksForUpgrade
+        var socket = _features.GetRequiredFeature<IConnectionSocketFeature>().Socket;
+        var connection = new HijackedConnection(transport, socket);
+        connection.Send(System.Text.Encoding.ASCII.GetBytes(AsksForUpgrade
             ? $"HTTP/1.1 101 UPGRADED\r\nContent-Type: {contentType}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
-            : $"HTTP/1.1 200 OK\r\nContent-Type: {contentType}\r\n\r\n";
-        await transport.Output.WriteAsync(System.Text.Encoding.ASCII.GetBytes(head), CancellationToken.None);
-        return new HijackedConnection(transport, _features.GetRequiredFeature<IConnectionSocketFeature>().Socket);
+            : $"HTTP/1.1 200 OK\r\nContent-Type: {contentType}\r\n\r\n"));
+        return connection;
     }
 }

@@ -56,6 +56,7 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         new ContainerUpdateEndpoint(engine).Map(router);
         new ContainerTopEndpoint(engine).Map(router);
         new ContainerOutputEndpoints(engine).Map(router);
+        new ExecEndpoints(engine).Map(router);
         new ContainerStatsEndpoint(engine).Map(router);
         new ContainerArchiveEndpoints(engine).Map(router);
         new ContainerChangesEndpoint(engine).Map(router);

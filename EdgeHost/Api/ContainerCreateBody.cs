@@ -115,6 +115,10 @@ internal sealed class HostConfigBody
 
     public List<string>? SecurityOpt { get; set; }
 
+    public List<long>? ConsoleSize { get; set; }
+
+    public bool? Init { get; set; }
+
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Rest { get; set; }
 }

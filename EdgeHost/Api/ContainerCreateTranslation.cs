@@ -37,13 +37,6 @@ internal static class ContainerCreateTranslation
     {
         var host = body.HostConfig ?? new HostConfigBody();
         var warnings = new List<string>();
-        if (body.Tty || body.OpenStdin || body.StdinOnce || body.AttachStdin)
-        {
-            throw new EdgeHostException(
-                ErrorKind.Unsupported,
-                "interactive containers (-i, -t: Tty, OpenStdin, AttachStdin) come with a later version; run without -i and -t");
-        }
-
         RefuseNulls(body, host);
         RefuseRest(string.Empty, body.Rest);
         RefuseRest("HostConfig.", host.Rest);
@@ -81,6 +74,12 @@ internal static class ContainerCreateTranslation
             DeviceRules = host.DeviceCgroupRules ?? [],
             AutoRemove = host.AutoRemove,
             Health = body.Healthcheck,
+            Init = host.Init == true,
+            Terminal = body.Tty,
+            TerminalRows = Lines(host.ConsoleSize, 0),
+            TerminalColumns = Lines(host.ConsoleSize, 1),
+            OpenInput = body.OpenStdin,
+            InputOnce = body.StdinOnce,
         };
         RefuseSecurityOptions(host.SecurityOpt);
         return (ContainerNetworkTranslation.Add(spec, body, host, warnings), warnings);
@@ -281,6 +280,10 @@ internal static class ContainerCreateTranslation
         };
     }
 
+    private static int Lines(List<long>? size, int at) => size is not { Count: 2 } ? 0
+        : size[at] is >= 0 and <= ushort.MaxValue ? (int)size[at]
+        : throw new EdgeHostException(ErrorKind.Invalid, $"HostConfig.ConsoleSize: {size[at]} is not from 0 to {ushort.MaxValue}");
+
     private static RestartPolicy Restart(HostConfigBody host)
     {
         var policy = host.RestartPolicy;
@@ -408,8 +411,6 @@ internal static class ContainerCreateTranslation
     private static bool AsksForNothing(string path, JsonElement value) => value.ValueKind switch
     {
         JsonValueKind.Null or JsonValueKind.False => true,
-        // The size of the client's terminal means something with a tty only.
-        _ when path == "HostConfig.ConsoleSize" => true,
         JsonValueKind.Number when value.TryGetInt64(out var number) && number == 0 => true,
         JsonValueKind.String when value.GetString()!.Length == 0 => true,
         JsonValueKind.Array => value.EnumerateArray().All(item => AsksForNothing(path, item)),

@@ -8,7 +8,7 @@ namespace EdgeHost.Api;
 internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptions options)
 {
     internal void Map(ApiRouter router) => router.Map("GET", "/containers/*/json", exchange =>
-        exchange.JsonAsync(200, View(engine.Inspect(exchange.Values[0]), options.DataDirectory), DockerJson.Out.ContainerView));
+        exchange.JsonAsync(200, View(engine.Inspect(exchange.Values[0]), options.DataDirectory, engine.Execs.RunningIn(exchange.Values[0])), DockerJson.Out.ContainerView));
 
     internal static List<MountPointView> MountPoints(ContainerSpec spec, string dataDirectory) => spec.Mounts
         .Where(m => m.Kind != ContainerMountKind.Tmpfs)
@@ -23,7 +23,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             m.Kind == ContainerMountKind.Bind ? "rprivate" : string.Empty))
         .ToList();
 
-    internal static ContainerView View(ContainerStatus container, string dataDirectory)
+    internal static ContainerView View(ContainerStatus container, string dataDirectory, IReadOnlyList<string> execs)
     {
         var spec = container.Effective;
         return new ContainerView
@@ -49,6 +49,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             },
             Image = container.ImageId,
             Name = "/" + container.Name,
+            ExecIDs = execs.Count > 0 ? [.. execs] : null,
             RestartCount = container.RestartCount,
             HostConfig = HostConfig(container, spec),
             Mounts = MountPoints(spec, dataDirectory),
@@ -56,6 +57,10 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             {
                 Hostname = spec.Hostname ?? container.Id[..12],
                 User = spec.User ?? string.Empty,
+                AttachStdin = spec.InputOnce,
+                Tty = spec.Terminal,
+                OpenStdin = spec.OpenInput,
+                StdinOnce = spec.InputOnce,
                 Env = spec.Environment.ToList(),
                 Cmd = spec.Command?.ToList(),
                 Entrypoint = spec.Entrypoint?.ToList(),
@@ -105,6 +110,8 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             },
             spec.Restart.MaximumRetryCount),
         AutoRemove = spec.AutoRemove,
+        Init = spec.Init ? true : null,
+        ConsoleSize = [spec.TerminalRows, spec.TerminalColumns],
         ReadonlyRootfs = spec.ReadOnlyRoot,
         UsernsMode = spec.Users switch { UserNamespaceMode.Auto => "auto", UserNamespaceMode.Host => "host", _ => string.Empty },
         Devices = [.. spec.Devices.Select(DeviceOf)],
@@ -220,6 +227,8 @@ internal sealed class HostConfigView
     public string VolumeDriver { get; init; } = string.Empty;
 
     public List<string>? VolumesFrom { get; init; }
+
+    public bool? Init { get; init; }
 
     public int[] ConsoleSize { get; init; } = [0, 0];
 

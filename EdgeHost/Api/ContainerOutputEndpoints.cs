@@ -1,10 +1,8 @@
-using System.Buffers;
-using System.Buffers.Binary;
 using System.Globalization;
 using System.IO.Pipelines;
-using System.Text;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 
 namespace EdgeHost.Api;
 
@@ -14,7 +12,8 @@ namespace EdgeHost.Api;
 /// </summary>
 internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
 {
-    private const string Framed = "application/vnd.docker.multiplexed-stream";
+    internal const string Framed = "application/vnd.docker.multiplexed-stream";
+    internal const string Raw = "application/vnd.docker.raw-stream";
 
     // What is written between two flushes at most; a reader that is slower than the container waits here, in the follower.
     private const int FlushAfter = 64 * 1024;
@@ -23,6 +22,7 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
     {
         router.Map("GET", "/containers/*/logs", LogsAsync);
         router.Map("POST", "/containers/*/attach", AttachAsync);
+        router.Map("POST", "/containers/*/resize", ResizeAsync);
     }
 
     private async Task LogsAsync(ApiExchange exchange)
@@ -33,7 +33,7 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
             throw new EdgeHostException(ErrorKind.Invalid, "Bad parameters: you must choose at least one stream");
         }
 
-        var id = engine.Inspect(exchange.Values[0]).Id;
+        var container = engine.Inspect(exchange.Values[0]);
         var now = DateTimeOffset.UtcNow;
         var query = new LogQuery(
             exchange.Query.Flag("follow"),
@@ -41,54 +41,59 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
             DockerTime.Parse("since", exchange.Query["since"], now),
             DockerTime.Parse("until", exchange.Query["until"], now),
             output,
-            error);
-        await using var records = new StepAhead<LogRecord>(cancel => engine.ReadLogsAsync(id, query, cancel), exchange.Aborted);
-        var body = await exchange.StreamAsync(200, Framed);
-        await CopyAsync(records, body, exchange.Query.Flag("timestamps"));
+            error,
+            Raw: exchange.Query["tail"] is null or "all");
+        await using var records = new StepAhead<LogRecord>(cancel => engine.ReadLogsAsync(container.Id, query, cancel), exchange.Aborted);
+        var body = await exchange.StreamAsync(200, container.Spec.Terminal ? Raw : Framed);
+        await CopyAsync(records, body, new LineFrames(framed: !container.Spec.Terminal, exchange.Query.Flag("timestamps")));
     }
 
     private async Task AttachAsync(ApiExchange exchange)
     {
         var container = engine.Inspect(exchange.Values[0]);
-        if (exchange.Query.Flag("stdin") && !exchange.Query.Flag("stdout") && !exchange.Query.Flag("stderr"))
+        var (output, error) = Streams(exchange);
+        var keys = DetachKeys.Parse(exchange.Query["detachKeys"]);
+        if (container.Paused && exchange.Query.Flag("stream"))
         {
-            throw new EdgeHostException(ErrorKind.Unsupported, "attaching to the input of a container comes with a later version");
+            throw new EdgeHostException(ErrorKind.Conflict, $"container {container.Name} is paused, unpause the container before attach");
         }
 
-        var (output, error) = Streams(exchange);
-        var past = exchange.Query.Flag("logs");
-        var follow = exchange.Query.Flag("stream");
-        var query = new LogQuery(follow, past ? null : 0, null, null, output, error, FromNextRun: follow && container.State != ContainerState.Running);
         // The engine has this reader from here on. Docker's client starts the container as soon as it sees the answer.
-        await using var records = new StepAhead<LogRecord>(cancel => engine.ReadLogsAsync(container.Id, query, cancel), exchange.Aborted);
-        await using var connection = await exchange.HijackAsync(exchange.AsksForUpgrade ? Framed : "application/vnd.docker.raw-stream");
-        await using var gone = connection.Gone.Register(records.End);
-        try
+        using var streams = engine.Attach(container.Id, new AttachQuery
         {
-            await CopyAsync(records, connection.Output, false);
-        }
-        catch (OperationCanceledException) when (connection.Gone.IsCancellationRequested)
-        {
-            // Who has gone does not read an answer.
-        }
+            Input = exchange.Query.Flag("stdin"),
+            Output = output,
+            Error = error,
+            Follow = exchange.Query.Flag("stream"),
+            Past = exchange.Query.Flag("logs"),
+        });
+        await using var connection = await exchange.HijackAsync(exchange.AsksForUpgrade && !streams.IsTerminal ? Framed : Raw);
+        await StreamSession.RunAsync(connection, streams, keys);
     }
 
-    /// <summary>Writes records as frames until they end; flushes whenever the next one is not there yet.</summary>
-    private static async Task CopyAsync(StepAhead<LogRecord> records, PipeWriter body, bool timestamps)
+    private async Task ResizeAsync(ApiExchange exchange)
     {
-        // Not the server's own buffer: between its GetSpan and Advance the connection may go, and it throws.
-        var frames = new ArrayBufferWriter<byte>();
-        var lineStarts = (Output: true, Error: true);
+        if (ExecEndpoints.SizeIn(exchange.Query) is { } size)
+        {
+            await engine.ResizeAsync(exchange.Values[0], size);
+        }
+
+        await exchange.EmptyAsync(200);
+    }
+
+    /// <summary>Writes records until they end; flushes whenever the next one is not there yet.</summary>
+    private static async Task CopyAsync(StepAhead<LogRecord> records, PipeWriter body, LineFrames lines)
+    {
         while (true)
         {
-            if (frames.WrittenCount > 0 && (!records.Next.IsCompleted || frames.WrittenCount >= FlushAfter))
+            if (lines.Written.Length > 0 && (!records.Next.IsCompleted || lines.Written.Length >= FlushAfter))
             {
-                if ((await body.WriteAsync(frames.WrittenMemory, records.Ended)).IsCompleted)
+                if ((await body.WriteAsync(lines.Written, records.Ended)).IsCompleted)
                 {
                     return;
                 }
 
-                frames.ResetWrittenCount();
+                lines.Clear();
             }
 
             if (!await records.Next)
@@ -96,26 +101,11 @@ internal sealed class ContainerOutputEndpoints(IContainerEngine engine)
                 break;
             }
 
-            var record = records.Take();
-            var starts = record.IsError ? lineStarts.Error : lineStarts.Output;
-            var stamp = timestamps && starts ? Encoding.ASCII.GetBytes(DockerTime.Format(record.Time) + " ") : [];
-            var ended = record.Bytes.Span is [.., (byte)'\n'];
-            lineStarts = record.IsError ? (lineStarts.Output, ended) : (ended, lineStarts.Error);
-            WriteFrame(frames, record, stamp);
+            lines.Add(records.Take());
         }
 
-        await body.WriteAsync(frames.WrittenMemory, records.Ended);
-    }
-
-    private static void WriteFrame(ArrayBufferWriter<byte> frames, LogRecord record, byte[] stamp)
-    {
-        var header = frames.GetSpan(8);
-        header[..4].Clear();
-        header[0] = record.IsError ? (byte)2 : (byte)1;
-        BinaryPrimitives.WriteInt32BigEndian(header[4..], stamp.Length + record.Bytes.Length);
-        frames.Advance(8);
-        frames.Write(stamp);
-        frames.Write(record.Bytes.Span);
+        lines.Flush();
+        await body.WriteAsync(lines.Written, records.Ended);
     }
 
     private static (bool Output, bool Error) Streams(ApiExchange exchange) =>

@@ -1,5 +1,6 @@
 using System.IO.Pipelines;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using EdgeHost.Linux;
 using Microsoft.AspNetCore.Connections;
 
@@ -31,77 +32,53 @@ internal sealed class ConnectionClaim
     };
 }
 
-/// <summary>A connection that no longer speaks HTTP.</summary>
+/// <summary>A connection that no longer speaks HTTP. What is sent goes to the socket itself; what comes is still read by the server's transport.</summary>
 internal sealed class HijackedConnection : IAsyncDisposable
 {
-    private static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(2);
+    // Closed with something unread in it, the socket would be reset, and the client may lose what it has not read either.
+    private static readonly TimeSpan ClosePatience = TimeSpan.FromSeconds(2);
 
     private readonly IDuplexPipe _transport;
-    private readonly CancellationTokenSource _gone = new();
-    private readonly Task _watch;
+    private readonly Socket _socket;
 
     internal HijackedConnection(IDuplexPipe transport, Socket socket)
     {
         _transport = transport;
-        _watch = WatchAsync(socket);
+        _socket = socket;
     }
 
-    internal PipeWriter Output => _transport.Output;
+    internal PipeReader Input => _transport.Input;
 
-    /// <summary>Fires when the client has gone altogether; a client that has only finished sending still listens.</summary>
-    internal CancellationToken Gone => _gone.Token;
+    internal SafeHandle Client => _socket.SafeHandle;
+
+    /// <summary>Sends bytes as they are.</summary>
+    internal void Send(ReadOnlySpan<byte> bytes) => StreamPump.Send(Client, bytes);
 
     public async ValueTask DisposeAsync()
     {
-        // Completing, not aborting: the last bytes are still to be sent.
-        await _transport.Output.CompleteAsync();
-        _transport.Input.CancelPendingRead();
-        await _gone.CancelAsync();
-        await _watch;
-        await _transport.Input.CompleteAsync();
-        _gone.Dispose();
-    }
-
-    private async Task WatchAsync(Socket socket)
-    {
         try
         {
-            // Nothing that a client sends is wanted: what comes is dropped, so that its end is seen.
-            while (true)
-            {
-                var read = await _transport.Input.ReadAsync(_gone.Token);
-                _transport.Input.AdvanceTo(read.Buffer.End);
-                if (read.IsCanceled)
-                {
-                    return;
-                }
-
-                if (read.IsCompleted)
-                {
-                    break;
-                }
-            }
-
-            // A half-close wakes nobody when the other half follows, so it is looked for.
-            using var timer = new PeriodicTimer(LookEvery);
-            do
-            {
-                if (SocketPeer.HasGone(socket.SafeHandle))
-                {
-                    break;
-                }
-            }
-            while (await timer.WaitForNextTickAsync(_gone.Token));
+            _socket.Shutdown(SocketShutdown.Send);
+            using var limit = new CancellationTokenSource(ClosePatience);
+            await DropInputAsync(limit.Token);
         }
-        catch (OperationCanceledException)
+        catch (Exception e) when (e is SocketException or ObjectDisposedException or OperationCanceledException or ConnectionResetException or ConnectionAbortedException)
         {
-            return;
-        }
-        catch (ConnectionResetException)
-        {
-            // A client that vanished is what this method looks for.
+            // It has gone, or stays without reading: the server closes it next.
         }
 
-        await _gone.CancelAsync();
+        await _transport.Output.CompleteAsync();
+        await _transport.Input.CompleteAsync();
+    }
+
+    private async Task DropInputAsync(CancellationToken cancel)
+    {
+        ReadResult read;
+        do
+        {
+            read = await _transport.Input.ReadAsync(cancel);
+            _transport.Input.AdvanceTo(read.Buffer.End);
+        }
+        while (!read.IsCompleted);
     }
 }

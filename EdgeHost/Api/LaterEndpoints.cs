@@ -7,14 +7,11 @@ internal static class LaterEndpoints
 {
     internal static void Map(ApiRouter router)
     {
-        Later(router, "POST", "/containers/*/exec", "exec");
-        Later(router, "POST", "/exec/*/start", "exec");
         Later(router, "GET", "/containers/*/attach/ws", "attaching over a web socket");
         Later(router, "POST", "/build", "building images");
         Later(router, "POST", "/session", "building images");
         Later(router, "POST", "/commit", "committing a container");
         Later(router, "GET", "/containers/*/export", "exporting a container");
-        Later(router, "POST", "/containers/*/resize", "terminals");
         Later(router, "POST", "/images/**/push", "pushing images");
         Later(router, "GET", "/images/search", "searching a registry");
         Later(router, "GET", "/distribution/**/json", "asking a registry about an image");

@@ -95,6 +95,7 @@ public static class CliRoot
     private static IEnumerable<Command> Commands(Func<DaemonFlags, int> daemon, Func<string?, IReadOnlyList<ConfigurationLine>> configuration) =>
     [
         ApplyCommand.Create(),
+        AttachCommand.Create(),
         CheckCommand.Create(),
         CompletionCommand.Create(),
         CompletionCommand.CreateHidden(),

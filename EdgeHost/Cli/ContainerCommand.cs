@@ -8,9 +8,11 @@ internal static class ContainerCommand
     /// <summary>Makes the command with its verbs.</summary>
     internal static Command Create() => new("container", "Work with containers")
     {
+        AttachCommand.Create(),
         CpCommand.Create(),
         RunCommand.CreateOnly(),
         DiffCommand.Create(),
+        ExecCommand.Create(),
         InspectCommand.Create(),
         KillCommand.Create(),
         LogsCommand.Create(),

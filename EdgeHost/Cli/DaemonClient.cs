@@ -51,13 +51,16 @@ internal sealed class DaemonClient : IDisposable
     };
 
     /// <summary>Makes a client for the socket that the command line, EDGEHOST_HOST or the default names; connects with the first request.</summary>
-    internal static DaemonClient For(ParseResult parsed)
+    internal static DaemonClient For(ParseResult parsed) => new(SocketOf(parsed));
+
+    /// <summary>The socket that the command line, EDGEHOST_HOST or the default names.</summary>
+    internal static string SocketOf(ParseResult parsed)
     {
         var host = parsed.GetValue<string?>(HostOptionName) ?? Environment.GetEnvironmentVariable("EDGEHOST_HOST");
         host = string.IsNullOrEmpty(host) ? DefaultSocket : host;
         var socket = host.StartsWith("unix://", StringComparison.Ordinal) ? host["unix://".Length..] : host;
         return socket.StartsWith('/')
-            ? new DaemonClient(socket)
+            ? socket
             : throw new EdgeHostException(ErrorKind.Invalid, $"host {host} is not unix:///PATH; the daemon is reached by its unix socket only");
     }
 
@@ -167,22 +170,25 @@ internal sealed class DaemonClient : IDisposable
 
         using (response)
         {
-            throw new EdgeHostException(KindOf(response.StatusCode), await MessageAsync(response));
+            throw Failure(response.StatusCode, await response.Content.ReadAsStringAsync());
         }
     }
 
-    private static async Task<string> MessageAsync(HttpResponseMessage response)
+    /// <summary>What an answer that is a failure says.</summary>
+    internal static EdgeHostException Failure(HttpStatusCode status, string text)
     {
-        var text = await response.Content.ReadAsStringAsync();
+        string message;
         try
         {
             using var document = JsonDocument.Parse(text);
-            return document.RootElement.GetProperty("message").GetString() ?? text;
+            message = document.RootElement.GetProperty("message").GetString() ?? text;
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException)
         {
-            return $"the daemon answered {(int)response.StatusCode}: {text.Trim()}";
+            message = $"the daemon answered {(int)status}: {text.Trim()}";
         }
+
+        return new EdgeHostException(KindOf(status), message);
     }
 
     private static ErrorKind KindOf(HttpStatusCode status) => status switch
@@ -208,11 +214,14 @@ internal sealed class DaemonClient : IDisposable
         catch (SocketException e)
         {
             socket.Dispose();
-            throw e.SocketErrorCode == SocketError.AccessDenied
-                ? new EdgeHostException(ErrorKind.Denied, $"permission denied on the daemon's socket {_socket}; be root, or a member of the group edgehost (usermod -aG edgehost USER, then log in again)", e)
-                : new EdgeHostException(ErrorKind.Unavailable, $"cannot reach the daemon at {_socket} ({(Path.Exists(_socket) ? "nobody listens" : "no such socket")}); start it (systemctl start edgehost, or edgehost daemon), or name its socket with --host", e);
+            throw NotReached(_socket, e);
         }
     }
+
+    /// <summary>What is said of a socket that cannot be connected to.</summary>
+    internal static EdgeHostException NotReached(string path, SocketException e) => e.SocketErrorCode == SocketError.AccessDenied
+        ? new EdgeHostException(ErrorKind.Denied, $"permission denied on the daemon's socket {path}; be root, or a member of the group edgehost (usermod -aG edgehost USER, then log in again)", e)
+        : new EdgeHostException(ErrorKind.Unavailable, $"cannot reach the daemon at {path} ({(Path.Exists(path) ? "nobody listens" : "no such socket")}); start it (systemctl start edgehost, or edgehost daemon), or name its socket with --host", e);
 }
 
 /// <summary>JSON that came from the daemon, read and printed.</summary>

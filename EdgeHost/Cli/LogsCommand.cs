@@ -19,7 +19,9 @@ internal static class LogsCommand
         command.SetAction(async parsed =>
         {
             using var client = DaemonClient.For(parsed);
-            using var response = await client.SendAsync(HttpMethod.Get, $"containers/{DaemonClient.Escape(parsed.GetValue(container)!)}/logs" + EachContainer.Query(
+            var name = DaemonClient.Escape(parsed.GetValue(container)!);
+            using var inspected = await client.GetAsync($"containers/{name}/json");
+            using var response = await client.SendAsync(HttpMethod.Get, $"containers/{name}/logs" + EachContainer.Query(
                 ("stdout", "1"),
                 ("stderr", "1"),
                 ("follow", parsed.GetValue(follow) ? "1" : null),
@@ -30,7 +32,16 @@ internal static class LogsCommand
             await using var frames = await response.Content.ReadAsStreamAsync();
             await using var output = OutputStream.StandardOutput();
             await using var error = OutputStream.StandardError();
-            await OutputFrames.CopyAsync(frames, output, error);
+            if (inspected.RootElement.Member("Config").Member("Tty").ValueKind == System.Text.Json.JsonValueKind.True)
+            {
+                // What a terminal has shown comes as it is.
+                await DaemonClient.CopyAsync(frames, output);
+            }
+            else
+            {
+                await OutputFrames.CopyAsync(frames, output, error);
+            }
+
             return ExitCode.Ok;
         });
         return command;

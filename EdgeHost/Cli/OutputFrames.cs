@@ -7,41 +7,58 @@ namespace EdgeHost.Cli;
 internal static class OutputFrames
 {
     private const int HeaderLength = 8;
+    private const int BufferLength = 64 << 10;
     private const byte ErrorStream = 2;
     private const byte SystemError = 3;
 
-    /// <summary>Copies until the end; both streams get their bytes as soon as they come.</summary>
+    /// <summary>Copies until the end; both streams get their bytes as soon as they come, those of many frames in one write.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Unavailable"/>: the daemon broke off in the middle.</exception>
     internal static async Task CopyAsync(Stream frames, Stream output, Stream error)
     {
-        var buffer = new byte[32 * 1024];
+        var received = new byte[BufferLength];
+        var passed = new byte[BufferLength];
+        var target = output;
+        int gathered = 0, have = 0;
+        uint left = 0;
         try
         {
-            while (await frames.ReadAtLeastAsync(buffer.AsMemory(0, HeaderLength), HeaderLength, throwOnEndOfStream: false) is var read && read > 0)
+            while (await frames.ReadAsync(received.AsMemory(have)) is > 0 and var read)
             {
-                if (read < HeaderLength)
+                have += read;
+                var at = 0;
+                while (left > 0 ? at < have : have - at >= HeaderLength)
                 {
-                    throw new EndOfStreamException();
-                }
-
-                var target = buffer[0] switch
-                {
-                    ErrorStream or SystemError => error,
-                    _ => output,
-                };
-                for (var left = (long)BinaryPrimitives.ReadUInt32BigEndian(buffer.AsSpan(4)); left > 0;)
-                {
-                    var count = await frames.ReadAsync(buffer.AsMemory(0, (int)Math.Min(left, buffer.Length)));
-                    if (count == 0)
+                    if (left == 0)
                     {
-                        throw new EndOfStreamException();
+                        var next = received[at] is ErrorStream or SystemError ? error : output;
+                        if (next != target)
+                        {
+                            target.Write(passed, 0, gathered);
+                            (target, gathered) = (next, 0);
+                        }
+
+                        left = BinaryPrimitives.ReadUInt32BigEndian(received.AsSpan(at + 4));
+                        at += HeaderLength;
+                        continue;
                     }
 
-                    await target.WriteAsync(buffer.AsMemory(0, count));
-                    left -= count;
+                    // Never more than was received, so it has room.
+                    var count = (int)Math.Min(left, have - at);
+                    received.AsSpan(at, count).CopyTo(passed.AsSpan(gathered));
+                    gathered += count;
+                    at += count;
+                    left -= (uint)count;
                 }
 
-                await target.FlushAsync();
+                target.Write(passed, 0, gathered);
+                gathered = 0;
+                received.AsSpan(at, have - at).CopyTo(received);
+                have -= at;
+            }
+
+            if (have > 0 || left > 0)
+            {
+                throw new EndOfStreamException();
             }
         }
         catch (Exception e) when (e is HttpIOException or EndOfStreamException)

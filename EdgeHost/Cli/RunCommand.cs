@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
@@ -65,6 +64,7 @@ internal static class RunCommand
     private static async Task<int> RunAsync(ParseResult parsed, RunOptions options)
     {
         var body = options.Body(parsed);
+        ExecCommand.RequireTerminal(!parsed.GetValue(options.Detach) && parsed.GetValue(options.Tty) && options.Attached(parsed).Input);
         using var client = DaemonClient.For(parsed);
         var id = await CreateAsync(client, parsed, options, body);
         return parsed.GetValue(options.Detach)
@@ -109,11 +109,14 @@ internal static class RunCommand
     private static async Task<int> ForegroundAsync(DaemonClient client, ParseResult parsed, RunOptions options, string id)
     {
         // Both are under way before the start: a container may end before anybody could ask.
-        using var attached = await client.UpgradeAsync($"containers/{id}/attach?stream=1&stdout=1&stderr=1");
+        var terminal = parsed.GetValue(options.Tty);
+        var (input, output, error) = options.Attached(parsed);
+        using var connection = StreamOptions.Attach(parsed, id, input, output, error, parsed.GetValue(options.Keys));
         var condition = parsed.GetValue(options.Remove) ? "removed" : "next-exit";
         using var waiting = await client.SendAsync(HttpMethod.Post, $"containers/{id}/wait?condition={condition}");
-        var output = CopyAsync(attached);
-        var forwarding = Forwarding(client, id);
+        using var session = new StreamSession(connection, terminal, input, DetachKeys.Parse(parsed.GetValue(options.Keys)));
+        var copying = Task.Run(session.PassOutput);
+        var forwarding = parsed.GetValue(options.SignalProxy) && !terminal ? StreamOptions.Forward(client, id) : [];
         try
         {
             if (await StartAsync(client, parsed, id) is { } failed)
@@ -121,15 +124,12 @@ internal static class RunCommand
                 return failed;
             }
 
-            await output;
-            using var end = await JsonDocument.ParseAsync(await waiting.Content.ReadAsStreamAsync());
-            if (end.RootElement.Member("Error").Text("Message") is { Length: > 0 } message)
+            if (terminal)
             {
-                parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {message}");
-                return DaemonFailed;
+                session.FollowSize(parsed, $"containers/{id}/resize");
             }
 
-            return (int)end.RootElement.Number("StatusCode");
+            return await StreamOptions.EndAsync(parsed, session, copying, waiting);
         }
         finally
         {
@@ -159,45 +159,6 @@ internal static class RunCommand
         return words.Contains("executable file not found", StringComparison.Ordinal) || words.Contains("no such file or directory", StringComparison.Ordinal) ? NotFound
             : words.Contains("permission denied", StringComparison.Ordinal) || words.Contains("is a directory", StringComparison.Ordinal) || words.Contains("exec format error", StringComparison.Ordinal) ? CannotExecute
             : DaemonFailed;
-    }
-
-    private static async Task CopyAsync(HttpResponseMessage attached)
-    {
-        await using var frames = await attached.Content.ReadAsStreamAsync();
-        await using var output = OutputStream.StandardOutput();
-        await using var error = OutputStream.StandardError();
-        await OutputFrames.CopyAsync(frames, output, error);
-    }
-
-    // The container's program gets what the terminal or a supervisor sends to us, and decides what it means.
-    private static List<PosixSignalRegistration> Forwarding(DaemonClient client, string id)
-    {
-        (PosixSignal Signal, string Name)[] signals =
-        [
-            (PosixSignal.SIGINT, "INT"), (PosixSignal.SIGTERM, "TERM"), (PosixSignal.SIGQUIT, "QUIT"), (PosixSignal.SIGHUP, "HUP"),
-            ((PosixSignal)10, "USR1"), ((PosixSignal)12, "USR2"),
-        ];
-        return signals.Select(s => PosixSignalRegistration.Create(s.Signal, context =>
-        {
-            context.Cancel = true;
-            _ = SendAsync(client, id, s.Name);
-        })).ToList();
-    }
-
-    private static async Task SendAsync(DaemonClient client, string id, string signal)
-    {
-        try
-        {
-            await client.PostAsync($"containers/{id}/kill?signal={signal}");
-        }
-        catch (EdgeHostException e) when (e.Kind is ErrorKind.Conflict or ErrorKind.NotFound)
-        {
-            // It has ended: nobody is left to take the signal, and the end is being read already.
-        }
-        catch (EdgeHostException e)
-        {
-            Screen.Error().WriteLine($"edgehost: signal {signal} was not delivered: {e.Message}");
-        }
     }
 
     private static int Printed(ParseResult parsed, string id)

@@ -74,20 +74,27 @@ internal sealed class RunOptions
 
     private Option<string[]> Label { get; } = new("--label", "-l") { Description = "Set a label", HelpName = "name=value" };
 
-    private Option<bool> Interactive { get; } = new("--interactive", "-i") { Description = "Not in this version" };
+    private Option<bool> Interactive { get; } = new("--interactive", "-i") { Description = "Keep its standard input open, and pass ours on to it" };
 
-    private Option<bool> Tty { get; } = new("--tty", "-t") { Description = "Not in this version" };
+    internal Option<bool> Tty { get; } = new("--tty", "-t") { Description = "Give it a terminal" };
+
+    private Option<bool> Init { get; } = new("--init") { Description = "Let a process of ours be the first in it, which hands signals on and reaps" };
+
+    private Option<string[]> Attach { get; } = new("--attach", "-a") { Description = "Be at these streams only: stdin, stdout, stderr", HelpName = "stream" };
+
+    internal Option<string?> Keys { get; } = StreamOptions.Keys();
+
+    internal Option<bool> SignalProxy { get; } = StreamOptions.SignalProxy();
 
     private Option<bool> Privileged { get; } = new("--privileged") { Description = "Not in this version", Hidden = true };
 
     internal void AddTo(Command command)
     {
-        Interactive.Hidden = Tty.Hidden = true;
         Option[] options =
         [
             Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, Cpus, Pids, Cpuset, RestartPolicy,
             User, WorkDir, Entrypoint, Hostname, ReadOnly, Users, CapAdd, CapDrop, Device, DeviceRule, SecurityOpt, StopSignal, StopTimeout, .. Health.All, Label, Interactive, Tty,
-            Privileged,
+            Attach, Keys, SignalProxy, Init, Privileged,
         ];
         foreach (var option in options)
         {
@@ -104,13 +111,18 @@ internal sealed class RunOptions
     {
         RefuseLater(parsed);
         var foreground = !parsed.GetValue(Detach);
+        var (input, output, error) = foreground ? Attached(parsed) : default;
         using var buffer = new MemoryStream();
         using (var json = new Utf8JsonWriter(buffer))
         {
             json.WriteStartObject();
             json.WriteString("Image", parsed.GetValue(Image));
-            json.WriteBoolean("AttachStdout", foreground);
-            json.WriteBoolean("AttachStderr", foreground);
+            json.WriteBoolean("AttachStdin", input);
+            json.WriteBoolean("AttachStdout", output);
+            json.WriteBoolean("AttachStderr", error);
+            json.WriteBoolean("OpenStdin", parsed.GetValue(Interactive));
+            json.WriteBoolean("StdinOnce", input);
+            json.WriteBoolean("Tty", parsed.GetValue(Tty));
             Texts(json, "Cmd", parsed.GetValue(Command));
             Text(json, "User", parsed.GetValue(User));
             Text(json, "WorkingDir", parsed.GetValue(WorkDir));
@@ -127,7 +139,7 @@ internal sealed class RunOptions
             }
 
             Health.Write(json, parsed);
-            Texts(json, "Env", Variables(parsed));
+            Texts(json, "Env", Variables(parsed.GetValue(EnvFile)!, parsed.GetValue(Env)!));
             json.WriteStartObject("Labels");
             foreach (var label in parsed.GetValue(Label)!)
             {
@@ -148,6 +160,7 @@ internal sealed class RunOptions
 
     private void HostConfig(Utf8JsonWriter json, ParseResult parsed)
     {
+        ExecCommand.WriteSize(json, parsed.GetValue(Tty));
         Texts(json, "Binds", parsed.GetValue(Volume)!.Where(v => v.Contains(':', StringComparison.Ordinal)).Select(Absolute));
         json.WriteStartArray("Mounts");
         foreach (var mount in parsed.GetValue(Mount)!)
@@ -200,6 +213,11 @@ internal sealed class RunOptions
         Devices(json, parsed.GetValue(Device)!);
         Texts(json, "DeviceCgroupRules", parsed.GetValue(DeviceRule));
         Texts(json, "SecurityOpt", parsed.GetValue(SecurityOpt));
+        if (parsed.GetValue(Init))
+        {
+            json.WriteBoolean("Init", true);
+        }
+
         json.WriteBoolean("ReadonlyRootfs", parsed.GetValue(ReadOnly));
         json.WriteBoolean("AutoRemove", parsed.GetValue(Remove));
         if (parsed.GetValue(RestartPolicy) is { } policy)
@@ -230,13 +248,44 @@ internal sealed class RunOptions
         json.WriteEndArray();
     }
 
-    private void RefuseLater(ParseResult parsed)
+    /// <summary>At which streams a foreground run is.</summary>
+    internal (bool Input, bool Output, bool Error) Attached(ParseResult parsed)
     {
-        if (parsed.GetValue(Interactive) || parsed.GetValue(Tty))
+        var interactive = parsed.GetValue(Interactive);
+        if (parsed.GetValue(Attach) is not { Length: > 0 } streams)
         {
-            throw new EdgeHostException(ErrorKind.Unsupported, "-i and -t are not in this version of EdgeHost; run without them, or with -d");
+            return (interactive, true, true);
         }
 
+        if (parsed.GetValue(Detach))
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "conflicting options: cannot specify both --attach and --detach");
+        }
+
+        bool input = false, output = false, error = false;
+        foreach (var stream in streams)
+        {
+            switch (stream.ToLowerInvariant())
+            {
+                case "stdin":
+                    input = true;
+                    break;
+                case "stdout":
+                    output = true;
+                    break;
+                case "stderr":
+                    error = true;
+                    break;
+                default:
+                    throw new EdgeHostException(ErrorKind.Invalid, $"--attach {stream}: valid streams are stdin, stdout and stderr");
+            }
+        }
+
+        return (input && interactive, output, error);
+    }
+
+    private void RefuseLater(ParseResult parsed)
+    {
         if (parsed.GetValue(Privileged))
         {
             throw new EdgeHostException(ErrorKind.Unsupported, "--privileged is not in this version of EdgeHost; --cap-add adds single capabilities");
@@ -248,10 +297,11 @@ internal sealed class RunOptions
         }
     }
 
-    private List<string> Variables(ParseResult parsed)
+    /// <summary>The variables of <c>--env-file</c> and <c>--env</c>.</summary>
+    internal static List<string> Variables(string[] files, string[] given)
     {
         var variables = new List<string>();
-        foreach (var file in parsed.GetValue(EnvFile)!)
+        foreach (var file in files)
         {
             try
             {
@@ -264,7 +314,7 @@ internal sealed class RunOptions
             }
         }
 
-        variables.AddRange(parsed.GetValue(Env)!.SelectMany(Resolve));
+        variables.AddRange(given.SelectMany(Resolve));
         return variables;
     }
 

@@ -132,6 +132,7 @@ public sealed record PlannedWorkload
             Added(json, "devices", spec.Devices);
             Added(json, "device_cgroup_rules", spec.DeviceRules);
             Added(json, "idmap", spec.Mounts.Where(static mount => mount.HostIds).Select(static mount => mount.Target));
+            Added(json, "init", spec.Init ? ["true"] : []);
             if (spec.Health is { } health)
             {
                 Added(json, "healthcheck", [.. health.Test, $"{health.Interval} {health.Timeout} {health.StartPeriod} {health.StartInterval} {health.Retries}"]);

@@ -25,7 +25,7 @@ internal static class WorkloadParser
         "image", "pull_policy", "command", "entrypoint", "environment", "volumes", "tmpfs", "network_mode", "networks", "ports", "dns",
         "dns_opt", "dns_search", "extra_hosts", "depends_on", "mem_limit", "cpus", "pids_limit", "cpuset", "restart", "user",
         "working_dir", "hostname", "read_only", "cap_add", "cap_drop", "stop_signal", "stop_grace_period", "labels", "mqtt", "healthcheck", "userns_mode", "devices",
-        "device_cgroup_rules",
+        "device_cgroup_rules", "init",
     ];
 
     // What people will write, told apart from a slip of the pen.
@@ -34,7 +34,7 @@ internal static class WorkloadParser
         "annotations", "blkio_config", "build", "cgroup", "cgroup_parent", "configs", "container_name", "cpu_period", "cpu_quota",
         "cpu_shares", "cpu_count", "cpu_percent", "cpu_rt_period", "cpu_rt_runtime", "credential_spec", "deploy", "develop",
         "domainname", "env_file", "expose", "extends",
-        "external_links", "gpus", "group_add", "init", "ipc", "isolation", "links", "logging", "mac_address",
+        "external_links", "gpus", "group_add", "ipc", "isolation", "links", "logging", "mac_address",
         "mem_reservation", "mem_swappiness", "memswap_limit", "oom_kill_disable", "oom_score_adj", "pid", "platform",
         "post_start", "pre_stop", "privileged", "profiles", "provider", "runtime", "scale", "secrets", "security_opt",
         "shm_size", "stdin_open", "storage_opt", "sysctls", "tty", "ulimits", "uts", "volumes_from",
@@ -149,6 +149,9 @@ internal static class WorkloadParser
                     break;
                 case "read_only":
                     spec = spec with { ReadOnlyRoot = value.Boolean() };
+                    break;
+                case "init":
+                    spec = spec with { Init = value.Boolean() };
                     break;
                 case "userns_mode":
                     spec = spec with { Users = Users(value) };

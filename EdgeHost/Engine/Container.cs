@@ -40,11 +40,20 @@ internal sealed class Container : IDisposable
     /// <summary>How many follow its output now.</summary>
     internal int Followers { get; private set; }
 
+    /// <summary>Those who wait at its streams for the next run; also the lock of them and of <see cref="IsLaunching"/>.</summary>
+    internal List<PendingAttach> Attaching { get; } = [];
+
+    /// <summary>Whether a run is about to begin, for which nobody can be added to <see cref="Attaching"/> any more.</summary>
+    internal bool IsLaunching { get; set; }
+
     /// <summary>Ends the wait for the next start by policy.</summary>
     internal CancellationTokenSource? PendingRestart { get; set; }
 
     /// <summary>How long the next start by policy waits.</summary>
     internal TimeSpan RestartDelay { get; set; } = RestartBackOff.First;
+
+    /// <summary>How often in this run the kernel killed a program that was started beside its own, for want of memory.</summary>
+    internal long OomKillsBeside { get; set; }
 
     internal bool IsRunning => Record.State == ContainerState.Running;
 

@@ -191,6 +191,7 @@ public sealed partial class ContainerEngine
 
         _containers.TryRemove(record.Id, out _);
         container.Set(record, removed: true);
+        await EndAttachingAsync(container, TakeAttaching(container), runs: false).ConfigureAwait(false);
         Tell(record, "destroy");
     }
 

@@ -184,9 +184,8 @@ public sealed partial class ContainerEngine
     {
         var record = container.Record;
         var image = _images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.Infeasible, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
-        var snapshot = _images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
-        var user = ContainerUser.Find(record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
-        var spec = RuntimeSpecBuilder.Build(record with { Arguments = HealthRules.ArgumentsOf(check, image.Config.Config.Shell) }, image.Config, user, HostDevices.None, [], null, _options.Secrets?.Of(container.Status)?.Environment ?? []);
+        var spec = RuntimeSpecBuilder.BuildFor(
+            record with { Arguments = HealthRules.ArgumentsOf(check, image.Config.Config.Shell) }, _images, _options.Secrets?.Of(container.Status)?.Environment ?? [], privileged: false, terminal: false);
         monitor.Entry = CgroupOf(record.Id).MakeEntry("health");
         return SealedMemory.Create("check", LaunchPlanCompiler.CompileEnter(spec, monitor.Entry).Block.Span);
     }

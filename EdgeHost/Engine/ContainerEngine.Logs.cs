@@ -1,4 +1,5 @@
 using System.Threading.Channels;
+using EdgeHost.Errors;
 using EdgeHost.Runtime.Logger;
 
 namespace EdgeHost.Engine;
@@ -28,7 +29,7 @@ public sealed partial class ContainerEngine
 
             // The watch comes before the look, so that nothing falls between them; ends are counted from here.
             var watch = query.Follow ? new LogWatch(directory) : null;
-            var reader = query.FromNextRun ? LogReader.AtEnd(directory) : new LogReader(directory);
+            var reader = query.FromNextRun || query.FromEnd ? LogReader.AtEnd(directory) : new LogReader(directory);
             var ends = container.Ends;
             if (query.Follow)
             {
@@ -83,6 +84,11 @@ public sealed partial class ContainerEngine
                         var late = query.Until is { } until && DateTimeOffset.UtcNow > until;
                         while (reader.TryRead(out var entry))
                         {
+                            if (reader.Missed && watch is not null)
+                            {
+                                throw new EdgeHostException(ErrorKind.Unavailable, "the reader is too slow: what it had not read yet was given up, because the log is full");
+                            }
+
                             endOfRunSeen = entry.Stream == 0 ? 1 : 0;
                             if (!lines.Push(entry, record => Write(writer, record, stop)))
                             {

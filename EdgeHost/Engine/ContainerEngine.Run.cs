@@ -121,6 +121,7 @@ public sealed partial class ContainerEngine
     {
         var record = container.Record;
         Cgroup? cgroup = null;
+        var attaching = TakeAttaching(container);
         try
         {
             var image = _images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
@@ -144,7 +145,7 @@ public sealed partial class ContainerEngine
             }
 
             var devices = HostDevices.Find(record.Spec);
-            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, place.Path, secrets?.Environment ?? []);
+            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, place.Path, secrets?.Environment ?? [], record.Spec.Terminal);
             if (record.FirstUser is not null && WhyNoUsers is { } why)
             {
                 throw new EdgeHostException(ErrorKind.Unsupported, $"it was made with a user namespace, and containers cannot have one on this host any more: {why}; make it anew");
@@ -164,6 +165,8 @@ public sealed partial class ContainerEngine
                 Overlay = new OverlayRoot(root, snapshot.LowerDirectories, snapshot.UpperDirectory, snapshot.WorkDirectory),
                 CgroupMounts = _cgroups,
                 Cgroup = cgroup,
+                Init = record.Spec.Init,
+                TerminalSize = record.Spec.TerminalRows | (record.Spec.TerminalColumns << 16),
                 GivesStreams = Shepherd.Version >= Runtime.Shepherd.Shepherd.VersionWithUsers,
             });
             var (pid, startTime) = await Shepherd.LaunchAsync(
@@ -172,7 +175,9 @@ public sealed partial class ContainerEngine
                 cgroup.BirthDirectory,
                 new LogPolicy(_files.LogDirectory(record.Id), _options.LogSegmentBytes, _options.LogSegments),
                 record.StopSignal,
-                record.Spec.StopGrace ?? DefaultGrace).ConfigureAwait(false);
+                record.Spec.StopGrace ?? DefaultGrace,
+                StreamsOf(record.Spec, attaching)).ConfigureAwait(false);
+            await EndAttachingAsync(container, attaching, runs: true).ConfigureAwait(false);
             BeginHealth(container);
             Change(
                 container,
@@ -195,6 +200,7 @@ public sealed partial class ContainerEngine
         catch (Exception e)
         {
             // Whatever it was, a defect included: what is half made is taken back.
+            await EndAttachingAsync(container, attaching, runs: false).ConfigureAwait(false);
             _networks.Disconnect(record.Id);
             if (cgroup is not null)
             {
@@ -221,6 +227,25 @@ public sealed partial class ContainerEngine
 
             throw new EdgeHostException(ErrorKind.Internal, $"start of container {record.Name}: {e.Message}", e);
         }
+    }
+
+    private static LaunchStreams StreamsOf(ContainerSpec spec, List<PendingAttach> attaching)
+    {
+        var taps = new List<LaunchTap>();
+        foreach (var pending in attaching)
+        {
+            if (pending.Output is not null)
+            {
+                taps.Add(new LaunchTap(1, pending.Output));
+            }
+
+            if (pending.Error is not null)
+            {
+                taps.Add(new LaunchTap(2, pending.Error));
+            }
+        }
+
+        return new LaunchStreams { Terminal = spec.Terminal, Input = spec.OpenInput, Init = spec.Init, Taps = taps };
     }
 
     /// <summary>Puts a file that a container is told in the run directory; its directory lets nobody else of the host to it.</summary>
@@ -330,7 +355,8 @@ public sealed partial class ContainerEngine
     {
         await StopHealthAsync(container).ConfigureAwait(false);
         var cgroup = CgroupOf(container.Record.Id);
-        var oom = cgroup.ReadOomKills() > 0;
+        var oom = cgroup.ReadOomKills() > container.OomKillsBeside;
+        container.OomKillsBeside = 0;
         var sandbox = container.Record.Sandbox;
         await DeleteCgroupAsync(cgroup).ConfigureAwait(false);
         _networks.Disconnect(container.Record.Id);

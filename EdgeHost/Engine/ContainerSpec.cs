@@ -99,6 +99,24 @@ public sealed record ContainerSpec
     /// <summary>Whose users and groups its own are.</summary>
     public UserNamespaceMode Users { get; init; }
 
+    /// <summary>Whether a process of ours is the first in it: it hands signals on to the program, and reaps what loses its parent.</summary>
+    public bool Init { get; init; }
+
+    /// <summary>Whether it has a terminal in place of pipes.</summary>
+    public bool Terminal { get; init; }
+
+    /// <summary>The lines of the terminal at the start; 0 where they are not known.</summary>
+    public int TerminalRows { get; init; }
+
+    /// <summary>The characters in a line of the terminal at the start; 0 where they are not known.</summary>
+    public int TerminalColumns { get; init; }
+
+    /// <summary>Whether its standard input is open; otherwise it is at its end from the start.</summary>
+    public bool OpenInput { get; init; }
+
+    /// <summary>Whether its standard input ends when the first who writes to it has ended or gone.</summary>
+    public bool InputOnce { get; init; }
+
     /// <summary>Whether it is removed, with its anonymous volumes, once it has ended.</summary>
     public bool AutoRemove { get; init; }
 }

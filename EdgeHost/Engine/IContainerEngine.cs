@@ -22,6 +22,9 @@ public interface IContainerEngine
     /// <summary>Why containers have the host's users unless they ask for their own; null when each has its own.</summary>
     string? WhyHostUsers { get; }
 
+    /// <summary>Programs that are started in running containers.</summary>
+    IContainerExecs Execs { get; }
+
     /// <summary>Makes a container of an image that is present. With a restart policy it is on disk before this returns.</summary>
     /// <returns>The id.</returns>
     Task<string> CreateAsync(ContainerSpec spec, CancellationToken cancel);
@@ -104,6 +107,15 @@ public interface IContainerEngine
     /// </summary>
     IAsyncEnumerable<LogRecord> ReadLogsAsync(string container, LogQuery query, CancellationToken cancel);
 
+    /// <summary>
+    /// Standard streams of it. Where it does not run they are those of its next run: all of it comes, and the container
+    /// waits for who reads it. Where it runs, a reader that falls too far behind is ended, with a reason.
+    /// </summary>
+    ProcessStreams Attach(string container, AttachQuery query);
+
+    /// <summary>Sets the size of its terminal; without one it does nothing. Not running: <see cref="ErrorKind.Conflict"/>.</summary>
+    Task ResizeAsync(string container, TerminalSize size);
+
     /// <summary>What happens from now on. A reader that falls 1024 events behind is ended with <see cref="ErrorKind.Unavailable"/>.</summary>
     IAsyncEnumerable<EngineEvent> WatchAsync(CancellationToken cancel);
 
@@ -132,6 +144,8 @@ public enum WaitCondition
 /// <param name="StandardOutput">With what came from standard output.</param>
 /// <param name="StandardError">With what came from standard error.</param>
 /// <param name="FromNextRun">With <paramref name="Follow"/>, for a container that does not run: waits for its next start and shows what that run writes, as an attach before the start does.</param>
+/// <param name="FromEnd">Only what is written from now on.</param>
+/// <param name="Raw">As it was written, not cut into lines.</param>
 public sealed record LogQuery(
     bool Follow = false,
     int? Tail = null,
@@ -139,18 +153,39 @@ public sealed record LogQuery(
     DateTimeOffset? Until = null,
     bool StandardOutput = true,
     bool StandardError = true,
-    bool FromNextRun = false);
+    bool FromNextRun = false,
+    bool FromEnd = false,
+    bool Raw = false);
+
+/// <summary>Which of a container's streams somebody is at.</summary>
+public sealed class AttachQuery
+{
+    /// <summary>Whether it writes to standard input, or to the terminal.</summary>
+    public bool Input { get; init; }
+
+    /// <summary>Whether it reads standard output, or the terminal.</summary>
+    public bool Output { get; init; }
+
+    /// <summary>Whether it reads standard error.</summary>
+    public bool Error { get; init; }
+
+    /// <summary>Whether it stays for what comes.</summary>
+    public bool Follow { get; init; }
+
+    /// <summary>Whether it first reads what was written so far.</summary>
+    public bool Past { get; init; }
+}
 
 /// <summary>A piece of output: a line with its end, or part of a longer line.</summary>
 /// <param name="Time">When the logger read it.</param>
 /// <param name="IsError">Whether it came from standard error.</param>
-/// <param name="Bytes">The bytes as written, a newline included where there was one.</param>
+/// <param name="Bytes">The bytes as written, a newline included where there was one; none at the end of a run, where they are raw.</param>
 public readonly record struct LogRecord(DateTimeOffset Time, bool IsError, ReadOnlyMemory<byte> Bytes);
 
 /// <summary>Something that happened, in the words of <c>docker events</c>.</summary>
 /// <param name="Time">When.</param>
 /// <param name="Type"><c>container</c> or <c>volume</c>; images tell of nothing yet.</param>
-/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>pause</c>, <c>unpause</c>, <c>update</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>, <c>archive-path</c>, <c>extract-to-dir</c>, <c>prune</c>, <c>health_status: healthy</c>.</param>
+/// <param name="Action"><c>create</c>, <c>start</c>, <c>die</c>, <c>oom</c>, <c>kill</c>, <c>stop</c>, <c>pause</c>, <c>unpause</c>, <c>update</c>, <c>restart</c>, <c>rename</c>, <c>destroy</c>, <c>archive-path</c>, <c>extract-to-dir</c>, <c>prune</c>, <c>health_status: healthy</c>, <c>exec_create: COMMAND</c>, <c>exec_start: COMMAND</c>, <c>exec_die</c>.</param>
 /// <param name="Id">Of the object.</param>
 /// <param name="Attributes">Name, image, labels, exit code and the like.</param>
 public sealed record EngineEvent(

@@ -33,11 +33,22 @@ internal sealed class LineSplitter(LogQuery query)
 
         if (entry.Stream == 0)
         {
+            if (query.Raw)
+            {
+                write(new LogRecord(entry.Time, false, ReadOnlyMemory<byte>.Empty));
+            }
+
             Flush(write);
             return true;
         }
 
         var stream = entry.Stream - 1;
+        if (query.Raw)
+        {
+            Emit(entry.Time, stream, entry.Payload, write);
+            return true;
+        }
+
         var rest = entry.Payload;
         while (rest.Length > 0)
         {

@@ -1,4 +1,5 @@
 using EdgeHost.Errors;
+using EdgeHost.Images;
 using EdgeHost.Oci;
 using EdgeHost.Runtime.Cgroups;
 using EdgeHost.Runtime.Launch;
@@ -25,7 +26,7 @@ internal static class RuntimeSpecBuilder
         ["net.ipv4.ping_group_range"] = "0 2147483647",
     };
 
-    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, HostDevices devices, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace, IReadOnlyList<string> secrets)
+    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, HostDevices devices, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace, IReadOnlyList<string> secrets, bool terminal)
     {
         var spec = record.Spec;
         var hostname = HostnameOf(record);
@@ -42,7 +43,8 @@ internal static class RuntimeSpecBuilder
             {
                 User = new RuntimeUser { Uid = user.Uid, Gid = user.Gid, AdditionalGids = user.AdditionalGids },
                 Args = record.Arguments,
-                Env = EnvironmentOf(image.Config.Env.Concat(spec.Environment).Concat(secrets), hostname, user),
+                Terminal = terminal,
+                Env = EnvironmentOf(image.Config.Env.Concat(spec.Environment).Concat(secrets), hostname, user, terminal),
                 Cwd = workingDirectory.Length > 0 ? workingDirectory : "/",
                 NoNewPrivileges = true,
                 OomScoreAdj = 0,
@@ -67,6 +69,28 @@ internal static class RuntimeSpecBuilder
                 Seccomp = DefaultSeccomp.For(capabilities),
             },
         };
+    }
+
+    /// <summary>The configuration of one more process of a container, whose record names the program in the place of its own.</summary>
+    /// <param name="record">The container.</param>
+    /// <param name="images">Where its image and files are.</param>
+    /// <param name="secrets">Variables that only its processes are told.</param>
+    /// <param name="privileged">Whether the process has all capabilities that a container can have.</param>
+    /// <param name="terminal">Whether it has a terminal.</param>
+    internal static RuntimeSpec BuildFor(ContainerRecord record, IImageStore images, IReadOnlyList<string> secrets, bool privileged, bool terminal)
+    {
+        var image = images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.Infeasible, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
+        var snapshot = images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
+        var user = ContainerUser.Find(record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
+        var spec = Build(record, image.Config, user, HostDevices.None, [], null, secrets, terminal);
+        if (!privileged)
+        {
+            return spec;
+        }
+
+        // Of what this daemon has itself: it may live in a container, too.
+        var names = Linux.Capabilities.NamesOf(Linux.Capabilities.Own & ~Linux.Capabilities.Mknod);
+        return spec with { Process = spec.Process! with { Capabilities = new RuntimeCapabilities { Bounding = names, Effective = names, Permitted = names } } };
     }
 
     internal static string HostnameOf(ContainerRecord record) => record.Spec.Hostname is { Length: > 0 } given
@@ -130,9 +154,9 @@ internal static class RuntimeSpecBuilder
         return set;
     }
 
-    private static List<string> EnvironmentOf(IEnumerable<string> given, string hostname, ContainerUser user)
+    private static List<string> EnvironmentOf(IEnumerable<string> given, string hostname, ContainerUser user, bool terminal)
     {
-        List<string> variables = ["PATH=" + LaunchPlanCompiler.DefaultPath, "HOSTNAME=" + hostname, "HOME=" + user.Home];
+        List<string> variables = ["PATH=" + LaunchPlanCompiler.DefaultPath, "HOSTNAME=" + hostname, .. terminal ? ["TERM=xterm"] : Array.Empty<string>(), "HOME=" + user.Home];
         foreach (var variable in given)
         {
             var name = variable.Split('=', 2)[0] + "=";

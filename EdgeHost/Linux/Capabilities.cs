@@ -20,6 +20,17 @@ public static class Capabilities
     /// <summary>Every capability that has a name here.</summary>
     public static ulong All => (1UL << Names.Length) - 1;
 
+    /// <summary>What this process may have itself, and so may give (proc(5), CapPrm).</summary>
+    public static ulong Own
+    {
+        get
+        {
+            const string Line = "\nCapPrm:\t";
+            var status = File.ReadAllText("/proc/self/status");
+            return ulong.Parse(status.AsSpan(status.IndexOf(Line, StringComparison.Ordinal) + Line.Length, 16), System.Globalization.NumberStyles.HexNumber, System.Globalization.CultureInfo.InvariantCulture);
+        }
+    }
+
     /// <summary>Finds the bit of a name, with or without <c>CAP_</c>, in any case.</summary>
     /// <returns>False for a name that Linux does not know.</returns>
     public static bool TryParse(string name, out ulong bit)

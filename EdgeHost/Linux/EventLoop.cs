@@ -13,11 +13,17 @@ public sealed unsafe class EventLoop : IDisposable
 
     /// <summary>Calls a handler whenever a descriptor can be read or its other end is gone.</summary>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    public void Add(Fd fd, Action handler)
+    public void Add(Fd fd, Action handler) => Add(fd, Libc.EPOLLIN, handler);
+
+    /// <summary>Calls a handler whenever a descriptor takes bytes or its other end is gone.</summary>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public void AddWriter(Fd fd, Action handler) => Add(fd, Libc.EPOLLOUT, handler);
+
+    private void Add(Fd fd, uint events, Action handler)
     {
         // struct epoll_event is packed on x86_64 only.
         var change = stackalloc byte[16];
-        *(uint*)change = Libc.EPOLLIN;
+        *(uint*)change = events;
         *(ulong*)(change + DataOffset) = (uint)fd.Value | ((ulong)++_generation << 32);
         Libc.Check(Libc.epoll_ctl(_epoll.Value, Libc.EPOLL_CTL_ADD, fd.Value, change), "wait on a descriptor");
         _handlers[fd.Value] = (_generation, handler);

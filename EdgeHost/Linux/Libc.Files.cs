@@ -16,6 +16,11 @@ internal static unsafe partial class Libc
     internal const int O_PATH = 0x200000;
     internal const uint RENAME_NOREPLACE = 1;
     internal const int TIOCGWINSZ = 0x5413;
+    internal const int TIOCSWINSZ = 0x5414;
+    internal const int TIOCSCTTY = 0x540E;
+    internal const int TIOCSPTLCK = 0x40045431;
+    internal const int TIOCGPTPEER = 0x5441;
+    internal const nint DEVPTS_SUPER_MAGIC = 0x1cd1;
 
     // These two differ between x86 and ARM (asm/fcntl.h).
     internal static int O_DIRECTORY => ArmFlags ? 0x4000 : 0x10000;

@@ -161,6 +161,14 @@ internal static unsafe partial class LaunchChild
                 return GivePipe(slot, (nint)step->A, (nint)step->B);
             case LaunchOp.EnterProcess:
                 return Error(Call(Nr.setns, slot, (nint)step->A));
+            case LaunchOp.OpenInit:
+                return OpenInit(slots, step->Slot, text1, (nint)step->A);
+            case LaunchOp.ExecuteWithInit:
+                return ExecuteWithInit(block, slot, text1, text2, (int)step->B, text3, (int)step->C);
+            case LaunchOp.OpenTerminal:
+                return OpenTerminal((nint)step->A, (nint)step->B, step->C);
+            case LaunchOp.ControlTerminal:
+                return Error(Call(Nr.ioctl, 0, Libc.TIOCSCTTY, 0));
             default:
                 return (int)Errno.ENOSYS;
         }

@@ -164,4 +164,19 @@ public enum LaunchOp
 
     /// <summary>As <see cref="JoinProcess"/>, and Slot stays open.</summary>
     EnterProcess = 52,
+
+    /// <summary>
+    /// Opens a terminal of the file system at /dev/pts, whose slave takes the place of descriptors 0 to 2 and belongs to
+    /// user A and group B, with C lines (upper half: columns); its master is sent through the socket that descriptor 0 was.
+    /// </summary>
+    OpenTerminal = 60,
+
+    /// <summary>Makes descriptor 0 the controlling terminal of this session.</summary>
+    ControlTerminal = 61,
+
+    /// <summary>The program of A bytes at Text1, in sealed memory, into Slot.</summary>
+    OpenInit = 62,
+
+    /// <summary>As <see cref="Execute"/>, through the program in Slot: its second argument becomes the path that can be executed.</summary>
+    ExecuteWithInit = 63,
 }

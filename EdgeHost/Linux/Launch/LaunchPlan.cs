@@ -47,6 +47,9 @@ public sealed partial class LaunchPlan
 
     internal const int HeaderSize = 32;
 
+    /// <summary>What stands before the program's arguments in those of an init: its own name, and the program's path.</summary>
+    internal const int InitArguments = 2;
+
     /// <summary>In the place of a step in a report: the plan goes on in the process whose pid follows.</summary>
     internal const uint Entered = uint.MaxValue;
 
@@ -181,7 +184,7 @@ public sealed partial class LaunchPlan
             LaunchOp.OpenFifo => $"open {Text(step.Text1)}",
             LaunchOp.CloseFrom => "mark descriptors",
             LaunchOp.ResetSignals => "reset signals",
-            LaunchOp.Execute => $"exec {NameOfProgram(in step)}",
+            LaunchOp.Execute or LaunchOp.ExecuteWithInit => $"exec {NameOfProgram(in step)}",
             LaunchOp.NotDumpable => "hide from other processes",
             LaunchOp.CloseOthers => "close descriptors",
             LaunchOp.JoinProcess or LaunchOp.EnterProcess => "join the container's namespaces",
@@ -190,13 +193,16 @@ public sealed partial class LaunchPlan
             LaunchOp.JoinUserNamespace => "join the container's user namespace",
             LaunchOp.MakeAs => $"make files as user {step.A} and group {step.B}",
             LaunchOp.GivePipe => $"give standard streams to user {step.A}",
+            LaunchOp.OpenInit => "make an init",
+            LaunchOp.OpenTerminal => "open a terminal in /dev/pts of the container",
+            LaunchOp.ControlTerminal => "take control of the terminal",
             LaunchOp.EndWithParent => "follow the end of the shepherd",
             _ => $"step {index} ({step.Op})",
         };
     }
 
     /// <summary>Whether a failure of this step means that the program itself cannot be executed (exit codes 126 and 127).</summary>
-    public bool IsExecute(int index) => index >= 0 && index < StepCount && Steps[index].Op == LaunchOp.Execute;
+    public bool IsExecute(int index) => index >= 0 && index < StepCount && Steps[index].Op is LaunchOp.Execute or LaunchOp.ExecuteWithInit;
 
     /// <summary>Whether a step maps the ids of a mount.</summary>
     internal bool IsMapping(int index) => index >= 0 && index < StepCount && Steps[index].Op == LaunchOp.BindMapped;
@@ -219,7 +225,10 @@ public sealed partial class LaunchPlan
             Append(text, " slot2=", step.Slot2);
             switch (step.Op)
             {
-                case LaunchOp.Execute:
+                case LaunchOp.OpenInit:
+                    text.Append(CultureInfo.InvariantCulture, $" bytes={step.A}");
+                    break;
+                case LaunchOp.Execute or LaunchOp.ExecuteWithInit:
                     text.Append(CultureInfo.InvariantCulture, $" try=[{string.Join(' ', List(step.Text1))}] args=[{string.Join(' ', Table(step.Text2, step.B))}] env=[{string.Join(' ', Table(step.Text3, step.C))}]");
                     break;
                 case LaunchOp.Mount:
@@ -273,7 +282,8 @@ public sealed partial class LaunchPlan
 
     private string NameOfProgram(in LaunchStep step)
     {
-        var first = step.B > 0 ? Table(step.Text2, 1)[0] : string.Empty;
+        var own = step.Op == LaunchOp.ExecuteWithInit ? InitArguments : 0;
+        var first = step.B > own ? Table(step.Text2, own + 1)[own] : string.Empty;
         return first.Length > 0 ? first : Text(step.Text1);
     }
 
@@ -330,7 +340,7 @@ public sealed partial class LaunchPlan
 
     private void CheckStep(int index, in LaunchStep step)
     {
-        if (step.Op <= LaunchOp.None || step.Op > LaunchOp.EnterProcess)
+        if (step.Op <= LaunchOp.None || step.Op > LaunchOp.ExecuteWithInit)
         {
             throw Bad($"step {index} has the unknown operation {(int)step.Op}");
         }
@@ -342,12 +352,18 @@ public sealed partial class LaunchPlan
 
         switch (step.Op)
         {
+            case LaunchOp.OpenInit when step.Slot >= 0:
+                CheckArray(index, step.Text1, step.A, 1);
+                break;
+            case LaunchOp.ExecuteWithInit when step.B < InitArguments:
+                throw Bad($"step {index} ({step.Op}) has {step.B} arguments");
+            case LaunchOp.ExecuteWithInit when step.Slot >= 0:
             case LaunchOp.Execute:
                 CheckList(index, step.Text1);
                 CheckTable(index, step.Text2, step.B);
                 CheckTable(index, step.Text3, step.C);
                 break;
-            case LaunchOp.JoinProcess or LaunchOp.EnterProcess or LaunchOp.MakeUserNamespace or LaunchOp.JoinUserNamespace when step.Slot < 0:
+            case LaunchOp.OpenInit or LaunchOp.ExecuteWithInit or LaunchOp.JoinProcess or LaunchOp.EnterProcess or LaunchOp.MakeUserNamespace or LaunchOp.JoinUserNamespace when step.Slot < 0:
             case LaunchOp.BindMapped when step.Slot2 < 0:
                 throw Bad($"step {index} ({step.Op}) names no slot");
             case LaunchOp.Mount:

@@ -33,6 +33,11 @@ public static partial class LaunchPlanCompiler
     {
         var process = spec.Process ?? throw Invalid("process: is missing");
         RefuseUnsupported(spec, process);
+        if (process.Terminal && target.TerminalSize is null)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, "process.terminal: nobody here takes a terminal; set it to false");
+        }
+
         var plan = new LaunchPlan.Builder(StandardSlots);
         var namespaces = new Namespaces(spec.Linux?.Namespaces ?? []);
         plan.CloneFlags = namespaces.CloneFlags;
@@ -96,7 +101,20 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.Duplicate, slot: descriptor, a: descriptor);
         }
 
-        AddProcess(plan, process, target, spec.Linux?.Seccomp, users);
+        if (process.Terminal)
+        {
+            AddTerminal(plan, spec, process, users?.Maps, target.TerminalSize!.Value);
+            plan.Add(LaunchOp.ControlTerminal);
+        }
+
+        var init = -1;
+        if (target.Init)
+        {
+            init = plan.TakeSlot();
+            plan.AddRaw(LaunchOp.OpenInit, init, -1, plan.PutBytes(LaunchInit.Program), -1, -1, LaunchInit.Program.Length, 0, 0);
+        }
+
+        AddProcess(plan, process, target, spec.Linux?.Seccomp, users, init);
         return plan.Build();
     }
 
@@ -131,11 +149,6 @@ public static partial class LaunchPlanCompiler
         if (process.Cwd is not { Length: > 0 } || process.Cwd[0] != '/')
         {
             throw Invalid($"process.cwd: \"{process.Cwd}\" is not an absolute path");
-        }
-
-        if (process.Terminal)
-        {
-            throw new EdgeHostException(ErrorKind.Unsupported, "process.terminal: terminals are not in this version; set it to false");
         }
 
         if (spec.Hooks is { } hooks && hooks.Values.Any(list => list.ValueKind == System.Text.Json.JsonValueKind.Array && list.GetArrayLength() > 0))
@@ -244,7 +257,7 @@ public static partial class LaunchPlanCompiler
         }
     }
 
-    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, (IdMaps Maps, int Slot)? users)
+    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, (IdMaps Maps, int Slot)? users, int init)
     {
         AddRlimits(plan, process);
         if (target.GivesStreams)
@@ -287,7 +300,7 @@ public static partial class LaunchPlanCompiler
             AddSeccomp(plan, seccomp);
         }
 
-        AddExecute(plan, process);
+        AddExecute(plan, process, init);
     }
 
     // Who opens /dev/stdout anew needs a right to the pipe itself.
@@ -350,12 +363,12 @@ public static partial class LaunchPlanCompiler
         }
     }
 
-    private static void AddExecute(LaunchPlan.Builder plan, RuntimeProcess process)
+    private static void AddExecute(LaunchPlan.Builder plan, RuntimeProcess process, int init = -1)
     {
-        var args = process.Args!;
+        IReadOnlyList<string> args = init < 0 ? process.Args! : [LaunchInit.Name, string.Empty, .. process.Args!];
         var environment = process.Env ?? [];
         plan.AddRaw(
-            LaunchOp.Execute, -1, -1, plan.PutList(Candidates(args[0], environment)), plan.PutTable([.. args]), plan.PutTable([.. environment]), 0, args.Count, environment.Count);
+            init < 0 ? LaunchOp.Execute : LaunchOp.ExecuteWithInit, init, -1, plan.PutList(Candidates(process.Args![0], environment)), plan.PutTable([.. args]), plan.PutTable([.. environment]), 0, args.Count, environment.Count);
     }
 
     private static IEnumerable<string> Candidates(string program, IReadOnlyList<string> environment)

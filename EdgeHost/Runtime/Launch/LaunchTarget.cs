@@ -20,6 +20,15 @@ public sealed record LaunchTarget
     /// <summary>Whether who executes the plan can give standard streams to the container's user; one from an older version cannot.</summary>
     public bool GivesStreams { get; init; } = true;
 
+    /// <summary>
+    /// The lines of a terminal, and the columns in the upper half; null when the caller takes none: it gives a socket as
+    /// standard input then, through which the terminal's master comes.
+    /// </summary>
+    public int? TerminalSize { get; init; }
+
+    /// <summary>Whether a process of ours is the first in the container, before its program.</summary>
+    public bool Init { get; init; }
+
     /// <summary>The fifo from which the program waits for its start, and the one on which it reports after that; null starts at once.</summary>
     public (string Start, string Status)? Fifos { get; init; }
 }

@@ -18,6 +18,9 @@ public sealed class LogReader : IDisposable
     private FileStream? _file;
     private long _segment;
 
+    /// <summary>Whether a segment was given up between two that this reader has read.</summary>
+    public bool Missed { get; private set; }
+
     /// <summary>A reader at the beginning of what is kept.</summary>
     /// <param name="directory">The container's log directory; it may not be there yet.</param>
     public LogReader(string directory) => _directory = directory;
@@ -82,6 +85,7 @@ public sealed class LogReader : IDisposable
             try
             {
                 _file = new FileStream($"{_directory}/{LogFormat.SegmentName(number)}", FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+                Missed |= _segment > 0 && number > _segment + 1;
                 _segment = number;
                 return true;
             }

@@ -27,22 +27,30 @@ internal sealed partial class LoggerProcess
         _ = _shepherd.Send(new ShepherdMessageWriter(stackalloc byte[2], ShepherdMessageKind.HeldAll).Written);
         foreach (var run in runs)
         {
-            if (!_waiting.Exists(each => each.Stream.Run == run))
+            if (!IsHeld(run))
             {
                 Release(run);
             }
         }
     }
 
+    // Whether something that was read of a run is neither in its log nor with all who get it.
+    private bool IsHeld(int run) => _streams.Exists(stream => stream.Run == run && stream.Holds > 0);
+
     private void TellHeld(int run)
     {
-        var held = new ShepherdMessageWriter(stackalloc byte[32], ShepherdMessageKind.Held);
+        var held = new ShepherdMessageWriter(new byte[1024], ShepherdMessageKind.Held);
         held.Put(run);
         var descriptors = new List<int>();
         foreach (var stream in _streams.Where(stream => stream.Run == run))
         {
             held.Put((int)stream.Number);
             descriptors.Add(stream.Pipe.Value);
+            foreach (var tap in stream.Taps)
+            {
+                held.Put(stream.Number + LoggerLink.Tap);
+                descriptors.Add(tap.Pipe.Value);
+            }
         }
 
         _ = _shepherd.Send(held.Written, [.. descriptors]);
@@ -72,7 +80,7 @@ internal sealed partial class LoggerProcess
         {
             // It died before it could go on with what is here.
             _finishing = false;
-            foreach (var stream in _streams.Where(stream => !_waiting.Exists(each => each.Stream == stream)))
+            foreach (var stream in _streams.Where(static stream => stream.Holds == 0))
             {
                 _loop.Add(stream.Pipe, () => OnOutput(stream));
             }

@@ -22,6 +22,7 @@ internal sealed partial class LoggerProcess
     private readonly List<LoggedStream> _streams = [];
     private readonly List<(LoggedStream Stream, byte[] Record)> _waiting = [];
     private readonly LogBudget _budget = new();
+    private readonly Gathering _gathering = new();
     private readonly long _settleAt = Environment.TickCount64 + SettleMilliseconds;
     private PacketSocket _shepherd;
     private long _retryAt;
@@ -90,17 +91,30 @@ internal sealed partial class LoggerProcess
         var run = reader.TakeInt32();
         var policy = new LogPolicy(reader.TakeText(), reader.TakeInt64(), reader.TakeInt32());
         var gap = reader.TakeInt32() != 0;
+        var added = new List<LoggedStream>();
+        foreach (var descriptor in descriptors)
+        {
+            var number = reader.TakeInt32();
+            if (number > LoggerLink.Tap)
+            {
+                added[^1].Taps.Add(new LogTap(descriptor));
+            }
+            else
+            {
+                added.Add(new LoggedStream(descriptor, run, (byte)number, policy));
+            }
+        }
+
         var (writer, users) = _writers.GetValueOrDefault(policy.Directory, (new LogWriter(policy), 0));
-        _writers[policy.Directory] = (writer, users + descriptors.Count);
-        _openStreams[run] = descriptors.Count;
+        _writers[policy.Directory] = (writer, users + added.Count);
+        _openStreams[run] = added.Count;
         if (gap)
         {
             MarkGap(policy.Directory, writer);
         }
 
-        foreach (var descriptor in descriptors)
+        foreach (var stream in added)
         {
-            var stream = new LoggedStream(descriptor, run, (byte)reader.TakeInt32(), policy);
             _streams.Add(stream);
             _loop.Add(stream.Pipe, () => OnOutput(stream));
         }
@@ -123,10 +137,83 @@ internal sealed partial class LoggerProcess
         if (WhyNotAppended(stream, _record.AsSpan(0, LogFormat.HeaderSize + count)) is { } why)
         {
             // The writer waits at its full pipe, as it would at a full terminal; the other containers go on.
-            _loop.Remove(stream.Pipe);
+            Hold(stream);
             _waiting.Add((stream, _record.AsSpan(0, LogFormat.HeaderSize + count).ToArray()));
             _retryAt = Environment.TickCount64 + FullPauseMilliseconds;
             SingleThread.PrintError($"edgehost logger: {stream.Policy.Directory}: {why}: the container's output waits until it can be written\n");
+        }
+
+        foreach (var tap in stream.Taps.ToArray())
+        {
+            Pass(stream, tap, _record.AsSpan(LogFormat.HeaderSize, count));
+        }
+
+        _gathering.After(count);
+    }
+
+    // Who was attached before the start gets everything, and the container waits for it; who has gone, nothing.
+    private void Pass(LoggedStream stream, LogTap tap, ReadOnlySpan<byte> bytes)
+    {
+        if (Pipe.TryWrite(tap.Pipe, bytes) is not { } taken)
+        {
+            Drop(stream, tap);
+        }
+        else if (taken < bytes.Length)
+        {
+            tap.Rest = bytes[taken..].ToArray();
+            Hold(stream);
+            _loop.AddWriter(tap.Pipe, () => OnRoom(stream, tap));
+        }
+    }
+
+    private void OnRoom(LoggedStream stream, LogTap tap)
+    {
+        var taken = Pipe.TryWrite(tap.Pipe, tap.Rest);
+        if (taken < tap.Rest.Length)
+        {
+            tap.Rest = tap.Rest[taken.Value..];
+            return;
+        }
+
+        _loop.Remove(tap.Pipe);
+        tap.Rest = [];
+        if (taken is null)
+        {
+            Drop(stream, tap);
+        }
+
+        GoOn(stream);
+    }
+
+    private static void Drop(LoggedStream stream, LogTap tap)
+    {
+        stream.Taps.Remove(tap);
+        tap.Pipe.Dispose();
+    }
+
+    // Read again once nothing of what was read last is left: on a disk, and at each who gets it.
+    private void Hold(LoggedStream stream)
+    {
+        if (stream.Holds++ == 0)
+        {
+            _loop.Remove(stream.Pipe);
+        }
+    }
+
+    private void GoOn(LoggedStream stream)
+    {
+        if (--stream.Holds > 0)
+        {
+            return;
+        }
+
+        if (!_finishing)
+        {
+            _loop.Add(stream.Pipe, () => OnOutput(stream));
+        }
+        else if (!IsHeld(stream.Run))
+        {
+            Release(stream.Run);
         }
     }
 
@@ -165,14 +252,7 @@ internal sealed partial class LoggerProcess
             if (WhyNotAppended(stream, record) is null)
             {
                 _waiting.RemoveAll(each => each.Stream == stream);
-                if (!_finishing)
-                {
-                    _loop.Add(stream.Pipe, () => OnOutput(stream));
-                }
-                else if (!_waiting.Exists(each => each.Stream.Run == stream.Run))
-                {
-                    Release(stream.Run);
-                }
+                GoOn(stream);
             }
         }
     }
@@ -200,6 +280,7 @@ internal sealed partial class LoggerProcess
     {
         _loop.Remove(stream.Pipe);
         stream.Pipe.Dispose();
+        stream.Taps.ForEach(static tap => tap.Pipe.Dispose());
         _streams.Remove(stream);
         var (writer, users) = _writers[stream.Policy.Directory];
         if (users == 1)
@@ -213,5 +294,28 @@ internal sealed partial class LoggerProcess
         }
     }
 
-    private sealed record LoggedStream(Fd Pipe, int Run, byte Number, LogPolicy Policy);
+    private sealed class LoggedStream(Fd pipe, int run, byte number, LogPolicy policy)
+    {
+        internal Fd Pipe { get; } = pipe;
+
+        internal int Run { get; } = run;
+
+        internal byte Number { get; } = number;
+
+        internal LogPolicy Policy { get; } = policy;
+
+        /// <summary>Who else gets what comes.</summary>
+        internal List<LogTap> Taps { get; } = [];
+
+        /// <summary>How many are not done with what was read last.</summary>
+        internal int Holds { get; set; }
+    }
+
+    /// <summary>A pipe that gets what comes from a stream.</summary>
+    private sealed class LogTap(Fd pipe)
+    {
+        internal Fd Pipe { get; } = pipe;
+
+        internal byte[] Rest { get; set; } = [];
+    }
 }

@@ -10,6 +10,9 @@ namespace EdgeHost.Runtime.Shepherd;
 /// </summary>
 internal sealed class LoggerLink : IDisposable
 {
+    /// <summary>Added to the stream of a pipe that gets what comes from that stream.</summary>
+    internal const int Tap = 16;
+
     private const int RestartPauseMilliseconds = 1000;
     private const int BusyPauseMilliseconds = 100;
     private const int TakeBackMilliseconds = 60_000;
@@ -96,7 +99,7 @@ internal sealed class LoggerLink : IDisposable
     /// <param name="held">The pipes that it has, by run; the caller closes them.</param>
     /// <returns>Null where none lives.</returns>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    internal static LoggerPeer? TakeBack(string path, Dictionary<int, Fd?[]> held)
+    internal static LoggerPeer? TakeBack(string path, Dictionary<int, HeldPipes> held)
     {
         if (PacketSocket.TryConnect(path) is not { } socket)
         {
@@ -117,10 +120,18 @@ internal sealed class LoggerLink : IDisposable
 
             if (reader.Kind == ShepherdMessageKind.Held)
             {
-                var streams = held[reader.TakeInt32()] = new Fd?[2];
+                var pipes = held[reader.TakeInt32()] = new HeldPipes();
                 foreach (var descriptor in descriptors)
                 {
-                    streams[reader.TakeInt32() - 1] = descriptor;
+                    var stream = reader.TakeInt32();
+                    if (stream > Tap)
+                    {
+                        pipes.Taps[stream - Tap - 1].Add(descriptor);
+                    }
+                    else
+                    {
+                        pipes.Streams[stream - 1] = descriptor;
+                    }
                 }
             }
 
@@ -179,6 +190,11 @@ internal sealed class LoggerLink : IDisposable
             {
                 writer.Put(stream + 1);
                 descriptors.Add(fd.Value);
+                foreach (var tap in container.Taps[stream])
+                {
+                    writer.Put(stream + 1 + Tap);
+                    descriptors.Add(tap.Value);
+                }
             }
         }
 

@@ -23,3 +23,20 @@ internal sealed class LoggerPeer(PacketSocket socket, int pid, LaunchedProcess? 
         Process?.Dispose();
     }
 }
+
+/// <summary>The pipes of a run that a logger has.</summary>
+internal sealed class HeldPipes : IDisposable
+{
+    internal Fd?[] Streams { get; } = new Fd?[2];
+
+    /// <summary>Those that get what comes, for each stream.</summary>
+    internal List<Fd>[] Taps { get; } = [[], []];
+
+    public void Dispose()
+    {
+        foreach (var descriptor in Streams.Concat(Taps[0]).Concat(Taps[1]))
+        {
+            descriptor?.Dispose();
+        }
+    }
+}

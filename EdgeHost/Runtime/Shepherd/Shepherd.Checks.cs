@@ -70,7 +70,12 @@ internal sealed partial class Shepherd
         var pid = LaunchedProcess.ReadEntered(plan, check.Entering.Status, out var failure);
         if (pid > 0 && check.Pid == 0)
         {
-            Follow(check, pid);
+            Follow(check, pid, () => Guard(check, () => FinishCheck(check)));
+            if (check.Outcome != CheckOutcome.Exited)
+            {
+                Kill(check);
+            }
+
             return;
         }
 
@@ -81,37 +86,42 @@ internal sealed partial class Shepherd
     }
 
     // A child that nobody has waited for: the number is its own.
-    private void Follow(ShepherdCheck check, int pid)
+    private void Follow(ShepherdEntry entry, int pid, Action ended)
     {
-        check.Pid = pid;
+        entry.Pid = pid;
         try
         {
-            check.PidFd = Processes.TryOpen(pid);
-            if (check.PidFd is not null)
+            entry.PidFd = Processes.TryOpen(pid);
+            if (entry.PidFd is not null)
             {
-                _loop.Add(check.PidFd, () => Guard(check, () => FinishCheck(check)));
+                _loop.Add(entry.PidFd, ended);
             }
         }
         catch (LinuxException e)
         {
             // Too many descriptors: its end is seen by the signal that comes with it.
-            SingleThread.PrintError($"edgehost shepherd: check of container {ShortId(check.Container)}: {e.Message}\n");
-        }
-
-        if (check.Outcome != CheckOutcome.Exited)
-        {
-            Kill(check);
+            SingleThread.PrintError($"edgehost shepherd: container {ShortId(entry.Container)}: {e.Message}\n");
         }
     }
 
     private void OnEnteringGone(ShepherdCheck check)
     {
-        if (Processes.TryReap(check.Entering.Pid, out _))
+        if (TakeEntering(check))
         {
-            _loop.Remove(check.Entering.PidFd);
-            check.EnteringGone = true;
             FinishCheck(check);
         }
+    }
+
+    private bool TakeEntering(ShepherdEntry entry)
+    {
+        if (!Processes.TryReap(entry.Entering.Pid, out _))
+        {
+            return false;
+        }
+
+        _loop.Remove(entry.Entering.PidFd);
+        entry.EnteringGone = true;
+        return true;
     }
 
     // Once more than is kept was written the rest is only to not hold the writer up, and that at a walk; so it is, too,
@@ -211,11 +221,16 @@ internal sealed partial class Shepherd
     }
 
     // One whose pid was not told, because the process that entered was killed between cloning and telling, or that has no pidfd.
-    private void FindLostChecks()
+    private void FindLostEntries()
     {
         foreach (var check in _checks.ToArray())
         {
             Guard(check, () => FinishCheck(check));
+        }
+
+        foreach (var exec in _execs.ToArray())
+        {
+            Guard(exec, () => FinishExec(exec));
         }
 
         _strays.RemoveAll(pid => pid == 0 || Processes.TryReapChild(pid));
@@ -223,7 +238,7 @@ internal sealed partial class Shepherd
 
     private void FinishCheck(ShepherdCheck check)
     {
-        if (!check.EnteringGone || !check.PlanEnded || !IsReaped(check))
+        if (!check.HasEnded)
         {
             return;
         }
@@ -249,14 +264,23 @@ internal sealed partial class Shepherd
     {
         _checks.Remove(check);
         _loop.Remove(check.Output);
-        _loop.Remove(check.Entering.Status);
-        _loop.Remove(check.Entering.PidFd);
-        if (check.PidFd is not null)
+        LetGo((ShepherdEntry)check);
+    }
+
+    private void LetGo(ShepherdEntry entry)
+    {
+        if (!entry.PlanEnded)
         {
-            _loop.Remove(check.PidFd);
+            _loop.Remove(entry.Entering.Status);
         }
 
-        check.Dispose();
+        _loop.Remove(entry.Entering.PidFd);
+        if (entry.PidFd is not null)
+        {
+            _loop.Remove(entry.PidFd);
+        }
+
+        entry.Dispose();
     }
 
     // A defect on a check must not take the parent of all containers with it.
@@ -278,21 +302,6 @@ internal sealed partial class Shepherd
                 LetGo(check);
             }
         }
-    }
-
-    private static bool IsReaped(ShepherdCheck check)
-    {
-        if (check.Pid == 0)
-        {
-            return Processes.TryReapGroup(check.Entering.Pid);
-        }
-
-        if (check.ExitCode is null && Processes.TryReap(check.Pid, out var exitCode))
-        {
-            check.ExitCode = exitCode;
-        }
-
-        return check.ExitCode is not null;
     }
 
     private void AnswerCheck(ShepherdCheck check)

@@ -9,7 +9,7 @@ namespace EdgeHost.Runtime.Shepherd;
 /// <summary>The containers, from their clone until their exit was taken.</summary>
 internal sealed partial class Shepherd
 {
-    private void Launch(PacketSocket client, int request, ref ShepherdMessageReader reader, List<Fd> descriptors)
+    private void Launch(PacketSocket client, int request, ref ShepherdMessageReader reader, List<Fd> descriptors, bool withStreams)
     {
         var id = reader.TakeText();
         var log = new LogPolicy(reader.TakeText(), reader.TakeInt64(), reader.TakeInt32());
@@ -21,7 +21,9 @@ internal sealed partial class Shepherd
             throw new EdgeHostException(ErrorKind.Invalid, $"launch: an id of {id.Length} characters, stop signal {stopSignal}, grace {grace} ms are not what a daemon may ask for");
         }
 
-        if (descriptors.Count != (wantsCgroup ? 2 : 1))
+        var wanted = withStreams ? new StreamsWanted(ref reader) : new StreamsWanted();
+        var planned = wantsCgroup ? 2 : 1;
+        if (descriptors.Count != planned + wanted.Taps.Length)
         {
             throw new EdgeHostException(ErrorKind.Invalid, $"launch of {id}: {descriptors.Count} descriptors came with it");
         }
@@ -37,35 +39,17 @@ internal sealed partial class Shepherd
         }
 
         var plan = LaunchPlan.Parse(SealedMemory.Read(descriptors[0], LaunchPlan.MaximumLength));
-        var (process, output, error) = Clone(plan, wantsCgroup ? descriptors[1] : null);
-        var container = new ShepherdContainer(id, process, output, error, log, stopSignal, grace, _nextRank++);
+        var container = Clone(plan, wantsCgroup ? descriptors[1] : null, wanted, (process, output, error) =>
+            new ShepherdContainer(id, process, output, error, log, stopSignal, grace, _nextRank++) { HasTerminal = wanted.Terminal });
+        for (var tap = 0; tap < wanted.Taps.Length; tap++)
+        {
+            container.Taps[wanted.Taps[tap] - 1].Add(new Fd(descriptors[planned + tap].Release()));
+        }
+
         _containers.Add(id, container);
 
         // Neither the plan nor the program is waited for: the other containers go on.
-        _loop.Add(process.Status, () => OnLaunched(client, request, container, plan));
-    }
-
-    private (LaunchedProcess Process, Fd Output, Fd Error) Clone(LaunchPlan plan, Fd? cgroup)
-    {
-        LaunchedProcess? process = null;
-        var output = Pipe.Make();
-        (Fd Read, Fd Write)? error = null;
-        try
-        {
-            error = Pipe.Make();
-            process = Launcher.Start(plan, cgroup, [_null.Value, output.Write.Value, error.Value.Write.Value]);
-            return (process, output.Read, error.Value.Read);
-        }
-        finally
-        {
-            output.Write.Dispose();
-            error?.Write.Dispose();
-            if (process is null)
-            {
-                output.Read.Dispose();
-                error?.Read.Dispose();
-            }
-        }
+        _loop.Add(container.Process.Status, () => OnLaunched(client, request, container, plan));
     }
 
     private void OnLaunched(PacketSocket client, int request, ShepherdContainer container, LaunchPlan plan)
@@ -80,6 +64,7 @@ internal sealed partial class Shepherd
             }
 
             container.StartTime = Processes.ReadStartTime(process.Pid);
+            TakeTerminal(container);
         }
         catch (EdgeHostException e)
         {
@@ -211,10 +196,9 @@ internal sealed partial class Shepherd
     private void OnStreamEnded(int rank, int stream)
     {
         var container = _draining.Concat(_containers.Values).FirstOrDefault(each => each.Rank == rank);
-        if (container?.Streams[stream] is { } fd)
+        if (container?.Streams[stream] is not null)
         {
-            fd.Dispose();
-            container.Streams[stream] = null;
+            container.CloseStream(stream);
             Unstore(container, stream);
             if (container.Running)
             {

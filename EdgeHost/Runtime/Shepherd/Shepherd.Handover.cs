@@ -27,7 +27,8 @@ internal sealed partial class Shepherd
 
     // Nothing is under way that lives in this program alone.
     private ShepherdContainer? BusyContainer =>
-        _checks.Count > 0 ? _checks[0].Container : _containers.Values.FirstOrDefault(container => !container.Running && container.Exit is null);
+        _checks.Count > 0 ? _checks[0].Container : _containers.Values.FirstOrDefault(container => !container.Running && container.Exit is null)
+            ?? _execs.Find(static exec => !exec.EnteringGone || !exec.PlanEnded)?.Container;
 
     private void BeginHandover(PacketSocket? client, int request, string path)
     {
@@ -197,6 +198,19 @@ internal sealed partial class Shepherd
         state.Clients.AddRange(_clients.Select(each => each.Fd));
         state.Loggers.AddRange(_logger.Peers);
         state.Strays.AddRange(_strays);
+        foreach (var exec in _execs)
+        {
+            var asker = _clients.IndexOf(exec.Client);
+            if (exec.Pid > 0 && asker >= 0)
+            {
+                state.Execs.Add(new ExecState { Container = exec.Container.Rank, Client = asker, Request = exec.Request, Pid = exec.Pid, PidFd = exec.PidFd ?? (exec.Entering.Pid == exec.Pid ? exec.Entering.PidFd : null) });
+            }
+            else if (exec.Pid > 0)
+            {
+                state.Strays.Add(exec.Pid);
+            }
+        }
+
         foreach (var container in _draining.Concat(_containers.Values))
         {
             container.IsDraining = _draining.Contains(container);
@@ -316,6 +330,23 @@ internal sealed partial class Shepherd
                 {
                     _loop.Add(container.Process.PidFd, () => OnExit(container));
                 }
+            }
+        }
+
+        foreach (var left in state.Execs)
+        {
+            if (state.Containers.Find(container => container.Rank == left.Container) is { } container && left.Client < _clients.Count)
+            {
+                var exec = new ShepherdExec(container, _clients[left.Client], left.Request, new LaunchedProcess(left.Pid, left.PidFd ?? Pipe.OpenNull())) { Pid = left.Pid, EnteringGone = true, PlanEnded = true };
+                _execs.Add(exec);
+                if (left.PidFd is not null)
+                {
+                    _loop.Add(left.PidFd, () => Guard(exec, () => FinishExec(exec)));
+                }
+            }
+            else
+            {
+                _strays.Add(left.Pid);
             }
         }
 

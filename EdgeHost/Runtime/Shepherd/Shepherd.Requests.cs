@@ -111,8 +111,8 @@ internal sealed partial class Shepherd
         {
             switch (reader.Kind)
             {
-                case ShepherdMessageKind.Launch:
-                    Launch(client, request, ref reader, descriptors);
+                case ShepherdMessageKind.Launch or ShepherdMessageKind.LaunchWithStreams:
+                    Launch(client, request, ref reader, descriptors, withStreams: reader.Kind == ShepherdMessageKind.LaunchWithStreams);
                     return;
                 case ShepherdMessageKind.Check:
                     Check(client, request, ref reader, descriptors);
@@ -120,6 +120,18 @@ internal sealed partial class Shepherd
                 case ShepherdMessageKind.Replace:
                     BeginHandover(client, request, reader.IsAtEnd ? string.Empty : reader.TakeText());
                     return;
+                case ShepherdMessageKind.Exec:
+                    Exec(client, request, ref reader, descriptors);
+                    return;
+                case ShepherdMessageKind.TakeInput:
+                    TakeInput(client, request, reader.TakeText());
+                    return;
+                case ShepherdMessageKind.CloseInput:
+                    CloseInput(reader.TakeText());
+                    break;
+                case ShepherdMessageKind.Resize:
+                    Resize(reader.TakeText(), reader.TakeInt32(), reader.TakeInt32());
+                    break;
                 case ShepherdMessageKind.CancelCheck:
                     CancelCheck(client, reader.TakeInt32());
                     break;
@@ -167,9 +179,9 @@ internal sealed partial class Shepherd
 
     // A daemon that does not read would stop the reaping: it is let go, and asks again when it is back. It may have been
     // let go already, in the middle of a longer answer or while its launch was under way.
-    private void Answer(PacketSocket client, ShepherdMessageWriter message)
+    private void Answer(PacketSocket client, ShepherdMessageWriter message, params ReadOnlySpan<int> descriptors)
     {
-        if (_clients.Contains(client) && client.TrySend(message.Written) is not true)
+        if (_clients.Contains(client) && client.TrySend(message.Written, descriptors) is not true)
         {
             Drop(client);
         }

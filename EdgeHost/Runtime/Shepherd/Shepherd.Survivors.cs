@@ -14,9 +14,12 @@ internal sealed partial class Shepherd
 {
     private const string StateFile = "shepherd";
 
+    // In the place of a stream's number.
+    private const int StandardInput = -1;
+
     private void TakeBack()
     {
-        var held = new Dictionary<int, Fd?[]>();
+        var held = new Dictionary<int, HeldPipes>();
         var stored = ServiceSupervisor.TakeStored();
         var logger = LoggerLink.TakeBack(_runDirectory + "/logger.sock", held);
         var kept = new HashSet<string>(StringComparer.Ordinal);
@@ -51,9 +54,9 @@ internal sealed partial class Shepherd
             }
         }
 
-        foreach (var descriptor in held.Values.SelectMany(static streams => streams))
+        foreach (var pipes in held.Values)
         {
-            descriptor?.Dispose();
+            pipes.Dispose();
         }
 
         if (logger is not null)
@@ -67,13 +70,14 @@ internal sealed partial class Shepherd
         }
     }
 
-    private void TakeBack(ShepherdContainer container, LoggerPeer? logger, Dictionary<int, Fd?[]> held, Dictionary<string, Fd> stored, HashSet<string> kept)
+    private void TakeBack(ShepherdContainer container, LoggerPeer? logger, Dictionary<int, HeldPipes> held, Dictionary<string, Fd> stored, HashSet<string> kept)
     {
         _nextRank = Math.Max(_nextRank, container.Rank + 1);
         var isThere = Processes.TryReadStartTimeOfAny(container.Process.Pid) == container.StartTime;
-        if (held.Remove(container.Rank, out var streams))
+        if (held.Remove(container.Rank, out var pipes))
         {
-            streams.CopyTo(container.Streams, 0);
+            pipes.Streams.CopyTo(container.Streams, 0);
+            pipes.Taps.CopyTo(container.Taps, 0);
             container.Logger = logger;
         }
 
@@ -90,6 +94,16 @@ internal sealed partial class Shepherd
             {
                 kept.Add(name);
             }
+        }
+
+        if (stored.Remove(StoredName(container, StandardInput), out var input))
+        {
+            kept.Add(StoredName(container, StandardInput));
+            container.Input = input;
+        }
+        else if (container.HasTerminal && container.Streams[0] is { } terminal)
+        {
+            container.Input = Pipe.Duplicate(terminal);
         }
 
         if (isThere && container.Drained && container.HadStreams && logger is null)
@@ -127,6 +141,11 @@ internal sealed partial class Shepherd
 
     private static void Store(ShepherdContainer container)
     {
+        if (container is { Input: { } input, HasTerminal: false })
+        {
+            ServiceSupervisor.Store(StoredName(container, StandardInput), input);
+        }
+
         for (var stream = 0; stream < container.Streams.Length; stream++)
         {
             if (container.Streams[stream] is { } pipe)

@@ -18,6 +18,9 @@ internal sealed partial class Shepherd : IDisposable
     /// <summary>The first one that can be replaced in place.</summary>
     internal const int VersionWithHandover = 4;
 
+    /// <summary>The first one that starts programs in running containers, and has terminals and standard inputs.</summary>
+    internal const int VersionWithExec = 4;
+
     private const int DrainMilliseconds = 1000;
     private const int QuietMilliseconds = 2000;
     private const int ListenPauseMilliseconds = 1000;
@@ -154,7 +157,7 @@ internal sealed partial class Shepherd : IDisposable
             }
         }
 
-        FindLostChecks();
+        FindLostEntries();
     }
 
     public void Dispose()
@@ -175,6 +178,11 @@ internal sealed partial class Shepherd : IDisposable
         }
 
         _handover?.Dispose();
+        foreach (var exec in _execs)
+        {
+            exec.Dispose();
+        }
+
         _logger.Dispose();
         _listener.Dispose();
         _null.Dispose();

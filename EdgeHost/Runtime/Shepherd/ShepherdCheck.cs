@@ -1,11 +1,10 @@
-using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Linux.Launch;
 
 namespace EdgeHost.Runtime.Shepherd;
 
-/// <summary>A check under way: the process that joins the container, then the check itself, and the first bytes of its output.</summary>
-internal sealed class ShepherdCheck : IDisposable
+/// <summary>A check under way, and the first bytes of its output.</summary>
+internal sealed class ShepherdCheck : ShepherdEntry
 {
     /// <summary>How much of its output is kept, as in Docker.</summary>
     internal const int MostOutput = 4096;
@@ -14,37 +13,11 @@ internal sealed class ShepherdCheck : IDisposable
     private int _length;
 
     internal ShepherdCheck(ShepherdContainer container, PacketSocket client, int request, LaunchedProcess entering, Fd output, string directory)
+        : base(container, client, request, entering)
     {
-        Container = container;
-        Client = client;
-        Request = request;
-        Entering = entering;
         Output = output;
         Directory = directory;
     }
-
-    internal ShepherdContainer Container { get; }
-
-    internal PacketSocket Client { get; }
-
-    internal int Request { get; }
-
-    /// <summary>The process that joins the container and clones the check.</summary>
-    internal LaunchedProcess Entering { get; }
-
-    internal bool EnteringGone { get; set; }
-
-    /// <summary>Whether it was read to its end how the plan came to its end.</summary>
-    internal bool PlanEnded { get; set; }
-
-    internal EdgeHostException? Failure { get; set; }
-
-    internal int Pid { get; set; }
-
-    /// <summary>The pidfd of the check itself; null before it is known.</summary>
-    internal Fd? PidFd { get; set; }
-
-    internal int? ExitCode { get; set; }
 
     internal CheckOutcome Outcome { get; set; }
 
@@ -79,10 +52,9 @@ internal sealed class ShepherdCheck : IDisposable
         return !Truncated;
     }
 
-    public void Dispose()
+    public override void Dispose()
     {
-        Entering.Dispose();
+        base.Dispose();
         Output.Dispose();
-        PidFd?.Dispose();
     }
 }

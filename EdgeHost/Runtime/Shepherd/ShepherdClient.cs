@@ -10,7 +10,7 @@ namespace EdgeHost.Runtime.Shepherd;
 /// The daemon's connection to the shepherd. A thread of its own receives; requests may be made from any thread. When
 /// the shepherd is gone every request fails with <see cref="ErrorKind.Unavailable"/>, and <see cref="Disconnected"/> ends.
 /// </summary>
-public sealed class ShepherdClient : IDisposable
+public sealed partial class ShepherdClient : IDisposable
 {
     private const int ConnectMilliseconds = 10_000;
 
@@ -99,15 +99,22 @@ public sealed class ShepherdClient : IDisposable
     /// <param name="log">Where its output goes.</param>
     /// <param name="stopSignal">What asks it to stop when the shepherd ends all.</param>
     /// <param name="grace">How long it has then.</param>
+    /// <param name="streams">Its standard streams.</param>
     /// <returns>The pid and start time of its first process.</returns>
     /// <exception cref="EdgeHostException">The step that failed, in words; nothing is left of it.</exception>
-    public async Task<(int Pid, long StartTime)> LaunchAsync(string id, LaunchPlan plan, string? cgroupDirectory, LogPolicy log, int stopSignal, TimeSpan grace)
+    public async Task<(int Pid, long StartTime)> LaunchAsync(string id, LaunchPlan plan, string? cgroupDirectory, LogPolicy log, int stopSignal, TimeSpan grace, LaunchStreams streams)
     {
+        if (streams.NeedsVersion && !CanExec)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, $"the shepherd (process {Pid}) was started by an older version and speaks protocol {Version}, which has neither terminals, nor standard inputs, nor an init; it has when it was ended and started again");
+        }
+
         using var memory = SealedMemory.Create("launch", plan.Block.Span);
         using var cgroup = cgroupDirectory is null ? null : Files.OpenDirectory(cgroupDirectory);
         var pending = new Pending();
         var request = Register(pending);
-        Send(request, ShepherdMessageKind.Launch, (ref ShepherdMessageWriter writer) =>
+        var taps = CanExec ? streams.Taps : [];
+        Send(request, CanExec ? ShepherdMessageKind.LaunchWithStreams : ShepherdMessageKind.Launch, (ref ShepherdMessageWriter writer) =>
         {
             writer.Put(id);
             writer.Put(log.Directory);
@@ -116,7 +123,17 @@ public sealed class ShepherdClient : IDisposable
             writer.Put(stopSignal);
             writer.Put((int)Math.Min(grace.TotalMilliseconds, int.MaxValue));
             writer.Put(cgroup is null ? 0 : 1);
-        }, cgroup is null ? [memory.Value] : [memory.Value, cgroup.Value]);
+            if (CanExec)
+            {
+                writer.Put(streams.Terminal ? 1 : 0);
+                writer.Put(streams.Input ? 1 : 0);
+                writer.Put(taps.Count);
+                foreach (var tap in taps)
+                {
+                    writer.Put(tap.Stream);
+                }
+            }
+        }, [memory.Value, .. cgroup is null ? Array.Empty<int>() : [cgroup.Value], .. taps.Select(static tap => tap.Pipe.Value)]);
         await pending.Answer.Task.ConfigureAwait(false);
         return (pending.Pid, pending.StartTime);
     }
@@ -302,7 +319,9 @@ public sealed class ShepherdClient : IDisposable
             var descriptors = new List<Fd>();
             while (_socket.Receive(buffer, descriptors) is > 0 and var length)
             {
-                Handle(new ShepherdMessageReader(buffer.AsSpan(0, length)));
+                Handle(new ShepherdMessageReader(buffer.AsSpan(0, length)), descriptors);
+                descriptors.ForEach(static descriptor => descriptor.Dispose());
+                descriptors.Clear();
             }
         }
         catch (EdgeHostException e)
@@ -320,12 +339,12 @@ public sealed class ShepherdClient : IDisposable
         {
             if (_pending.TryRemove(request, out var pending))
             {
-                pending.Answer.TrySetException(reason);
+                pending.Fail(reason);
             }
         }
     }
 
-    private void Handle(ShepherdMessageReader reader)
+    private void Handle(ShepherdMessageReader reader, List<Fd> descriptors)
     {
         if (reader.Kind is ShepherdMessageKind.Exited or ShepherdMessageKind.Started)
         {
@@ -356,6 +375,16 @@ public sealed class ShepherdClient : IDisposable
             return;
         }
 
+        if (reader.Kind == ShepherdMessageKind.ExecStarted)
+        {
+            if (_pending.TryGetValue(request, out var exec))
+            {
+                exec.Started!.TrySetResult(reader.TakeInt32());
+            }
+
+            return;
+        }
+
         if (!_pending.TryRemove(request, out var pending))
         {
             return;
@@ -375,11 +404,19 @@ public sealed class ShepherdClient : IDisposable
                 pending.Result = new CheckResult((CheckOutcome)reader.TakeInt32(), reader.TakeInt32(), reader.TakeInt32() != 0, reader.TakeText());
                 pending.Answer.TrySetResult();
                 break;
+            case ShepherdMessageKind.InputTaken when descriptors is [var input]:
+                pending.Input = new Fd(input.Release());
+                pending.Answer.TrySetResult();
+                break;
+            case ShepherdMessageKind.ExecEnded:
+                pending.ExecEnd = new ExecEnd(reader.TakeInt32(), reader.TakeInt32() != 0);
+                pending.Answer.TrySetResult();
+                break;
             case ShepherdMessageKind.Failed:
-                pending.Answer.TrySetException(new EdgeHostException((ErrorKind)reader.TakeInt32(), reader.TakeText()));
+                pending.Fail(new EdgeHostException((ErrorKind)reader.TakeInt32(), reader.TakeText()));
                 break;
             default:
-                pending.Answer.TrySetException(new EdgeHostException(ErrorKind.Unavailable, $"the shepherd answers with message {(int)reader.Kind}"));
+                pending.Fail(new EdgeHostException(ErrorKind.Unavailable, $"the shepherd answers with message {(int)reader.Kind}"));
                 break;
         }
     }
@@ -395,5 +432,20 @@ public sealed class ShepherdClient : IDisposable
         internal long StartTime { get; set; }
 
         internal CheckResult? Result { get; set; }
+
+        /// <summary>The pid of an exec, before its answer; null for all else.</summary>
+        internal TaskCompletionSource<int>? Started { get; init; }
+
+        internal ExecEnd? ExecEnd { get; set; }
+
+        internal Fd? Input { get; set; }
+
+        internal void Fail(EdgeHostException why)
+        {
+            if (Started?.TrySetException(why) != true)
+            {
+                Answer.TrySetException(why);
+            }
+        }
     }
 }

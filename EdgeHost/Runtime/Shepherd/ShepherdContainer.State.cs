@@ -32,6 +32,10 @@ internal sealed partial class ShepherdContainer
         writer.Put((ushort)ContainerField.IsDraining, IsDraining ? 1 : null);
         writer.Put((ushort)ContainerField.HasGap, HasGap ? 1 : null);
         writer.Put((ushort)ContainerField.IsStranger, IsStranger ? 1 : null);
+        writer.Put((ushort)ContainerField.HasTerminal, HasTerminal ? 1 : null);
+        writer.Put((ushort)ContainerField.Input, Input);
+        Taps[0].ForEach(tap => writer.Put((ushort)ContainerField.OutputTap, tap));
+        Taps[1].ForEach(tap => writer.Put((ushort)ContainerField.ErrorTap, tap));
     }
 
     /// <summary>Writes down what a successor needs when this process dies.</summary>
@@ -80,7 +84,9 @@ internal sealed partial class ShepherdContainer
         long? exitAt = null, tellAt = null;
         int pid = 0, segments = 0, stopSignal = 0, grace = 0, rank = 0;
         int? exitCode = null;
-        bool draining = false, gap = false, stranger = false, hadStreams = false;
+        Fd? input = null;
+        List<Fd> outputTaps = [], errorTaps = [];
+        bool terminal = false, draining = false, gap = false, stranger = false, hadStreams = false;
         logger = -1;
         while (reader.TryNext())
         {
@@ -149,6 +155,18 @@ internal sealed partial class ShepherdContainer
                 case ContainerField.OpenStreams:
                     hadStreams = reader.Number != 0;
                     break;
+                case ContainerField.HasTerminal:
+                    terminal = reader.Number != 0;
+                    break;
+                case ContainerField.Input:
+                    input = claim(reader.Descriptor);
+                    break;
+                case ContainerField.OutputTap:
+                    outputTaps.Add(claim(reader.Descriptor));
+                    break;
+                case ContainerField.ErrorTap:
+                    errorTaps.Add(claim(reader.Descriptor));
+                    break;
                 default:
                     reader.Skip("a container");
                     break;
@@ -172,6 +190,9 @@ internal sealed partial class ShepherdContainer
             IsStranger = stranger || openProcess is not null,
             BootId = boot,
             HadStreams = hadStreams,
+            HasTerminal = terminal,
+            Input = input,
+            Taps = [outputTaps, errorTaps],
         };
     }
 }

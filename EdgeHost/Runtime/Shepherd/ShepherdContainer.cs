@@ -55,17 +55,40 @@ internal sealed partial class ShepherdContainer : IDisposable
     /// <summary>Whether a logger died that had its pipes: what it had read and not written is missing, and the log is to say so.</summary>
     internal bool HasGap { get; set; }
 
+    /// <summary>Whether <see cref="Streams"/> is a terminal, in the place of the first.</summary>
+    internal bool HasTerminal { get; init; }
+
+    /// <summary>Where the terminal's master comes from, until the program was executed; null for pipes.</summary>
+    internal PacketSocket? TerminalSocket { get; set; }
+
+    /// <summary>The writing end of its standard input, or its terminal; null when it has none, or it was closed.</summary>
+    internal Fd? Input { get; set; }
+
+    /// <summary>Pipes that get what it writes: for each stream those that were given at the start, kept beside the logger's as <see cref="Streams"/> are.</summary>
+    internal List<Fd>[] Taps { get; private init; } = [[], []];
+
     /// <summary>Whether the logger has all that it wrote.</summary>
     internal bool Drained => Array.TrueForAll(Streams, stream => stream is null);
 
     internal ShepherdContainerStatus Status => new(Id, Process.Pid, StartTime, Exit);
 
+    /// <summary>Closes what belongs to a stream that has ended.</summary>
+    internal void CloseStream(int stream)
+    {
+        Streams[stream]?.Dispose();
+        Streams[stream] = null;
+        Taps[stream].ForEach(static tap => tap.Dispose());
+        Taps[stream].Clear();
+    }
+
     public void Dispose()
     {
         Process.Dispose();
-        foreach (var stream in Streams)
+        TerminalSocket?.Dispose();
+        Input?.Dispose();
+        for (var stream = 0; stream < Streams.Length; stream++)
         {
-            stream?.Dispose();
+            CloseStream(stream);
         }
     }
 }

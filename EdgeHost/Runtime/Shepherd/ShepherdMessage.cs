@@ -66,7 +66,8 @@ internal enum ShepherdMessageKind : ushort
 
     /// <summary>
     /// To a logger of the same build, with pipes: run, log directory, segment bytes, segments, whether output before it may be
-    /// missing, and for each pipe its stream.
+    /// missing, and for each pipe its stream; or that and <see cref="LoggerLink.Tap"/>, for one that gets what comes from that
+    /// stream.
     /// </summary>
     AddStreams = 20,
 
@@ -93,6 +94,36 @@ internal enum ShepherdMessageKind : ushort
 
     /// <summary>From a logger that was told to finish: run. All that it had read is in the log, and it has closed its pipes.</summary>
     Released = 35,
+
+    /// <summary>
+    /// Client, from version 4 on: request, id, whether a descriptor of a cgroup's directory follows the plan's; then standard
+    /// input, output and error. Runs the plan in the container; answered when its program is executed, and at its end.
+    /// </summary>
+    Exec = 40,
+
+    /// <summary>Shepherd: request, pid. The program of an exec runs.</summary>
+    ExecStarted = 41,
+
+    /// <summary>Shepherd: request, exit code, whether the container ends too. The program of an exec has ended.</summary>
+    ExecEnded = 42,
+
+    /// <summary>
+    /// Client, from version 4 on: as <see cref="Launch"/>, then whether it has a terminal, whether its standard input is
+    /// open, and how many pipes follow as descriptors that get what it writes, with the stream of each.
+    /// </summary>
+    LaunchWithStreams = 43,
+
+    /// <summary>Client, from version 4 on: request, id. Asks for the container's standard input.</summary>
+    TakeInput = 44,
+
+    /// <summary>Shepherd: request; with it a duplicate of the writing end, or of the terminal.</summary>
+    InputTaken = 45,
+
+    /// <summary>Client, from version 4 on: request, id. Nothing more is written to its standard input: once all duplicates are closed it has ended.</summary>
+    CloseInput = 46,
+
+    /// <summary>Client, from version 4 on: request, id, lines, columns of its terminal.</summary>
+    Resize = 47,
 }
 
 /// <summary>Writes a message into a buffer: little-endian numbers, strings with a 16-bit length.</summary>

@@ -36,6 +36,9 @@ internal enum StateField : ushort
 
     /// <summary>Its request.</summary>
     Request = 12,
+
+    /// <summary>A program that was started in a container, a record of <see cref="ExecField"/>; repeated.</summary>
+    Exec = 13,
 }
 
 /// <summary>What a field of a container is. How to add one: <see cref="StateWriter"/>.</summary>
@@ -74,6 +77,32 @@ internal enum ContainerField : ushort
 
     /// <summary>Only in its file: which of its pipes have not ended, a bit for each.</summary>
     OpenStreams = 21,
+
+    /// <summary>Its first stream is a terminal.</summary>
+    HasTerminal = 22,
+
+    /// <summary>The writing end of its standard input, or its terminal.</summary>
+    Input = 23,
+
+    /// <summary>A pipe that gets its standard output; repeated.</summary>
+    OutputTap = 24,
+
+    /// <summary>A pipe that gets its standard error; repeated.</summary>
+    ErrorTap = 25,
+}
+
+/// <summary>What a field of a program that was started in a container is.</summary>
+internal enum ExecField : ushort
+{
+    /// <summary>Its container's rank.</summary>
+    Container = 1,
+
+    /// <summary>Which of the connections asked for it, from 0 on.</summary>
+    Client = 2,
+
+    Request = 3,
+    Pid = 4,
+    PidFd = 5,
 }
 
 /// <summary>What a field of a logger is.</summary>
@@ -109,6 +138,8 @@ internal sealed class ShepherdState
     internal List<LoggerPeer> Loggers { get; } = [];
 
     internal List<ShepherdContainer> Containers { get; } = [];
+
+    internal List<ExecState> Execs { get; } = [];
 
     internal List<int> Strays { get; } = [];
 
@@ -146,6 +177,17 @@ internal sealed class ShepherdState
             var logger = container.Logger is null ? -1 : Loggers.IndexOf(container.Logger);
             record.Put((ushort)ContainerField.Logger, logger < 0 ? null : logger);
             fields.Put((ushort)StateField.Container, record);
+        }
+
+        foreach (var exec in Execs)
+        {
+            var record = new StateWriter();
+            record.Put((ushort)ExecField.Container, exec.Container);
+            record.Put((ushort)ExecField.Client, exec.Client);
+            record.Put((ushort)ExecField.Request, exec.Request);
+            record.Put((ushort)ExecField.Pid, exec.Pid);
+            record.Put((ushort)ExecField.PidFd, exec.PidFd);
+            fields.Put((ushort)StateField.Exec, record);
         }
 
         foreach (var stray in Strays)
@@ -234,6 +276,9 @@ internal sealed class ShepherdState
                     state.Containers.Add(ShepherdContainer.Read(new StateReader(reader.Content), state.Claim, null, out var logger));
                     loggers.Add(logger);
                     break;
+                case StateField.Exec:
+                    state.Execs.Add(state.ReadExec(new StateReader(reader.Content)));
+                    break;
                 case StateField.Stray:
                     state.Strays.Add(reader.Int32);
                     break;
@@ -273,6 +318,37 @@ internal sealed class ShepherdState
         ? descriptor
         : throw StateReader.Bad($"descriptor {descriptor.Value} is not among those that were handed over");
 
+    private ExecState ReadExec(StateReader reader)
+    {
+        var exec = new ExecState();
+        while (reader.TryNext())
+        {
+            switch ((ExecField)reader.Field)
+            {
+                case ExecField.Container:
+                    exec.Container = reader.Int32;
+                    break;
+                case ExecField.Client:
+                    exec.Client = reader.Int32;
+                    break;
+                case ExecField.Request:
+                    exec.Request = reader.Int32;
+                    break;
+                case ExecField.Pid:
+                    exec.Pid = reader.Int32;
+                    break;
+                case ExecField.PidFd:
+                    exec.PidFd = Claim(reader.Descriptor);
+                    break;
+                default:
+                    reader.Skip("a program in a container");
+                    break;
+            }
+        }
+
+        return exec;
+    }
+
     private LoggerPeer ReadLogger(StateReader reader)
     {
         var pid = 0;
@@ -295,4 +371,18 @@ internal sealed class ShepherdState
 
         return new LoggerPeer(new PacketSocket(socket ?? throw StateReader.Bad("a logger has no socket")), pid, null);
     }
+}
+
+/// <summary>A program in a container, as it is left to a successor.</summary>
+internal sealed class ExecState
+{
+    internal int Container { get; set; }
+
+    internal int Client { get; set; }
+
+    internal int Request { get; set; }
+
+    internal int Pid { get; set; }
+
+    internal Fd? PidFd { get; set; }
 }
