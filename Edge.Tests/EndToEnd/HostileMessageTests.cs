@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using Edge.Tests.Fixtures;
 using EdgeHost.Linux;
 using EdgeHost.Runtime.Shepherd;
 using Xunit;
@@ -26,7 +25,7 @@ public sealed class HostileMessageTests
         var (shepherd, pid) = (await daemon.ShepherdPidAsync(), await daemon.PidOfAsync(container));
         var before = Directory.GetFileSystemEntries($"/proc/{shepherd}/fd").Length;
 
-        await Task.Run(() => Attack(daemon.Run + "/shepherd.sock", container, new Random(20261127))).WaitAsync(DaemonUnderTest.Patience, TestContext.Current.CancellationToken);
+        await Task.Run(() => Attack(daemon.Run + "/shepherd.sock", container, new Random(20261127)), TestContext.Current.CancellationToken).WaitAsync(DaemonUnderTest.Patience, TestContext.Current.CancellationToken);
 
         // All of them were taken: the answer to this comes after the last.
         (await daemon.RunAsync("--rm", "busybox", "true")).Succeeds();
