@@ -87,7 +87,7 @@ public sealed class HandoverTests : IDisposable
         var file = await FileOf($"/proc/{shepherd}/exe");
         var busy = await BusyContainers.StartAsync(daemon, _host.Path);
 
-        var refusal = await ReplaceAsync(daemon, await FailingProgramAsync());
+        var refusal = await ReplaceAsync(daemon, await FailingProgramAsync("errno = EMFILE; return -1;"));
 
         Assert.NotNull(refusal);
         Assert.Contains("failed, the program before goes on: make an event loop: too many open files", refusal, StringComparison.OrdinalIgnoreCase);
@@ -96,6 +96,28 @@ public sealed class HandoverTests : IDisposable
         await busy.AssertSameProcessesAsync();
         (await daemon.RunAsync("--rm", "busybox", "true")).Succeeds();
         await ReplacedAsync(daemon);
+        BusyContainers.AssertComplete(await busy.StopAsync());
+    }
+
+    [Fact]
+    public async Task When_a_program_that_passed_its_check_crashes_another_shepherd_takes_everything_back()
+    {
+        await Packages.NeedAsync("clang");
+        await using var daemon = DaemonUnderTest.Make();
+        daemon.Settings["log"] = new { maxSize = "64m" };
+        await daemon.StartAsync();
+        await daemon.LoadAsync("busybox");
+        var shepherd = await daemon.ShepherdPidAsync();
+        var busy = await BusyContainers.StartAsync(daemon, _host.Path);
+        var before = daemon.Said.Length;
+
+        Assert.Equal("gone", await ReplaceAsync(daemon, await FailingProgramAsync("abort();")));
+
+        await daemon.SaysAsync("20 containers are taken back", before);
+        await daemon.SaysAsync("of them running; the shepherd is process", before);
+        Assert.NotEqual(shepherd, await daemon.ShepherdPidAsync());
+        await busy.GoOnAsync();
+        await busy.AssertSameProcessesAsync();
         BusyContainers.AssertComplete(await busy.StopAsync());
     }
 
@@ -147,7 +169,13 @@ public sealed class HandoverTests : IDisposable
             Assert.True(shepherd.Send(replace.Written));
             while (true)
             {
-                var reader = new ShepherdMessageReader(buffer.AsSpan(0, shepherd.Receive(buffer, [])));
+                var length = shepherd.Receive(buffer, []);
+                if (length == 0)
+                {
+                    return "gone";
+                }
+
+                var reader = new ShepherdMessageReader(buffer.AsSpan(0, length));
                 if (reader.Kind == ShepherdMessageKind.Done)
                 {
                     return null;
@@ -201,8 +229,8 @@ public sealed class HandoverTests : IDisposable
         return path;
     }
 
-    // This build, in surroundings in which it gets no event loop once it takes over; the program before gets one.
-    private async Task<string> FailingProgramAsync()
+    // This build, in surroundings in which something befalls it where it makes its event loop to take over; not so the program before.
+    private async Task<string> FailingProgramAsync(string how)
     {
         await File.WriteAllTextAsync(
             _host.Sub("fail.c"),
@@ -212,11 +240,10 @@ public sealed class HandoverTests : IDisposable
             #include <errno.h>
             #include <fcntl.h>
             #include <stdarg.h>
+            #include <stdlib.h>
             #include <string.h>
             #include <sys/syscall.h>
             #include <unistd.h>
-
-            #include <stdlib.h>
 
             static int has_argument(const char *name)
             {
@@ -239,8 +266,7 @@ public sealed class HandoverTests : IDisposable
                 va_list list;
                 long a[6];
                 if (number == SYS_epoll_create1 && has_argument("--before")) {
-                    errno = EMFILE;
-                    return -1;
+                    HOW
                 }
                 va_start(list, number);
                 for (int i = 0; i < 6; i++)
@@ -266,7 +292,7 @@ public sealed class HandoverTests : IDisposable
             }
             """,
             TestContext.Current.CancellationToken);
-        (await CommandRun.RunAsync("clang", ["-shared", "-fPIC", "-o", _host.Sub("fail.so"), _host.Sub("fail.c")])).Succeeds();
+        (await CommandRun.RunAsync("clang", [$"-DHOW={how}", "-shared", "-fPIC", "-o", _host.Sub("fail.so"), _host.Sub("fail.c")])).Succeeds();
         (await CommandRun.RunAsync(
             "clang", [$"-DLIBRARY=\"{_host.Sub("fail.so")}\"", $"-DPROGRAM=\"{await PublishedBinary.NativeAsync()}\"", "-o", _host.Sub("failing"), _host.Sub("run.c")])).Succeeds();
         return _host.Sub("failing");

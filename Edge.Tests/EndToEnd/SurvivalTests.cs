@@ -112,6 +112,24 @@ public sealed class SurvivalTests : IDisposable
         }
     }
 
+    [Fact]
+    public async Task A_record_that_a_power_cut_tore_is_cut_off_and_the_place_is_marked()
+    {
+        await using var daemon = await StartAsync(await PublishedBinary.NativeAsync());
+        var container = await daemon.RunDetachedAsync("busybox", "echo", "line");
+        _ = await daemon.DockerAsync("wait", container);
+        var segment = Directory.EnumerateFiles(daemon.LogDirectory(container)).Single();
+        var whole = await File.ReadAllBytesAsync(segment, TestContext.Current.CancellationToken);
+        await File.WriteAllBytesAsync(segment, [.. whole, .. whole[..18]], TestContext.Current.CancellationToken);
+
+        (await daemon.DockerAsync("start", container)).Succeeds();
+        _ = await daemon.DockerAsync("wait", container);
+
+        var log = (await daemon.DockerAsync("logs", container)).Succeeds();
+        Assert.Equal("line\nline\n", log.Output);
+        Assert.Equal("\nedgehost: 18 bytes here were not wholly written and are cut off\n", log.Error);
+    }
+
     private async Task<DaemonUnderTest> StartAsync(string program)
     {
         var daemon = DaemonUnderTest.Make();

@@ -1,7 +1,6 @@
 using System.Globalization;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
-using EdgeHost.Linux.Launch;
 
 namespace EdgeHost.Runtime.Shepherd;
 
