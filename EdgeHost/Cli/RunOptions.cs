@@ -107,7 +107,7 @@ internal sealed class RunOptions
     {
         RefuseLater(parsed);
         var foreground = !parsed.GetValue(Detach);
-        var (input, output, error) = foreground ? Attached(parsed) : default;
+        var (input, output, error) = foreground || parsed.GetValue(Attach) is { Length: > 0 } ? Attached(parsed) : default;
         using var buffer = new MemoryStream();
         using (var json = new Utf8JsonWriter(buffer))
         {

@@ -5,7 +5,6 @@ using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Runtime.Launch;
 using EdgeHost.Runtime.Shepherd;
-using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Engine;
 
