@@ -94,7 +94,8 @@ internal sealed class StreamSession
                     result.SetException(e is EdgeHostException ? new EdgeHostException(ErrorKind.Internal, e.Message, e) : e);
                 }
             },
-            StackSize) { IsBackground = true, Name = name }.Start();
+            StackSize)
+        { IsBackground = true, Name = name }.Start();
         return result.Task;
     }
 

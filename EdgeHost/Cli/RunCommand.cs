@@ -129,7 +129,7 @@ internal static class RunCommand
                 session.FollowSize(parsed, $"containers/{id}/resize");
             }
 
-            return await StreamOptions.EndAsync(parsed, session, copying, waiting);
+            return await StreamOptions.EndAsync(parsed, session, copying, waiting, mayGoOn: false);
         }
         finally
         {

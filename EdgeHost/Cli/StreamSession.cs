@@ -150,7 +150,7 @@ internal sealed class StreamSession : IDisposable
 
     private static void Resize(ParseResult parsed, string path)
     {
-        if (Terminal.ReadSize(0) is not (> 0, > 0) size)
+        if (Terminal.ReadSize(0) is not ( > 0, > 0) size)
         {
             return;
         }

@@ -195,7 +195,8 @@ public sealed partial class ContainerEngine : IContainerExecs
                 told.Wait();
                 pump.Dispose();
             },
-            128 << 10) { IsBackground = true, Name = "terminal" }.Start();
+            128 << 10)
+        { IsBackground = true, Name = "terminal" }.Start();
     }
 
     private async Task FollowAsync(Exec exec, Task<ExecEnd?> ended, long oomKillsBefore)
