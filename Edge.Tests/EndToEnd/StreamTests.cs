@@ -95,7 +95,7 @@ public sealed class StreamTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         daemon.Settings["log"] = new { maxSize = "64m", maxFiles = 8 };
         await daemon.StartAsync();
         await daemon.LoadAsync("busybox");
-        var before = Memory(daemon.Pid);
+        var after = new List<long>();
         foreach (var client in (string[])["docker -H", await PublishedBinary.NativeAsync() + " --host"])
         {
             var command = $"{client} unix://{daemon.Socket}";
@@ -107,9 +107,11 @@ public sealed class StreamTests(SharedDaemon shared) : IClassFixture<SharedDaemo
             // A slow reader who was there before the start holds the container up, and loses nothing.
             Assert.Equal(sum, (await CommandRun.RunAsync("sh", ["-c", $"{command} create --name slow -v {file}:/bytes busybox cat /bytes > /dev/null; {command} start -a slow | (sleep 2; sha256sum)"])).Succeeds().Output);
             (await daemon.DockerAsync("rm", "slow")).Succeeds();
+            after.Add(Memory(daemon.Pid));
         }
 
-        Assert.True(Memory(daemon.Pid) < before + (24 << 10), $"from {before} to {Memory(daemon.Pid)} KiB");
+        // What the collector leaves for later does not depend on how much goes through.
+        Assert.True(after[0] < 48 << 10 && after[1] < after[0] + (8 << 10), $"{after[0]}, then {after[1]} KiB");
         Assert.True(Memory(await daemon.LoggerPidAsync()) < 16 << 10, $"{Memory(await daemon.LoggerPidAsync())} KiB");
     }
 

@@ -12,7 +12,7 @@ missing=0
 edgehost exec box no-such-program 2> /dev/null || missing=$?
 echo "EXEC procs=$procs code=$code missing=$missing user=$(edgehost exec box id -u) input=$(printf 'a\nb\n' | edgehost exec -i box wc -l) filter=$(edgehost exec box sed -n 's/^Seccomp:\t//p' /proc/self/status)"
 
-echo "TERMINAL exec=$(edgehost exec -t box sh -c 'tty <&1; stat -c %u $(tty <&1)' | tr -d '\r' | tr '\n' ,) run=$(edgehost run --rm -t --network none "$image" sh -c 'tty <&1' | tr -d '\r')"
+echo "TERMINAL exec=$(edgehost exec -t box sh -c 'tty <&1; stat -c %u /dev/pts/0' | tr -d '\r' | tr '\n' ,) run=$(edgehost run --rm -t --network none "$image" sh -c 'tty <&1' | tr -d '\r')"
 
 sum=$(head -c 20000000 /dev/urandom | tee "$work/bytes" | sha256sum)
 same=no
@@ -26,7 +26,7 @@ echo "INIT first=$first code=$(edgehost inspect -f '{{.State.ExitCode}}' first)"
 
 mapped=none
 if edgehost run -d --name mapped --userns auto --network none "$image" sleep 1000 > /dev/null 2> "$work/why"; then
-  mapped=$(edgehost exec -t -u 5 mapped sh -c 'id -u; stat -c %u $(tty <&1); grep -c " 65536$" /proc/self/uid_map' | tr -d '\r' | tr '\n' ,)
+  mapped=$(edgehost exec -t -u 5 mapped sh -c 'id -u; stat -c %u /dev/pts/0; grep -c " 65536$" /proc/self/uid_map' | tr -d '\r' | tr '\n' ,)
 fi
 echo "MAPPED $mapped"
 edgehost rm -f box first > /dev/null

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Text;
 using EdgeHost.Engine;
@@ -109,7 +110,7 @@ internal sealed class StreamSession
 
     private void CopyInput()
     {
-        var passed = new List<byte>();
+        var passed = new ArrayBufferWriter<byte>();
         Fd? target = null;
         var asked = false;
         while (true)
@@ -142,9 +143,9 @@ internal sealed class StreamSession
                 var bytes = part.Span;
                 if (_keys is not null)
                 {
-                    passed.Clear();
+                    passed.ResetWrittenCount();
                     var detach = _keys.Scan(bytes, passed);
-                    bytes = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(passed);
+                    bytes = passed.WrittenSpan;
                     if (detach)
                     {
                         if (target is not null)
