@@ -19,7 +19,7 @@ import time
 from engines import Docker, EdgeHost, Events, Mosquitto, Mqtt, Parts, Registry, forget_peak, memory_of, peak_of
 from network import NetworkBench
 
-PARTS = ["memory", "size", "api", "oci", "deploy", "cli", "pull", "network"]
+PARTS = ["memory", "size", "api", "oci", "deploy", "cli", "exec", "pull", "network"]
 MIB = 1 << 20
 
 
@@ -80,12 +80,12 @@ class Bench:
     def run(self):
         load = os.getloadavg()
         try:
-            if {"memory", "api", "deploy", "cli", "pull"} & set(self.wanted):
+            if {"memory", "api", "deploy", "cli", "exec", "pull"} & set(self.wanted):
                 self.mosquitto = Mosquitto(self.parts)
                 self.registry = Registry(self.parts)
                 self.busybox = self.registry.push(f"oci-archive:{self.options.image}:latest", "busybox:latest")
                 self.edgehost = EdgeHost(self.parts, self.binary, self.mosquitto, self.registry)
-            if {"memory", "api", "pull", "cli"} & set(self.wanted):
+            if {"memory", "api", "pull", "cli", "exec"} & set(self.wanted):
                 self.docker = Docker(self.parts)
             for engine in filter(None, (self.edgehost, self.docker)):
                 self.pull(engine, self.busybox)
@@ -253,6 +253,47 @@ class Bench:
             ratio = statistics.median(a / b for a, b in zip(mine, other))
             self.report.add(f"`edgehost {name}` from start to end (ms, 40 pairs)", quiet(mine), f"docker {name} {quiet(other)}", f"{ratio:.2f}", "≤ 6", statistics.median(mine) <= 6)
         self.notes.append(f"Starting and reaping `true` takes {quiet(baseline)} ms here; it is in every figure of a program above.")
+
+    def measure_exec(self):
+        engines, rounds = (self.edgehost, self.docker), 40
+        clients = {"EdgeHost": [self.binary, "-H", f"unix://{self.edgehost.socket}"], "dockerd": ["docker", "-H", f"unix://{self.docker.socket}"]}
+        containers = {}
+        for engine in engines:
+            containers[engine.name] = self.create(engine, ["sleep", "1000000"])
+            engine.api.call("POST", f"/containers/{containers[engine.name]}/start")
+        pairs = []
+        for index in range(rounds + 3):
+            pair = [spawn(*clients[engine.name], "exec", containers[engine.name], "true") for engine in engines]
+            if index >= 3:
+                pairs.append(pair)
+        mine, other = zip(*pairs)
+        ratio = statistics.median(a / b for a, b in zip(mine, other))
+        self.report.add(f"`edgehost exec` of `true` from start to end (ms, {rounds} pairs)", quiet(mine), "docker exec " + quiet(other), f"{ratio:.3f}", "≤ 0.15 ×", ratio <= 0.15)
+        megabytes = 500
+        produce = ["sh", "-c", f"dd if=/dev/zero bs=64k count={megabytes * 16} 2> /dev/null"]
+        kinds = {
+            "exec": lambda engine: ["exec", containers[engine.name], *produce],
+            "run in the foreground": lambda engine: ["run", "--rm", "--network", "none", self.busybox, *produce],
+        }
+        for what, command in kinds.items():
+            rates = {engine.name: [] for engine in engines}
+            for _ in range(5):
+                for engine in engines:
+                    rates[engine.name].append(megabytes * MIB / 1e3 / spawn(*clients[engine.name], *command(engine)))
+            self.report.add(f"output through {what} (MB/s, {megabytes} MiB, 5 pairs)", quiet(rates["EdgeHost"]), "docker " + quiet(rates["dockerd"]), f"{statistics.median(rates['EdgeHost']) / statistics.median(rates['dockerd']):.2f}", "≥ 300", statistics.median(rates["EdgeHost"]) >= 300)
+        # Within what is kept of a log unless more is configured.
+        logged, rates = {}, {engine.name: [] for engine in engines}
+        for engine in engines:
+            logged[engine.name] = self.create(engine, ["sh", "-c", "yes a line of some length, as programs write them into their logs | head -c 25000000"])
+            engine.api.call("POST", f"/containers/{logged[engine.name]}/start")
+            engine.api.call("POST", f"/containers/{logged[engine.name]}/wait")
+        for _ in range(10):
+            for engine in engines:
+                rates[engine.name].append(25_000_000 / 1e3 / spawn(*clients[engine.name], "logs", logged[engine.name]))
+        self.report.add("output through logs, lines of 60 bytes (MB/s, 25 MB, 10 pairs)", quiet(rates["EdgeHost"]), "docker " + quiet(rates["dockerd"]), f"{statistics.median(rates['EdgeHost']) / statistics.median(rates['dockerd']):.2f}", "≥ 300", statistics.median(rates["EdgeHost"]) >= 300)
+        for engine in engines:
+            for each in (containers, logged):
+                engine.api.call("DELETE", f"/containers/{each[engine.name]}?force=1")
 
     def measure_pull(self):
         reference, compressed = self.large_image()

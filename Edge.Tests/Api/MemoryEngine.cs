@@ -36,7 +36,7 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
 
     public IContainerArchives Archives => throw new NotSupportedException();
 
-    public IContainerExecs Execs => throw new NotSupportedException();
+    public IContainerExecs Execs { get; } = new NoExecs();
 
     public ProcessStreams Attach(string container, AttachQuery query) => LogPipes.Open(
         cancel => ReadLogsAsync(container, new LogQuery(query.Follow, StandardOutput: query.Output, StandardError: query.Error, FromNextRun: query.Follow && Inspect(container).State != ContainerState.Running), cancel),
@@ -330,4 +330,18 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
             changed.SetResult();
         }
     }
+}
+
+/// <summary>Where nothing runs, nothing is started beside it.</summary>
+internal sealed class NoExecs : IContainerExecs
+{
+    public string Create(string container, ExecSpec spec) => throw new NotSupportedException();
+
+    public ExecStatus Inspect(string exec) => throw new EdgeHostException(ErrorKind.NotFound, $"No such exec instance: {exec}");
+
+    public IReadOnlyList<string> RunningIn(string container) => [];
+
+    public Task<ProcessStreams> StartAsync(string exec, TerminalSize? size) => throw new NotSupportedException();
+
+    public void Resize(string exec, TerminalSize size) => throw new NotSupportedException();
 }

@@ -4,7 +4,6 @@ using System.Net.Sockets;
 using System.Text;
 using Edge.Tests.Fixtures;
 using Edge.Tests.Images;
-using EdgeHost.Linux;
 using Xunit;
 
 namespace Edge.Tests.EndToEnd;
@@ -214,16 +213,18 @@ public sealed class ExecTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
             var seen = await AtTerminalAsync(
                 client,
                 ["exec", "-it", "-u", "1234:99", id, "sh"],
-                "wait $ ",
+                "wait / $ ",
                 "send tty; ls -ln $(tty); readlink /proc/self/fd/0; stty size; echo mine > $(tty)\\n",
                 "wait \\r\\n24 80\\r\\nmine\\r\\n",
+                "wait / $ ",
                 "size 33 111",
                 "send until [ \"$(stty size)\" = '33 111' ]; do :; done; echo grown\\n",
                 "wait \\r\\ngrown\\r\\n",
-                "send sleep 1000\\n",
-                "wait \\r\\n",
+                "wait / $ ",
+                "send sh -c 'echo sleeping; exec sleep 1000'\\n",
+                "wait \\r\\nsleeping\\r\\n",
                 "send \\x03",
-                "wait $ ",
+                "wait / $ ",
                 "send exit 5\\n");
             Assert.EndsWith("exit 5\n", seen, StringComparison.Ordinal);
             Assert.Matches("\n/dev/pts/0\r\ncrw--w---- +1 1234 +5 ", seen);

@@ -35,12 +35,14 @@ public sealed class StreamTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         var seen = await AtTerminalAsync(
             client,
             ["run", "-it", "--name", name, "-u", "1234:99", "busybox", "sh"],
-            "wait $ ",
+            "wait / $ ",
             "send tty; ls -ln $(tty); readlink /proc/self/fd/1; stty size; echo $TERM; echo mine > $(tty)\\n",
             "wait \\r\\n24 80\\r\\nxterm\\r\\nmine\\r\\n",
+            "wait / $ ",
             "size 33 111",
             "send until [ \"$(stty size)\" = '33 111' ]; do :; done; echo grown\\n",
             "wait \\r\\ngrown\\r\\n",
+            "wait / $ ",
             "send \\x10\\x11");
         Assert.Matches("\n/dev/pts/0\r\ncrw--w---- +1 1234 +5 ", seen);
         Assert.EndsWith("exit 0\n", seen, StringComparison.Ordinal);
@@ -50,7 +52,7 @@ public sealed class StreamTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         Assert.EndsWith("exit 6\n", seen, StringComparison.Ordinal);
         Assert.Contains("grown\r\n", (await Daemon.DockerAsync("logs", name)).Succeeds().Output, StringComparison.Ordinal);
 
-        seen = await AtTerminalAsync(client, ["start", "-ai", name], "wait $ ", "send exit 7\\n");
+        seen = await AtTerminalAsync(client, ["start", "-ai", name], "wait / $ ", "send exit 7\\n");
         Assert.EndsWith("exit 7\n", seen, StringComparison.Ordinal);
         (await Daemon.DockerAsync("rm", name)).Succeeds();
     }
@@ -59,19 +61,16 @@ public sealed class StreamTests(SharedDaemon shared) : IClassFixture<SharedDaemo
     public async Task Several_write_to_an_open_input_and_it_stays_open()
     {
         var id = (await Daemon.EdgehostAsync("run", "-d", "-i", "busybox", "sh", "-c", "while read line; do echo got $line; done; echo end")).Succeeds().Output.Trim();
-        foreach (var (client, word) in new[] { ("docker", "one"), ("edgehost", "two") })
-        {
-            Assert.Contains("got " + word, await Lines(client, word), StringComparison.Ordinal);
-        }
+        Assert.Equal("got one\n", (await WithInputAsync("edgehost", "one\n", "attach", id)).Succeeds().Output);
+        using var docker = Start("attach", id);
+        await docker.StandardInput.WriteLineAsync("two");
+        await docker.StandardInput.FlushAsync(TestContext.Current.CancellationToken);
+        Assert.Equal("got two", await docker.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken));
+        docker.Kill();
+        Assert.Equal("got three\n", (await WithInputAsync("edgehost", "three\n", "attach", id)).Succeeds().Output);
 
         Assert.Equal("true", await Daemon.InspectAsync(id, "{{.State.Running}}"));
         (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
-
-        async Task<string> Lines(string client, string word)
-        {
-            await WithInputAsync(client, word + "\n", "attach", id);
-            return await Daemon.LineAsync(id, line => line == "got " + word);
-        }
     }
 
     [Fact]
@@ -96,7 +95,7 @@ public sealed class StreamTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         daemon.Settings["log"] = new { maxSize = "64m", maxFiles = 8 };
         await daemon.StartAsync();
         await daemon.LoadAsync("busybox");
-        var before = Memory(daemon.Pid);
+        var after = new List<long>();
         foreach (var client in (string[])["docker -H", await PublishedBinary.NativeAsync() + " --host"])
         {
             var command = $"{client} unix://{daemon.Socket}";
@@ -108,9 +107,11 @@ public sealed class StreamTests(SharedDaemon shared) : IClassFixture<SharedDaemo
             // A slow reader who was there before the start holds the container up, and loses nothing.
             Assert.Equal(sum, (await CommandRun.RunAsync("sh", ["-c", $"{command} create --name slow -v {file}:/bytes busybox cat /bytes > /dev/null; {command} start -a slow | (sleep 2; sha256sum)"])).Succeeds().Output);
             (await daemon.DockerAsync("rm", "slow")).Succeeds();
+            after.Add(Memory(daemon.Pid));
         }
 
-        Assert.True(Memory(daemon.Pid) < before + (24 << 10), $"from {before} to {Memory(daemon.Pid)} KiB");
+        // What the collector leaves for later does not depend on how much goes through.
+        Assert.True(after.TrueForAll(each => each < 40 << 10), $"{after[0]}, then {after[1]} KiB");
         Assert.True(Memory(await daemon.LoggerPidAsync()) < 16 << 10, $"{Memory(await daemon.LoggerPidAsync())} KiB");
     }
 
@@ -134,7 +135,7 @@ public sealed class StreamTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         {
             var id = (await Daemon.EdgehostAsync(
                 "run", "-d", "--init", "--userns", users, "-u", "1234", "busybox", "sh", "-c", "trap 'echo term; exit 9' TERM; (sleep 0.1 &); echo $$ $PPID $(cat /proc/1/comm) $(tr '\\0' , < /proc/1/cmdline | cut -c-30); sleep 1000 & wait")).Succeeds().Output.Trim();
-            Assert.Matches("^[2-9] 1 edgehost-init edgehost-init,/bin/sh,sh,-c,tra", await Daemon.LineAsync(id, _ => true));
+            Assert.Matches("^[2-9] 1 edgehost-init edgehost-init,/bin/sh,sh,-c,", await Daemon.LineAsync(id, _ => true));
             Assert.Equal("true", await Daemon.InspectAsync(id, "{{.HostConfig.Init}}"));
 
             // Nobody but the first process can reap it, and none is left as a zombie.

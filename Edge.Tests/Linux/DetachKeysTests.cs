@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Text;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
@@ -21,11 +22,11 @@ public sealed class DetachKeysTests
         // Also when they come one by one.
         var whole = DetachKeys.Parse(keys);
         var single = DetachKeys.Parse(keys);
-        List<byte> atOnce = [], oneByOne = [];
+        ArrayBufferWriter<byte> atOnce = new(), oneByOne = new();
         Assert.Equal(found, whole.Scan(Encoding.Latin1.GetBytes(typed), atOnce));
         Assert.Equal(found, typed.Any(key => single.Scan([(byte)key], oneByOne)));
-        Assert.Equal(passed, Encoding.Latin1.GetString([.. atOnce]));
-        Assert.Equal(passed, Encoding.Latin1.GetString([.. oneByOne]));
+        Assert.Equal(passed, Encoding.Latin1.GetString(atOnce.WrittenSpan));
+        Assert.Equal(passed, Encoding.Latin1.GetString(oneByOne.WrittenSpan));
     }
 
     [Theory]

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Edge.Tests.Fixtures;
 using Edge.Tests.Images;
 using EdgeHost.Linux.Launch;

@@ -115,9 +115,9 @@ internal sealed class HostConfigBody
 
     public List<string>? SecurityOpt { get; set; }
 
-    public List<long>? ConsoleSize { get; set; }
+    public JsonElement ConsoleSize { get; set; }
 
-    public bool? Init { get; set; }
+    public JsonElement Init { get; set; }
 
     [JsonExtensionData]
     public Dictionary<string, JsonElement>? Rest { get; set; }

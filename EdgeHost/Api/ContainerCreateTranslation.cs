@@ -74,7 +74,7 @@ internal static class ContainerCreateTranslation
             DeviceRules = host.DeviceCgroupRules ?? [],
             AutoRemove = host.AutoRemove,
             Health = body.Healthcheck,
-            Init = host.Init == true,
+            Init = host.Init.ValueKind == JsonValueKind.True,
             Terminal = body.Tty,
             TerminalRows = Lines(host.ConsoleSize, 0),
             TerminalColumns = Lines(host.ConsoleSize, 1),
@@ -280,9 +280,9 @@ internal static class ContainerCreateTranslation
         };
     }
 
-    private static int Lines(List<long>? size, int at) => size is not { Count: 2 } ? 0
-        : size[at] is >= 0 and <= ushort.MaxValue ? (int)size[at]
-        : throw new EdgeHostException(ErrorKind.Invalid, $"HostConfig.ConsoleSize: {size[at]} is not from 0 to {ushort.MaxValue}");
+    private static int Lines(JsonElement size, int at) => size.ValueKind != JsonValueKind.Array || size.GetArrayLength() != 2 ? 0
+        : size[at].ValueKind == JsonValueKind.Number && size[at].TryGetUInt16(out var lines) ? lines
+        : throw new EdgeHostException(ErrorKind.Invalid, $"HostConfig.ConsoleSize: {size[at].GetRawText()} is not a number from 0 to {ushort.MaxValue}");
 
     private static RestartPolicy Restart(HostConfigBody host)
     {

@@ -137,7 +137,7 @@ internal sealed class ExecEndpoints(IContainerEngine engine)
         return exchange.BytesAsync(200, "application/json", buffer.WrittenMemory);
     }
 
-    private static TerminalSize? SizeIn(ApiObject body) => body.Numbers("ConsoleSize") is [var rows, var columns] ? Size(rows, columns) : null;
+    private static TerminalSize? SizeIn(ApiObject body) => Size(body.Number("ConsoleSize", 0), body.Number("ConsoleSize", 1));
 
     // A client whose own terminal does not know its size sends zeros.
     private static TerminalSize? Size(long rows, long columns) =>
@@ -157,13 +157,25 @@ internal sealed class ApiObject
 
     internal string? Text(string name) => Find(name, JsonValueKind.String, JsonValueKind.String)?.GetString();
 
-    internal IReadOnlyList<string> Texts(string name) => Find(name, JsonValueKind.Array, JsonValueKind.Array) is { } array
-        ? [.. array.EnumerateArray().Select(each => each.ValueKind == JsonValueKind.String ? each.GetString()! : throw Wrong(name))]
-        : [];
+    internal List<string> Texts(string name)
+    {
+        var texts = new List<string>();
+        if (Find(name, JsonValueKind.Array, JsonValueKind.Array) is { } array)
+        {
+            foreach (var each in array.EnumerateArray())
+            {
+                texts.Add(each.ValueKind == JsonValueKind.String ? each.GetString()! : throw Wrong(name));
+            }
+        }
 
-    internal IReadOnlyList<long> Numbers(string name) => Find(name, JsonValueKind.Array, JsonValueKind.Array) is { } array
-        ? [.. array.EnumerateArray().Select(each => each.ValueKind == JsonValueKind.Number && each.TryGetInt64(out var number) ? number : throw Wrong(name))]
-        : [];
+        return texts;
+    }
+
+    /// <summary>Lines and columns, as in <c>ConsoleSize</c>; zeros where they are not given.</summary>
+    internal long Number(string name, int at) =>
+        Find(name, JsonValueKind.Array, JsonValueKind.Array) is { } array && array.GetArrayLength() == 2
+            ? array[at].ValueKind == JsonValueKind.Number && array[at].TryGetInt64(out var number) ? number : throw Wrong(name)
+            : 0;
 
     private JsonElement? Find(string name, JsonValueKind kind, JsonValueKind other) =>
         !_members.TryGetValue(name, out var value) || value.ValueKind == JsonValueKind.Null ? null

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Text;
 using EdgeHost.Engine;
@@ -33,23 +34,16 @@ internal sealed class StreamSession
     /// <param name="connection">The client.</param>
     /// <param name="streams">The program's streams.</param>
     /// <param name="keys">What ends the session when it is typed; only looked for at a terminal.</param>
-    /// <returns>Why it has ended.</returns>
-    internal static async Task<PumpEnd> RunAsync(HijackedConnection connection, ProcessStreams streams, DetachKeys keys)
+    internal static async Task RunAsync(HijackedConnection connection, ProcessStreams streams, DetachKeys keys)
     {
         using var pump = new StreamPump(connection.Client, framed: !streams.IsTerminal);
         var session = new StreamSession(connection, streams, pump, streams.IsTerminal ? keys : null);
-        var output = OnThread("output", () => pump.CopyOutput(streams.Output, streams.Error, untilEnd: streams.Ended is not null));
+        var output = OnThread("output", session.CopyOutput);
         var input = OnThread("input", session.CopyInput);
         var ended = streams.Ended is null ? Task.CompletedTask : EndAsync(streams.Ended, output, pump);
         try
         {
-            var end = await output;
-            if (end == PumpEnd.Drained && streams.Failure is { } failure)
-            {
-                connection.Send(Message(failure, streams.IsTerminal, SystemError));
-            }
-
-            return end;
+            await output;
         }
         finally
         {
@@ -85,28 +79,38 @@ internal sealed class StreamSession
         }
     }
 
-    private static Task<PumpEnd> OnThread(string name, Func<PumpEnd> run)
+    private static Task OnThread(string name, Action run)
     {
-        var result = new TaskCompletionSource<PumpEnd>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var result = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         new Thread(
             () =>
             {
                 try
                 {
-                    result.SetResult(run());
+                    run();
+                    result.SetResult();
                 }
                 catch (Exception e)
                 {
                     result.SetException(e is EdgeHostException ? new EdgeHostException(ErrorKind.Internal, e.Message, e) : e);
                 }
             },
-            StackSize) { IsBackground = true, Name = name }.Start();
+            StackSize)
+        { IsBackground = true, Name = name }.Start();
         return result.Task;
     }
 
-    private PumpEnd CopyInput()
+    private void CopyOutput()
     {
-        var passed = new List<byte>();
+        if (_pump.CopyOutput(_streams.Output, _streams.Error, untilEnd: _streams.Ended is not null) == PumpEnd.Drained && _streams.Failure is { } failure)
+        {
+            _connection.Send(Message(failure, _streams.IsTerminal, SystemError));
+        }
+    }
+
+    private void CopyInput()
+    {
+        var passed = new ArrayBufferWriter<byte>();
         Fd? target = null;
         var asked = false;
         while (true)
@@ -118,13 +122,13 @@ internal sealed class StreamSession
             }
             catch (Exception e) when (e is Microsoft.AspNetCore.Connections.ConnectionResetException or Microsoft.AspNetCore.Connections.ConnectionAbortedException)
             {
-                return PumpEnd.Gone;
+                return;
             }
 
             if (read.IsCanceled)
             {
                 _connection.Input.AdvanceTo(read.Buffer.Start);
-                return PumpEnd.Drained;
+                return;
             }
 
             if (!asked)
@@ -139,9 +143,9 @@ internal sealed class StreamSession
                 var bytes = part.Span;
                 if (_keys is not null)
                 {
-                    passed.Clear();
+                    passed.ResetWrittenCount();
                     var detach = _keys.Scan(bytes, passed);
-                    bytes = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(passed);
+                    bytes = passed.WrittenSpan;
                     if (detach)
                     {
                         if (target is not null)
@@ -151,7 +155,7 @@ internal sealed class StreamSession
 
                         _connection.Input.AdvanceTo(read.Buffer.End);
                         _pump.Detach();
-                        return PumpEnd.Detached;
+                        return;
                     }
                 }
 
@@ -173,7 +177,5 @@ internal sealed class StreamSession
         {
             _pump.End();
         }
-
-        return PumpEnd.Drained;
     }
 }

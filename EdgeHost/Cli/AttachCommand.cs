@@ -56,7 +56,7 @@ internal static class AttachCommand
         var forwarding = proxy && !terminal ? StreamOptions.Forward(client, id) : [];
         try
         {
-            return await StreamOptions.EndAsync(parsed, session, output, waiting);
+            return await StreamOptions.EndAsync(parsed, session, output, waiting, mayGoOn: input && !terminal && config.Member("StdinOnce").ValueKind != JsonValueKind.True);
         }
         finally
         {

@@ -3,7 +3,6 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
-using System.Text.Json;
 using EdgeHost.Errors;
 
 namespace EdgeHost.Cli;
@@ -46,8 +45,8 @@ internal sealed class DaemonConnection : IDisposable
     internal byte[] Ask(string method, string path, ReadOnlySpan<byte> json = default)
     {
         Send(method, path, json, upgrade: false);
-        var (status, length) = ReadHead();
-        var body = length is null ? ReadChunks() : Take(length.Value);
+        var status = ReadHead(out var length);
+        var body = length < 0 ? ReadChunks() : Take(length);
         return status < 400 ? body : throw DaemonClient.Failure((HttpStatusCode)status, Encoding.UTF8.GetString(body));
     }
 
@@ -56,10 +55,10 @@ internal sealed class DaemonConnection : IDisposable
     internal void Upgrade(string path, ReadOnlySpan<byte> json = default)
     {
         Send("POST", path, json, upgrade: true);
-        var (status, length) = ReadHead();
+        var status = ReadHead(out var length);
         if (status >= 400)
         {
-            throw DaemonClient.Failure((HttpStatusCode)status, Encoding.UTF8.GetString(length is null ? ReadChunks() : Take(length.Value)));
+            throw DaemonClient.Failure((HttpStatusCode)status, Encoding.UTF8.GetString(length < 0 ? ReadChunks() : Take(length)));
         }
     }
 
@@ -141,7 +140,8 @@ internal sealed class DaemonConnection : IDisposable
         }
     }
 
-    private (int Status, int? Length) ReadHead()
+    // A length below 0 is that of a body in chunks.
+    private int ReadHead(out int length)
     {
         int end;
         while ((end = _buffer.AsSpan(_start, _end - _start).IndexOf("\r\n\r\n"u8)) < 0)
@@ -156,7 +156,7 @@ internal sealed class DaemonConnection : IDisposable
             throw new EdgeHostException(ErrorKind.Unavailable, $"the daemon answers with \"{lines[0]}\", which is not HTTP");
         }
 
-        int? length = 0;
+        length = 0;
         foreach (var line in lines.Skip(1))
         {
             var (name, value) = RunOptions.Cut(line, ':');
@@ -166,11 +166,11 @@ internal sealed class DaemonConnection : IDisposable
             }
             else if (name.Equals("Transfer-Encoding", StringComparison.OrdinalIgnoreCase))
             {
-                length = null;
+                length = -1;
             }
         }
 
-        return (status, length);
+        return status;
     }
 
     private byte[] ReadChunks()

@@ -110,11 +110,11 @@ internal static class RunCommand
     {
         // Both are under way before the start: a container may end before anybody could ask.
         var terminal = parsed.GetValue(options.Tty);
-        var (input, output, error) = options.Attached(parsed);
-        using var connection = StreamOptions.Attach(parsed, id, input, output, error, parsed.GetValue(options.Keys));
+        var attached = options.Attached(parsed);
+        using var connection = StreamOptions.Attach(parsed, id, attached.Input, attached.Output, attached.Error, parsed.GetValue(options.Keys));
         var condition = parsed.GetValue(options.Remove) ? "removed" : "next-exit";
         using var waiting = await client.SendAsync(HttpMethod.Post, $"containers/{id}/wait?condition={condition}");
-        using var session = new StreamSession(connection, terminal, input, DetachKeys.Parse(parsed.GetValue(options.Keys)));
+        using var session = new StreamSession(connection, terminal, attached.Input, DetachKeys.Parse(parsed.GetValue(options.Keys)));
         var copying = Task.Run(session.PassOutput);
         var forwarding = parsed.GetValue(options.SignalProxy) && !terminal ? StreamOptions.Forward(client, id) : [];
         try
@@ -129,7 +129,7 @@ internal static class RunCommand
                 session.FollowSize(parsed, $"containers/{id}/resize");
             }
 
-            return await StreamOptions.EndAsync(parsed, session, copying, waiting);
+            return await StreamOptions.EndAsync(parsed, session, copying, waiting, mayGoOn: false);
         }
         finally
         {

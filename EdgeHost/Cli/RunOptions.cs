@@ -111,17 +111,17 @@ internal sealed class RunOptions
     {
         RefuseLater(parsed);
         var foreground = !parsed.GetValue(Detach);
-        var (input, output, error) = foreground ? Attached(parsed) : default;
+        var attached = foreground || parsed.GetValue(Attach) is { Length: > 0 } ? Attached(parsed) : new AttachedStreams(false, false, false);
         using var buffer = new MemoryStream();
         using (var json = new Utf8JsonWriter(buffer))
         {
             json.WriteStartObject();
             json.WriteString("Image", parsed.GetValue(Image));
-            json.WriteBoolean("AttachStdin", input);
-            json.WriteBoolean("AttachStdout", output);
-            json.WriteBoolean("AttachStderr", error);
+            json.WriteBoolean("AttachStdin", attached.Input);
+            json.WriteBoolean("AttachStdout", attached.Output);
+            json.WriteBoolean("AttachStderr", attached.Error);
             json.WriteBoolean("OpenStdin", parsed.GetValue(Interactive));
-            json.WriteBoolean("StdinOnce", input);
+            json.WriteBoolean("StdinOnce", attached.Input);
             json.WriteBoolean("Tty", parsed.GetValue(Tty));
             Texts(json, "Cmd", parsed.GetValue(Command));
             Text(json, "User", parsed.GetValue(User));
@@ -249,12 +249,12 @@ internal sealed class RunOptions
     }
 
     /// <summary>At which streams a foreground run is.</summary>
-    internal (bool Input, bool Output, bool Error) Attached(ParseResult parsed)
+    internal AttachedStreams Attached(ParseResult parsed)
     {
         var interactive = parsed.GetValue(Interactive);
         if (parsed.GetValue(Attach) is not { Length: > 0 } streams)
         {
-            return (interactive, true, true);
+            return new AttachedStreams(interactive, true, true);
         }
 
         if (parsed.GetValue(Detach))
@@ -281,7 +281,7 @@ internal sealed class RunOptions
             }
         }
 
-        return (input && interactive, output, error);
+        return new AttachedStreams(input && interactive, output, error);
     }
 
     private void RefuseLater(ParseResult parsed)
@@ -430,4 +430,14 @@ internal sealed class RunOptions
 
         json.WriteEndArray();
     }
+}
+
+/// <summary>At which streams a foreground run is.</summary>
+internal sealed class AttachedStreams(bool input, bool output, bool error)
+{
+    internal bool Input { get; } = input;
+
+    internal bool Output { get; } = output;
+
+    internal bool Error { get; } = error;
 }

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using EdgeHost.Errors;
@@ -10,6 +9,9 @@ namespace EdgeHost.Cli;
 /// <summary>What <c>run</c>, <c>start</c> and <c>attach</c> do at the standard streams of a container.</summary>
 internal static class StreamOptions
 {
+    // From the end of its streams until the daemon says that it has ended.
+    private static readonly TimeSpan EndPatience = TimeSpan.FromSeconds(2);
+
     internal static Option<string?> Keys() => new("--detach-keys") { Description = $"Keys that leave its terminal (default \"{DetachKeys.Usual}\")", HelpName = "keys" };
 
     internal static Option<bool> SignalProxy() => new("--sig-proxy") { Description = "Pass signals on to it (default true)", DefaultValueFactory = _ => true };
@@ -42,8 +44,9 @@ internal static class StreamOptions
     /// <param name="session">At its streams.</param>
     /// <param name="output">The copying of its output, begun before its start.</param>
     /// <param name="waiting">The answer to a wait that was begun before.</param>
+    /// <param name="mayGoOn">Whether its streams may have ended for us alone, because our input has.</param>
     /// <returns>Its exit code; 0 when the user has left it.</returns>
-    internal static async Task<int> EndAsync(ParseResult parsed, StreamSession session, Task<string?> output, HttpResponseMessage waiting)
+    internal static async Task<int> EndAsync(ParseResult parsed, StreamSession session, Task<string?> output, HttpResponseMessage waiting, bool mayGoOn)
     {
         var failure = await output;
         session.Dispose();
@@ -59,7 +62,13 @@ internal static class StreamOptions
             throw new EdgeHostException(ErrorKind.Unavailable, failure);
         }
 
-        using var end = await JsonDocument.ParseAsync(await waiting.Content.ReadAsStreamAsync());
+        var ending = JsonDocument.ParseAsync(await waiting.Content.ReadAsStreamAsync());
+        if (mayGoOn && await Task.WhenAny(ending, Task.Delay(EndPatience)) != ending)
+        {
+            return ExitCode.Ok;
+        }
+
+        using var end = await ending;
         if (end.RootElement.Member("Error").Text("Message") is { Length: > 0 } message)
         {
             said.WriteLine($"edgehost: {message}");

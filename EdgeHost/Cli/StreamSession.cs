@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.CommandLine;
 using System.Runtime.InteropServices;
@@ -113,7 +114,7 @@ internal sealed class StreamSession : IDisposable
     {
         var input = new Fd(0);
         var buffer = new byte[ChunkLength];
-        var passed = new List<byte>();
+        var passed = new ArrayBufferWriter<byte>();
         try
         {
             while (Files.Read(input, buffer, "standard input") is > 0 and var count)
@@ -121,9 +122,9 @@ internal sealed class StreamSession : IDisposable
                 ReadOnlySpan<byte> bytes = buffer.AsSpan(0, count);
                 if (_keys is not null)
                 {
-                    passed.Clear();
+                    passed.ResetWrittenCount();
                     _left = _keys.Scan(bytes, passed);
-                    bytes = CollectionsMarshal.AsSpan(passed);
+                    bytes = passed.WrittenSpan;
                 }
 
                 if (!_connection.Send(bytes))
@@ -150,7 +151,7 @@ internal sealed class StreamSession : IDisposable
 
     private static void Resize(ParseResult parsed, string path)
     {
-        if (Terminal.ReadSize(0) is not (> 0, > 0) size)
+        if (Terminal.ReadSize(0) is not ( > 0, > 0) size)
         {
             return;
         }

@@ -39,7 +39,7 @@ public sealed partial class ContainerEngine
             query.Error && !terminal,
             terminal,
             taken,
-            () => EndInput(found, taken),
+            () => !input || EndInput(found, taken),
             () => LeaveInput(found, taken));
     }
 
@@ -89,7 +89,7 @@ public sealed partial class ContainerEngine
         })
         {
             Input = pending.Input.Task,
-            EndInput = () => EndInput(container, pending.Input.Task),
+            EndInput = () => !input || EndInput(container, pending.Input.Task),
             Output = output?.Read,
             Error = error?.Read,
             IsTerminal = container.Record.Spec.Terminal,

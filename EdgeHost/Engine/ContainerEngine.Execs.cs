@@ -5,7 +5,6 @@ using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Runtime.Launch;
 using EdgeHost.Runtime.Shepherd;
-using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Engine;
 
@@ -196,7 +195,8 @@ public sealed partial class ContainerEngine : IContainerExecs
                 told.Wait();
                 pump.Dispose();
             },
-            128 << 10) { IsBackground = true, Name = "terminal" }.Start();
+            128 << 10)
+        { IsBackground = true, Name = "terminal" }.Start();
     }
 
     private async Task FollowAsync(Exec exec, Task<ExecEnd?> ended, long oomKillsBefore)

@@ -8,6 +8,7 @@ namespace EdgeHost.Engine;
 public sealed partial class ContainerEngine
 {
     private const int WatchMilliseconds = 500;
+    private const int MostOnTheWay = 16;
 
     /// <summary>How long after an end its mark in the log is waited for: a full disk may have kept the logger from setting it.</summary>
     private const int MarkMilliseconds = 5000;
@@ -29,7 +30,9 @@ public sealed partial class ContainerEngine
 
             // The watch comes before the look, so that nothing falls between them; ends are counted from here.
             var watch = query.Follow ? new LogWatch(directory) : null;
-            var reader = query.FromNextRun || query.FromEnd ? LogReader.AtEnd(directory) : new LogReader(directory);
+            // As they are, records are passed on one by one: those on the way, the one in use and one ahead.
+            var ring = query.Raw ? new byte[]?[MostOnTheWay + 4] : null;
+            var reader = query.FromNextRun || query.FromEnd ? LogReader.AtEnd(directory, ring) : new LogReader(directory) { Ring = ring };
             var ends = container.Ends;
             if (query.Follow)
             {
@@ -42,7 +45,7 @@ public sealed partial class ContainerEngine
         private async IAsyncEnumerable<LogRecord> Read(LogWatch? watch, LogReader reader, int ends, string directory, CancellationTokenSource stop)
         {
             using var stopping = stop;
-            var channel = Channel.CreateBounded<LogRecord>(new BoundedChannelOptions(16) { SingleReader = true, SingleWriter = true });
+            var channel = Channel.CreateBounded<LogRecord>(new BoundedChannelOptions(MostOnTheWay) { SingleReader = true, SingleWriter = true });
             var thread = new Thread(() => Pump(channel.Writer, watch, reader, ends, directory, stop.Token), 256 << 10) { IsBackground = true, Name = "logs" };
             thread.Start();
             try

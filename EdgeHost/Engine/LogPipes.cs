@@ -1,4 +1,3 @@
-using EdgeHost.Errors;
 using EdgeHost.Linux;
 
 namespace EdgeHost.Engine;

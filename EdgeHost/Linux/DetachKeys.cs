@@ -1,3 +1,4 @@
+using System.Buffers;
 using EdgeHost.Errors;
 
 namespace EdgeHost.Linux;
@@ -19,21 +20,28 @@ public sealed class DetachKeys
     public static DetachKeys Parse(string? text)
     {
         text = string.IsNullOrEmpty(text) ? Usual : text;
-        return new DetachKeys([.. text.Split(',').Select(key => key switch
+        var names = text.Split(',');
+        var keys = new byte[names.Length];
+        for (var i = 0; i < names.Length; i++)
         {
-            [var one] when one < 0x80 => (byte)one,
-            ['c', 't', 'r', 'l', '-', >= 'a' and <= 'z' and var letter] => (byte)(letter - 'a' + 1),
-            ['c', 't', 'r', 'l', '-', '@'] => (byte)0,
-            ['c', 't', 'r', 'l', '-', >= '[' and <= '_' and var sign] => (byte)(sign - '[' + 27),
-            _ => throw new EdgeHostException(ErrorKind.Invalid, $"detach keys \"{text}\": \"{key}\" is not a character or ctrl- with one of a-z @ [ \\ ] ^ _"),
-        })]);
+            keys[i] = names[i] switch
+            {
+                [var one] when one < 0x80 => (byte)one,
+                ['c', 't', 'r', 'l', '-', >= 'a' and <= 'z' and var letter] => (byte)(letter - 'a' + 1),
+                ['c', 't', 'r', 'l', '-', '@'] => (byte)0,
+                ['c', 't', 'r', 'l', '-', >= '[' and <= '_' and var sign] => (byte)(sign - '[' + 27),
+                _ => throw new EdgeHostException(ErrorKind.Invalid, $"detach keys \"{text}\": \"{names[i]}\" is not a character or ctrl- with one of a-z @ [ \\ ] ^ _"),
+            };
+        }
+
+        return new DetachKeys(keys);
     }
 
     /// <summary>Looks for the keys in what was typed next.</summary>
     /// <param name="typed">What was typed.</param>
     /// <param name="pass">What goes on to the program: keys that may be the beginning of the sequence wait for the next one.</param>
     /// <returns>Whether the sequence is complete.</returns>
-    public bool Scan(ReadOnlySpan<byte> typed, List<byte> pass)
+    public bool Scan(ReadOnlySpan<byte> typed, ArrayBufferWriter<byte> pass)
     {
         foreach (var key in typed)
         {
@@ -46,13 +54,13 @@ public sealed class DetachKeys
                     shorter--;
                 }
 
-                pass.AddRange(_keys[..(_matched - shorter)]);
+                pass.Write(_keys.AsSpan(0, _matched - shorter));
                 _matched = shorter;
             }
 
             if (key != _keys[_matched])
             {
-                pass.Add(key);
+                pass.Write([key]);
             }
             else if (++_matched == _keys.Length)
             {

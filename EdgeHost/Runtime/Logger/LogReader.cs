@@ -17,6 +17,13 @@ public sealed class LogReader : IDisposable
     private readonly string _directory;
     private FileStream? _file;
     private long _segment;
+    private int _inRing;
+
+    /// <summary>
+    /// Where records are read into, one after the other and then from the first again, for who is done with one before as
+    /// many have come after it; null for memory of its own for each.
+    /// </summary>
+    public byte[]?[]? Ring { get; init; }
 
     /// <summary>Whether a segment was given up between two that this reader has read.</summary>
     public bool Missed { get; private set; }
@@ -26,9 +33,9 @@ public sealed class LogReader : IDisposable
     public LogReader(string directory) => _directory = directory;
 
     /// <summary>A reader at the end of what is there now.</summary>
-    public static LogReader AtEnd(string directory)
+    public static LogReader AtEnd(string directory, byte[]?[]? ring = null)
     {
-        var reader = new LogReader(directory);
+        var reader = new LogReader(directory) { Ring = ring };
         while (reader.TryRead(withPayload: false, out _))
         {
         }
@@ -111,15 +118,15 @@ public sealed class LogReader : IDisposable
             return false;
         }
 
-        var payload = Array.Empty<byte>();
+        var payload = Memory<byte>.Empty;
         if (!withPayload)
         {
             _file.Seek(length, SeekOrigin.Current);
         }
         else if (length > 0)
         {
-            payload = new byte[length];
-            _file.ReadExactly(payload);
+            payload = Ring is null ? new byte[length] : (Ring[_inRing++ % Ring.Length] ??= new byte[LogFormat.MaximumPayload]).AsMemory(0, length);
+            _file.ReadExactly(payload.Span);
         }
 
         entry = new LogEntry(time, stream, payload);

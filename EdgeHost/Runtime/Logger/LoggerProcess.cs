@@ -160,7 +160,7 @@ internal sealed partial class LoggerProcess
         }
         else if (taken < bytes.Length)
         {
-            tap.Rest = bytes[taken..].ToArray();
+            tap.Keep(bytes[taken..]);
             Hold(stream);
             _loop.AddWriter(tap.Pipe, () => OnRoom(stream, tap));
         }
@@ -171,12 +171,11 @@ internal sealed partial class LoggerProcess
         var taken = Pipe.TryWrite(tap.Pipe, tap.Rest);
         if (taken < tap.Rest.Length)
         {
-            tap.Rest = tap.Rest[taken.Value..];
+            tap.Took(taken.Value);
             return;
         }
 
         _loop.Remove(tap.Pipe);
-        tap.Rest = [];
         if (taken is null)
         {
             Drop(stream, tap);
@@ -314,8 +313,22 @@ internal sealed partial class LoggerProcess
     /// <summary>A pipe that gets what comes from a stream.</summary>
     private sealed class LogTap(Fd pipe)
     {
+        private byte[]? _kept;
+        private int _start;
+        private int _end;
+
         internal Fd Pipe { get; } = pipe;
 
-        internal byte[] Rest { get; set; } = [];
+        /// <summary>What it has not taken of what was read last.</summary>
+        internal ReadOnlySpan<byte> Rest => _kept.AsSpan(_start, _end - _start);
+
+        internal void Keep(ReadOnlySpan<byte> bytes)
+        {
+            _kept ??= new byte[LogFormat.MaximumPayload];
+            bytes.CopyTo(_kept);
+            (_start, _end) = (0, bytes.Length);
+        }
+
+        internal void Took(int count) => _start += count;
     }
 }

@@ -1,0 +1,37 @@
+using Edge.Tests.Board;
+using Edge.Tests.Fixtures;
+using Xunit;
+
+namespace Edge.Tests.EndToEnd;
+
+/// <summary>Programs in running containers, terminals and an init, judged by the kernel. The classes beneath name the machine.</summary>
+public abstract class ExecScriptTests
+{
+    private protected abstract Task<CommandRun> RunAsync(string script);
+
+    [Fact]
+    public async Task What_is_started_in_a_container_is_held_by_it()
+    {
+        var run = (await RunAsync("exec.sh")).Succeeds();
+        TestContext.Current.TestOutputHelper?.WriteLine(run.Output + run.Error);
+
+        Assert.Contains("EXEC procs=2 code=7 missing=127 user=1234 input=2 filter=2\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains("TERMINAL exec=/dev/pts/0,1234, run=/dev/pts/0\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains("BYTES same=yes\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains("INIT first=edgehost-init code=9\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains("MAPPED 5,5,1,\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains("LEFT cgroups=0 mounts=0\n", run.Output, StringComparison.Ordinal);
+    }
+}
+
+/// <summary>On this machine, with the cgroups that it has.</summary>
+public sealed class ExecOnThisMachine : ExecScriptTests
+{
+    private protected override Task<CommandRun> RunAsync(string script) => DaemonScript.RunHereAsync(script);
+}
+
+/// <summary>On the emulated arm64 board, with cgroup v2.</summary>
+public sealed class ExecOnTheBoard(Arm64Board board) : ExecScriptTests
+{
+    private protected override Task<CommandRun> RunAsync(string script) => DaemonScript.RunOnAsync(board, script);
+}

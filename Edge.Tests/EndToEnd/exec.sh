@@ -1,0 +1,32 @@
+# Programs in running containers, terminals, standard input and an init, with the kernel's view of them. Runs on this
+# machine and on the board alike, behind own-daemon.sh. Prints lines "CHECK key=value ..." that the tests compare.
+box=$(edgehost run -d --name box --network none -m 32m --pids-limit 20 -u 1234:99 "$image" sleep 1000)
+
+# In the container's cgroup, and in no other.
+edgehost exec -d box sleep 1001
+edgehost exec box sh -c 'until pidof sleep | grep -q " "; do :; done'
+procs=$(find "/sys/fs/cgroup/$([ $unified = yes ] || echo memory/)$name/$box" -name cgroup.procs -exec cat {} + | wc -l)
+code=0
+edgehost exec box sh -c 'exit 7' || code=$?
+missing=0
+edgehost exec box no-such-program 2> /dev/null || missing=$?
+echo "EXEC procs=$procs code=$code missing=$missing user=$(edgehost exec box id -u) input=$(printf 'a\nb\n' | edgehost exec -i box wc -l) filter=$(edgehost exec box sed -n 's/^Seccomp:\t//p' /proc/self/status)"
+
+echo "TERMINAL exec=$(edgehost exec -t box sh -c 'tty <&1; stat -c %u /dev/pts/0' | tr -d '\r' | tr '\n' ,) run=$(edgehost run --rm -t --network none "$image" sh -c 'tty <&1' | tr -d '\r')"
+
+sum=$(head -c 20000000 /dev/urandom | tee "$work/bytes" | sha256sum)
+same=no
+[ "$sum" = "$(edgehost exec -i box cat < "$work/bytes" | sha256sum)" ] && [ "$sum" = "$(edgehost run --rm -i --network none "$image" cat < "$work/bytes" | sha256sum)" ] && same=yes
+echo "BYTES same=$same"
+
+edgehost run -d --name first --init --network none "$image" sh -c 'trap "exit 9" TERM; sleep 1000 & wait' > /dev/null
+first=$(edgehost exec first cat /proc/1/comm)
+edgehost stop first > /dev/null
+echo "INIT first=$first code=$(edgehost inspect -f '{{.State.ExitCode}}' first)"
+
+mapped=none
+if edgehost run -d --name mapped --userns auto --network none "$image" sleep 1000 > /dev/null 2> "$work/why"; then
+  mapped=$(edgehost exec -t -u 5 mapped sh -c 'id -u; stat -c %u /dev/pts/0; grep -c " 65536$" /proc/self/uid_map' | tr -d '\r' | tr '\n' ,)
+fi
+echo "MAPPED $mapped"
+edgehost rm -f box first > /dev/null
