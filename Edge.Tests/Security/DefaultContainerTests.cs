@@ -77,6 +77,56 @@ public sealed class DefaultContainerTests(SharedDaemon shared) : IClassFixture<S
         (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
     }
 
+    // CVE-2024-21626, CVE-2022-29162: what is started in a container has a directory, descriptors or capabilities of who started it.
+    [Fact]
+    public async Task What_is_started_in_a_container_brings_nothing_of_the_host_with_it()
+    {
+        var id = await Daemon.RunDetachedAsync("busybox", "sleep", "1000");
+
+        for (var descriptor = 3; descriptor < 20; descriptor++)
+        {
+            var run = await Daemon.EdgehostAsync("exec", "-w", $"/proc/self/fd/{descriptor}", id, "pwd");
+            Assert.True(run.ExitCode != 0, run.ToString());
+        }
+
+        var own = (await Daemon.EdgehostAsync("exec", id, "sh", "-c", "cat /proc/self/status; ls /proc/self/fd; cat /proc/self/cgroup; ulimit -c")).Succeeds().Output;
+        Assert.Contains("CapInh:\t0000000000000000", own, StringComparison.Ordinal);
+        Assert.Contains("NoNewPrivs:\t1", own, StringComparison.Ordinal);
+        Assert.Contains("Seccomp:\t2", own, StringComparison.Ordinal);
+        Assert.Contains("\n0\n1\n2\n3\n", own, StringComparison.Ordinal);
+        Assert.DoesNotContain("\n4\n", own, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+    }
+
+    // CVE-2016-9962, CVE-2019-5736: a container watches for what comes into it, to open its program or descriptors.
+    [Theory]
+    [InlineData("auto")]
+    [InlineData("host")]
+    public async Task Whoever_watches_what_comes_into_its_container_can_open_nothing_of_it(string users)
+    {
+        const string Watch = """
+            echo watching
+            while :; do
+              for p in /proc/[0-9]*; do
+                case $p in /proc/1|/proc/self) continue;; esac
+                e=$(readlink $p/exe) && case $e in /bin/*) ;; *) echo "program $e";; esac
+                for f in $p/fd/*; do t=$(readlink $f) && case $t in pipe:*|/dev/null|/dev/pts/*|/proc/*|/) ;; *) echo "descriptor $t";; esac; done
+                (exec 8<> $p/exe) && echo "opened $e"
+              done
+            done 2> /dev/null
+            """;
+        var id = (await Daemon.EdgehostAsync("run", "-d", "--userns", users, "busybox", "sh", "-c", Watch)).Succeeds().Output.Trim();
+        await Daemon.LineAsync(id, line => line == "watching");
+
+        for (var run = 0; run < 60; run++)
+        {
+            (await Daemon.EdgehostAsync("exec", id, "true")).Succeeds();
+        }
+
+        Assert.Equal(["watching"], await Daemon.LinesAsync(id));
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+    }
+
     // CVE-2019-14271: a library of the image is loaded by who copies.
     [Fact]
     public async Task Copying_runs_nothing_of_the_image()
