@@ -35,7 +35,7 @@ public sealed class ContainerCreateTranslationTests
             ],
             spec.Mounts);
         Assert.Equal(NetworkMode.Host, spec.Network);
-        Assert.Equal(new ResourceLimits { MemoryBytes = 1 << 20, NanoCpus = 500_000_000, Pids = 9, CpusetCpus = "0" }, spec.Limits);
+        Assert.Equal(new ResourceLimits { MemoryBytes = 1 << 20, MemoryAndSwapBytes = 1 << 20, NanoCpus = 500_000_000, Pids = 9, CpusetCpus = "0" }, spec.Limits);
         Assert.Equal(new RestartPolicy(RestartKind.OnFailure, 2), spec.Restart);
         Assert.True(spec.ReadOnlyRoot);
         Assert.Equal(["NET_ADMIN"], spec.AddCapabilities);
@@ -43,9 +43,12 @@ public sealed class ContainerCreateTranslationTests
     }
 
     [Theory]
-    [InlineData("""{"MemorySwap":-1,"Memory":1048576,"NetworkMode":"none"}""", "no swap is granted")]
-    public void What_is_less_than_was_asked_for_is_said(string host, string warning) =>
-        Assert.Contains(Translate($$"""{"Image":"i","HostConfig":{{host}}}""").Warnings, w => w.Contains(warning, StringComparison.Ordinal));
+    [InlineData("""{"Memory":1048576,"NetworkMode":"none"}""", null)]
+    [InlineData("""{"Memory":1048576,"MemorySwap":1048576,"NetworkMode":"none"}""", 1048576L)]
+    [InlineData("""{"Memory":1048576,"MemorySwap":3145728,"NetworkMode":"none"}""", 3145728L)]
+    [InlineData("""{"Memory":1048576,"MemorySwap":-1,"NetworkMode":"none"}""", -1L)]
+    public void Swap_is_granted_only_where_it_was_asked_for(string host, long? both) =>
+        Assert.Equal(both, Translate($$"""{"Image":"i","HostConfig":{{host}}}""").Spec.Limits.MemoryAndSwapBytes);
 
     [Theory]
     [InlineData("""{"MemorySwap":5,"Memory":10}""", ErrorKind.Invalid, "cannot be less than Memory=10")]

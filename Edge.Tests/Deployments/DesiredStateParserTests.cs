@@ -24,7 +24,7 @@ public sealed class DesiredStateParserTests
               "tmpfs": ["/run", "/tmp:size=1m"], "network_mode": "host", "mem_limit": "64m", "cpus": "0.25", "pids_limit": 20,
               "cpuset": "0-1,3", "restart": "on-failure:5", "user": "1000:1000", "working_dir": "/srv", "hostname": "web",
               "read_only": true, "cap_add": ["NET_BIND_SERVICE"], "cap_drop": ["ALL"], "stop_signal": "SIGINT",
-              "devices": ["/dev/ttyUSB0:/dev/modem:rw"], "device_cgroup_rules": ["c 189:* rwm"],
+              "memswap_limit": "96m", "mem_reservation": "32m", "devices": ["/dev/ttyUSB0:/dev/modem:rw"], "device_cgroup_rules": ["c 189:* rwm"],
               "stop_grace_period": "1m30s", "labels": ["a=b", "c"],
               "healthcheck": {"test": ["CMD", "probe", "-q"], "interval": "1m30s", "timeout": "500ms", "retries": 5, "start_period": "10s", "start_interval": "1s"}}}}
             """);
@@ -49,7 +49,7 @@ public sealed class DesiredStateParserTests
             ],
             spec.Mounts);
         Assert.Equal(NetworkMode.Host, spec.Network);
-        Assert.Equal(new ResourceLimits { MemoryBytes = 64 << 20, NanoCpus = 250_000_000, Pids = 20, CpusetCpus = "0-1,3" }, spec.Limits);
+        Assert.Equal(new ResourceLimits { MemoryBytes = 64 << 20, MemoryAndSwapBytes = 96 << 20, MemoryReservationBytes = 32 << 20, NanoCpus = 250_000_000, Pids = 20, CpusetCpus = "0-1,3" }, spec.Limits);
         Assert.Equal(new RestartPolicy(RestartKind.OnFailure, 5), spec.Restart);
         Assert.Equal(("1000:1000", "/srv", "web", true, "SIGINT"), (spec.User, spec.WorkingDirectory, spec.Hostname, spec.ReadOnlyRoot, spec.StopSignal));
         Assert.Equal(TimeSpan.FromSeconds(90), spec.StopGrace);

@@ -496,6 +496,29 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
     }
 
     [Fact]
+    public async Task Swap_and_what_it_keeps_are_the_kernels_as_they_were_asked_for_and_changed()
+    {
+        var id = await Daemon.RunDetachedAsync("-m", "32m", "--memory-swap", "48m", "--memory-reservation", "8m", "busybox", "sleep", "1000");
+        Assert.Equal("33554432 50331648 8388608", await Daemon.InspectAsync(id, "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.MemoryReservation}}"));
+        if (Directory.Exists("/sys/fs/cgroup/memory"))
+        {
+            Assert.Equal("8388608\n", Daemon.CgroupFile(id, "memory", "memory.soft_limit_in_bytes"));
+            Assert.Equal("50331648\n", Daemon.CgroupFile(id, "memory", "memory.memsw.limit_in_bytes"));
+        }
+
+        (await Daemon.DockerAsync("update", "--memory", "40m", id)).Succeeds();
+        (await Daemon.DockerAsync("update", "--memory", "64m", "--memory-swap", "64m", id)).Succeeds();
+        Assert.Equal("67108864 67108864", await Daemon.InspectAsync(id, "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}"));
+        if (Directory.Exists("/sys/fs/cgroup/memory"))
+        {
+            Assert.Equal("67108864\n", Daemon.CgroupFile(id, "memory", "memory.memsw.limit_in_bytes"));
+        }
+
+        Assert.Contains("cannot be less", (await Daemon.DockerAsync("update", "--memory", "64m", "--memory-swap", "32m", id)).Exits(1).Error, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+    }
+
+    [Fact]
     public async Task A_device_is_given_with_the_rights_that_were_asked_for_and_no_other_can_be_opened()
     {
         // The kernel's log, which every machine has; zero goes to another path; a directory stands for what is in it.

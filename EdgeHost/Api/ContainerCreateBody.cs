@@ -87,6 +87,8 @@ internal sealed class HostConfigBody
 
     public long MemorySwap { get; set; }
 
+    public long MemoryReservation { get; set; }
+
     public long NanoCpus { get; set; }
 
     public long CpuPeriod { get; set; }

@@ -227,6 +227,7 @@ internal static class ContainerCreateTranslation
     private static ResourceLimits Limits(HostConfigBody host, List<string> warnings)
     {
         RefuseNegative("Memory", host.Memory);
+        RefuseNegative("MemoryReservation", host.MemoryReservation);
         RefuseNegative("NanoCpus", host.NanoCpus);
         RefuseNegative("CpuPeriod", host.CpuPeriod);
         if (host.MemorySwap != 0 && host.MemorySwap != -1)
@@ -242,11 +243,6 @@ internal static class ContainerCreateTranslation
                     ErrorKind.Invalid,
                     $"HostConfig.MemorySwap={host.MemorySwap} is memory and swap together and cannot be less than Memory={host.Memory}");
             }
-        }
-
-        if (host.MemorySwap == -1 || host.MemorySwap > host.Memory)
-        {
-            warnings.Add("no swap is granted: HostConfig.MemorySwap is more than Memory, and a container's limit here is for memory alone");
         }
 
         long? nano = host.NanoCpus > 0 ? host.NanoCpus : null;
@@ -273,6 +269,8 @@ internal static class ContainerCreateTranslation
         return new ResourceLimits
         {
             MemoryBytes = host.Memory > 0 ? host.Memory : null,
+            MemoryAndSwapBytes = host.MemorySwap == 0 ? null : host.MemorySwap,
+            MemoryReservationBytes = host.MemoryReservation > 0 ? host.MemoryReservation : null,
             NanoCpus = nano,
             // 0 and -1 are Docker's ways to say "no limit".
             Pids = host.PidsLimit > 0 ? host.PidsLimit : null,

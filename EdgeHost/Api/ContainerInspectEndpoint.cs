@@ -96,7 +96,8 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
         ExtraHosts = spec.ExtraHosts.Count > 0 ? [.. spec.ExtraHosts] : null,
         Memory = spec.Limits.MemoryBytes ?? 0,
         // Memory and swap together: swap is closed behind the limit.
-        MemorySwap = spec.Limits.MemoryBytes ?? 0,
+        MemorySwap = spec.Limits.MemoryAndSwapBytes ?? spec.Limits.MemoryBytes ?? 0,
+        MemoryReservation = spec.Limits.MemoryReservationBytes ?? 0,
         NanoCpus = spec.Limits.NanoCpus ?? 0,
         PidsLimit = spec.Limits.Pids,
         CpusetCpus = spec.Limits.CpusetCpus ?? string.Empty,

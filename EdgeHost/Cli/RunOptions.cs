@@ -34,7 +34,9 @@ internal sealed class RunOptions
 
     private Option<string?> Memory { get; } = new("--memory", "-m") { Description = "Memory at most, as in 64m", HelpName = "bytes" };
 
-    private Option<string?> MemorySwap { get; } = new("--memory-swap") { Description = "Memory and swap at most; swap is not granted", HelpName = "bytes" };
+    private Option<string?> MemorySwap { get; } = new("--memory-swap") { Description = "Memory and swap at most together, -1 for as much swap as there is; without it there is none", HelpName = "bytes" };
+
+    private Option<string?> MemoryReservation { get; } = new("--memory-reservation") { Description = "Memory that it keeps when the board is short of it", HelpName = "bytes" };
 
     private Option<string?> Cpus { get; } = new("--cpus") { Description = "CPUs at most, as in 0.5", HelpName = "decimal" };
 
@@ -92,7 +94,7 @@ internal sealed class RunOptions
     {
         Option[] options =
         [
-            Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, Cpus, Pids, Cpuset, RestartPolicy,
+            Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, MemoryReservation, Cpus, Pids, Cpuset, RestartPolicy,
             User, WorkDir, Entrypoint, Hostname, ReadOnly, Users, CapAdd, CapDrop, Device, DeviceRule, SecurityOpt, StopSignal, StopTimeout, .. Health.All, Label, Interactive, Tty,
             Attach, Keys, SignalProxy, Init, Privileged,
         ];
@@ -194,6 +196,11 @@ internal sealed class RunOptions
         if (parsed.GetValue(MemorySwap) is { } swap)
         {
             json.WriteNumber("MemorySwap", swap == "-1" ? -1 : Humanly.ParseSize("--memory-swap", swap));
+        }
+
+        if (parsed.GetValue(MemoryReservation) is { } kept)
+        {
+            json.WriteNumber("MemoryReservation", Humanly.ParseSize("--memory-reservation", kept));
         }
 
         if (parsed.GetValue(Cpus) is { } cpus)

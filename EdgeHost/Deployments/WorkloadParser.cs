@@ -25,7 +25,7 @@ internal static class WorkloadParser
         "image", "pull_policy", "command", "entrypoint", "environment", "volumes", "tmpfs", "network_mode", "networks", "ports", "dns",
         "dns_opt", "dns_search", "extra_hosts", "depends_on", "mem_limit", "cpus", "pids_limit", "cpuset", "restart", "user",
         "working_dir", "hostname", "read_only", "cap_add", "cap_drop", "stop_signal", "stop_grace_period", "labels", "mqtt", "healthcheck", "userns_mode", "devices",
-        "device_cgroup_rules", "init",
+        "device_cgroup_rules", "init", "memswap_limit", "mem_reservation",
     ];
 
     // What people will write, told apart from a slip of the pen.
@@ -35,7 +35,7 @@ internal static class WorkloadParser
         "cpu_shares", "cpu_count", "cpu_percent", "cpu_rt_period", "cpu_rt_runtime", "credential_spec", "deploy", "develop",
         "domainname", "env_file", "expose", "extends",
         "external_links", "gpus", "group_add", "ipc", "isolation", "links", "logging", "mac_address",
-        "mem_reservation", "mem_swappiness", "memswap_limit", "oom_kill_disable", "oom_score_adj", "pid", "platform",
+        "mem_swappiness", "oom_kill_disable", "oom_score_adj", "pid", "platform",
         "post_start", "pre_stop", "privileged", "profiles", "provider", "runtime", "scale", "secrets", "security_opt",
         "shm_size", "stdin_open", "storage_opt", "sysctls", "tty", "ulimits", "uts", "volumes_from",
     };
@@ -126,6 +126,12 @@ internal static class WorkloadParser
                 case "mem_limit":
                     limits = limits with { MemoryBytes = Memory(value, capacity) };
                     break;
+                case "memswap_limit":
+                    limits = limits with { MemoryAndSwapBytes = value.Kind == JsonValueKind.Number && value.RawText == "-1" ? -1 : Size(value) };
+                    break;
+                case "mem_reservation":
+                    limits = limits with { MemoryReservationBytes = Size(value) };
+                    break;
                 case "cpus":
                     limits = limits with { NanoCpus = Cpus(value, capacity) };
                     break;
@@ -208,6 +214,16 @@ internal static class WorkloadParser
         if (limits.MemoryBytes is null)
         {
             throw new DesiredStateException(ErrorKind.Invalid, $"{path}.mem_limit", "missing, and the configuration has no default; give one, as in \"64m\"");
+        }
+
+        if (limits.MemoryAndSwapBytes is { } both and not -1 && both < limits.MemoryBytes)
+        {
+            throw new DesiredStateException(ErrorKind.Invalid, $"{path}.memswap_limit", $"{both} bytes of memory and swap together are less than mem_limit, {limits.MemoryBytes}");
+        }
+
+        if (limits.MemoryReservationBytes > limits.MemoryBytes)
+        {
+            throw new DesiredStateException(ErrorKind.Invalid, $"{path}.mem_reservation", $"{limits.MemoryReservationBytes} bytes are more than mem_limit, {limits.MemoryBytes}");
         }
 
         if (limits.NanoCpus is null)
@@ -368,15 +384,16 @@ internal static class WorkloadParser
     internal static string Word(JsonNode value, string expected) =>
         NotEmpty(value, expected) is var text && !text.Any(static c => char.IsWhiteSpace(c) || char.IsControl(c)) ? text : throw value.Wrong(expected);
 
-    private static long Memory(JsonNode value, BoardCapacity capacity)
+    private static long Size(JsonNode value)
     {
         const string Expected = "a size, as in \"64m\" or a number of bytes";
         var text = value.Kind == JsonValueKind.Number ? value.RawText : value.Text(Expected);
-        if (!ComposeUnits.TryParseBytes(text, out var bytes))
-        {
-            throw value.Wrong(Expected);
-        }
+        return ComposeUnits.TryParseBytes(text, out var bytes) ? bytes : throw value.Wrong(Expected);
+    }
 
+    private static long Memory(JsonNode value, BoardCapacity capacity)
+    {
+        var bytes = Size(value);
         if (bytes < MinimumMemoryBytes)
         {
             throw value.Fail($"{bytes} bytes are less than the {MinimumMemoryBytes} (512 KiB) that a container needs at least");

@@ -22,6 +22,8 @@ public sealed partial class ContainerEngine
         var merged = new ResourceLimits
         {
             MemoryBytes = limits.MemoryBytes ?? old.MemoryBytes,
+            MemoryAndSwapBytes = limits.MemoryAndSwapBytes ?? old.MemoryAndSwapBytes,
+            MemoryReservationBytes = limits.MemoryReservationBytes ?? old.MemoryReservationBytes,
             NanoCpus = limits.NanoCpus ?? old.NanoCpus,
             Pids = limits.Pids ?? old.Pids,
             CpusetCpus = limits.CpusetCpus ?? old.CpusetCpus,
@@ -29,7 +31,9 @@ public sealed partial class ContainerEngine
         ContainerSpecCheck.Require(before.Spec with { Limits = merged });
         if (found.IsRunning)
         {
-            Apply(found, CgroupOf(before.Id), limits, old);
+            // The two stand and fall together: what is said of one holds beside what was said of the other.
+            var memory = limits.MemoryBytes is not null || limits.MemoryAndSwapBytes is not null;
+            Apply(found, CgroupOf(before.Id), limits with { MemoryBytes = memory ? merged.MemoryBytes : null, MemoryAndSwapBytes = memory ? merged.MemoryAndSwapBytes : null }, old);
         }
 
         Change(found, record => record with

@@ -179,6 +179,12 @@ public sealed record ResourceLimits
     /// <summary>Memory in bytes, page cache and tmpfs included; at least 512 KiB; the kernel rounds down to pages.</summary>
     public long? MemoryBytes { get; init; }
 
+    /// <summary>Memory and swap together in bytes, at least <see cref="MemoryBytes"/>; -1 is no limit of swap; null grants none.</summary>
+    public long? MemoryAndSwapBytes { get; init; }
+
+    /// <summary>Memory in bytes that it keeps when the board is short of it, at most <see cref="MemoryBytes"/>.</summary>
+    public long? MemoryReservationBytes { get; init; }
+
     /// <summary>CPU time per time, in billionths of one CPU: 500,000,000 is half a CPU; at least 10,000,000.</summary>
     public long? NanoCpus { get; init; }
 

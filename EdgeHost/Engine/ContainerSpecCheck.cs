@@ -108,6 +108,16 @@ internal static class ContainerSpecCheck
             }
         }
 
+        if (limits.MemoryAndSwapBytes is { } both and not -1 && !(both >= limits.MemoryBytes))
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"limit of memory and swap {both} bytes: it cannot be less than that of memory, {limits.MemoryBytes?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "which is not given"}");
+        }
+
+        if (limits.MemoryReservationBytes is { } kept && (kept < 0 || kept > limits.MemoryBytes))
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"memory reservation {kept} bytes: it cannot be more than the memory limit, {limits.MemoryBytes}");
+        }
+
         if (limits.NanoCpus is { } cpus)
         {
             if (cpus < SmallestNanoCpus)

@@ -107,6 +107,8 @@ internal static class RuntimeSpecBuilder
     internal static CgroupLimits LimitsOf(ResourceLimits limits) => new()
     {
         MemoryBytes = limits.MemoryBytes,
+        MemoryAndSwapBytes = limits.MemoryAndSwapBytes,
+        MemoryReservationBytes = limits.MemoryReservationBytes,
         CpuQuotaMicroseconds = limits.NanoCpus is { } cpus ? cpus / 10_000 : null,
         CpusetCpus = limits.CpusetCpus,
         Pids = limits.Pids,
