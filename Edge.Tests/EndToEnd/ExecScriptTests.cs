@@ -9,6 +9,9 @@ public abstract class ExecScriptTests
 {
     private protected abstract Task<CommandRun> RunAsync(string script);
 
+    /// <summary>User, owner of its terminal and lines of its map, in a user namespace.</summary>
+    private protected abstract string Mapped { get; }
+
     [Fact]
     public async Task What_is_started_in_a_container_is_held_by_it()
     {
@@ -19,7 +22,7 @@ public abstract class ExecScriptTests
         Assert.Contains("TERMINAL exec=/dev/pts/0,1234, run=/dev/pts/0\n", run.Output, StringComparison.Ordinal);
         Assert.Contains("BYTES same=yes\n", run.Output, StringComparison.Ordinal);
         Assert.Contains("INIT first=edgehost-init code=9\n", run.Output, StringComparison.Ordinal);
-        Assert.Contains("MAPPED 5,5,1,\n", run.Output, StringComparison.Ordinal);
+        Assert.Contains($"MAPPED {Mapped}\n", run.Output, StringComparison.Ordinal);
         Assert.Contains("LEFT cgroups=0 mounts=0\n", run.Output, StringComparison.Ordinal);
     }
 }
@@ -28,10 +31,15 @@ public abstract class ExecScriptTests
 public sealed class ExecOnThisMachine : ExecScriptTests
 {
     private protected override Task<CommandRun> RunAsync(string script) => DaemonScript.RunHereAsync(script);
+
+    private protected override string Mapped => "5,5,1,";
 }
 
 /// <summary>On the emulated arm64 board, with cgroup v2.</summary>
 public sealed class ExecOnTheBoard(Arm64Board board) : ExecScriptTests
 {
     private protected override Task<CommandRun> RunAsync(string script) => DaemonScript.RunOnAsync(board, script);
+
+    // Its /tmp, where the script keeps its daemon, is a tmpfs, whose ids Linux 6.1 cannot map.
+    private protected override string Mapped => "none";
 }

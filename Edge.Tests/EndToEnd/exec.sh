@@ -27,6 +27,8 @@ echo "INIT first=$first code=$(edgehost inspect -f '{{.State.ExitCode}}' first)"
 mapped=none
 if edgehost run -d --name mapped --userns auto --network none "$image" sleep 1000 > /dev/null 2> "$work/why"; then
   mapped=$(edgehost exec -t -u 5 mapped sh -c 'id -u; stat -c %u /dev/pts/0; grep -c " 65536$" /proc/self/uid_map' | tr -d '\r' | tr '\n' ,)
+else
+  cat "$work/why" >&2
 fi
 echo "MAPPED $mapped"
 edgehost rm -f box first > /dev/null

@@ -39,7 +39,9 @@ internal sealed class StreamSession
         using var pump = new StreamPump(connection.Client, framed: !streams.IsTerminal);
         var session = new StreamSession(connection, streams, pump, streams.IsTerminal ? keys : null);
         var output = OnThread("output", session.CopyOutput);
-        var input = OnThread("input", session.CopyInput);
+
+        // Where nothing is written to it, a client that goes is seen by whoever sends to it.
+        var input = streams.Input is { IsCompletedSuccessfully: true, Result: null } ? Task.CompletedTask : OnThread("input", session.CopyInput);
         var ended = streams.Ended is null ? Task.CompletedTask : EndAsync(streams.Ended, output, pump);
         try
         {

@@ -61,7 +61,7 @@ public sealed partial class ContainerEngine
 
     private ProcessStreams AttachToNextRun(Container container, bool input, AttachQuery query)
     {
-        var pending = new PendingAttach();
+        var pending = new PendingAttach { WantsInput = input };
         (Fd Read, Fd Write)? output = query.Output ? Pipe.MakeBetween() : null;
         (Fd Read, Fd Write)? error = query.Error && !container.Record.Spec.Terminal ? Pipe.MakeBetween() : null;
         pending.Output = output?.Write;
@@ -119,7 +119,7 @@ public sealed partial class ContainerEngine
         foreach (var pending in attaching)
         {
             pending.Dispose();
-            if (!pending.Input.Task.IsCompleted)
+            if (pending.WantsInput)
             {
                 var input = runs ? await TakeInputAsync(container).ConfigureAwait(false) : null;
                 if (!pending.Input.TrySetResult(input))
@@ -198,6 +198,9 @@ internal sealed class PendingAttach : IDisposable
 
     /// <summary>The writing end for standard error; null where it is not wanted.</summary>
     internal Fd? Error { get; set; }
+
+    /// <summary>Whether it was to write to standard input, which ends with it also when it has gone before there was one.</summary>
+    internal bool WantsInput { get; init; }
 
     /// <summary>The program's standard input once it runs; null when it has none or is not wanted.</summary>
     internal TaskCompletionSource<Fd?> Input { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
