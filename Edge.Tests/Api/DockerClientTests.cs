@@ -138,9 +138,6 @@ public sealed class DockerClientTests(ApiFixture api) : IClassFixture<ApiFixture
 
     [Theory]
     [InlineData("--privileged", "HostConfig.Privileged")]
-    [InlineData("--device=/dev/null", "HostConfig.Devices")]
-    [InlineData("--tty", "-t")]
-    [InlineData("--interactive", "-i")]
     [InlineData("--pid=host", "HostConfig.PidMode")]
     [InlineData("--sysctl=net.core.somaxconn=1", "HostConfig.Sysctls")]
     [InlineData("--log-opt=max-size=1m", "HostConfig.LogConfig")]

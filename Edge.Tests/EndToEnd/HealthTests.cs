@@ -263,7 +263,6 @@ public sealed class HealthTests(SharedDaemon shared) : IClassFixture<SharedDaemo
             await DaemonUnderTest.SignalAsync(daemon.Pid, "CONT");
         }
 
-        await daemon.DockerAsync("wait", id);
         (await daemon.DockerAsync("rm", "-f", id)).Succeeds();
     }
 

@@ -124,7 +124,13 @@ internal sealed class StreamSession
             }
             catch (Exception e) when (e is Microsoft.AspNetCore.Connections.ConnectionResetException or Microsoft.AspNetCore.Connections.ConnectionAbortedException)
             {
-                return;
+                // Gone with something unread: an end as any other, of an input that may not be there yet.
+                if (!asked)
+                {
+                    _ = TakeTarget();
+                }
+
+                break;
             }
 
             if (read.IsCanceled)
@@ -137,7 +143,7 @@ internal sealed class StreamSession
             {
                 // Before the start of a container there is none yet.
                 asked = true;
-                target = Task.WhenAny(_streams.Input, _over.Task).GetAwaiter().GetResult().GetAwaiter().GetResult();
+                target = TakeTarget();
             }
 
             foreach (var part in read.Buffer)
@@ -180,4 +186,6 @@ internal sealed class StreamSession
             _pump.End();
         }
     }
+
+    private Fd? TakeTarget() => Task.WhenAny(_streams.Input, _over.Task).GetAwaiter().GetResult().GetAwaiter().GetResult();
 }

@@ -88,10 +88,10 @@ public sealed record ContainerSpec
     public IReadOnlyList<string> DropCapabilities { get; init; } = [];
 
     /// <summary>Devices of the host that it is given, as <c>SOURCE[:PATH][:rwm]</c>; a directory stands for those in it.</summary>
-    public IReadOnlyList<string> Devices { get; init; } = [];
+    public IReadOnlyList<string> Devices { get; init => field = value ?? []; } = []; // What an older build wrote down has none.
 
     /// <summary>Devices that it may use once it has a node, as <c>c 189:* rwm</c>.</summary>
-    public IReadOnlyList<string> DeviceRules { get; init; } = [];
+    public IReadOnlyList<string> DeviceRules { get; init => field = value ?? []; } = []; // What an older build wrote down has none.
 
     /// <summary>How its health is checked; null as the image says, what is 0 or empty in it too.</summary>
     public HealthCheck? Health { get; init; }

@@ -114,9 +114,10 @@ public static unsafe class ServiceSupervisor
         {
             try
             {
-                // A supervisor that does not listen is no reason to fail; it will say itself that it was not told.
+                // A supervisor that does not listen is no reason to fail, and one that does not read none to wait: it will
+                // say itself that it was not told.
                 return Libc.connect(socket.Fd.Value, name, (uint)address.Length) == 0
-                    && socket.Send(Encoding.UTF8.GetBytes(state), descriptor is null ? [] : [descriptor.Value]);
+                    && socket.TrySend(Encoding.UTF8.GetBytes(state), descriptor is null ? [] : [descriptor.Value]) is true;
             }
             catch (LinuxException)
             {

@@ -10,7 +10,7 @@ namespace EdgeHost.Runtime.Shepherd;
 internal sealed partial class Shepherd : IDisposable
 {
     /// <summary>The version of the protocol.</summary>
-    internal const int ProtocolVersion = 4;
+    internal const int ProtocolVersion = 5;
 
     /// <summary>The first one whose plans may have user namespaces, and pipes that are given away.</summary>
     internal const int VersionWithUsers = 3;
@@ -19,7 +19,7 @@ internal sealed partial class Shepherd : IDisposable
     internal const int VersionWithHandover = 4;
 
     /// <summary>The first one that starts programs in running containers, and has terminals and standard inputs.</summary>
-    internal const int VersionWithExec = 4;
+    internal const int VersionWithExec = 5;
 
     private const int DrainMilliseconds = 1000;
     private const int QuietMilliseconds = 2000;

@@ -96,7 +96,7 @@ internal enum ShepherdMessageKind : ushort
     Released = 35,
 
     /// <summary>
-    /// Client, from version 4 on: request, id, whether a descriptor of a cgroup's directory follows the plan's; then standard
+    /// Client, from version 5 on: request, id, whether a descriptor of a cgroup's directory follows the plan's; then standard
     /// input, output and error. Runs the plan in the container; answered when its program is executed, and at its end.
     /// </summary>
     Exec = 40,
@@ -108,21 +108,21 @@ internal enum ShepherdMessageKind : ushort
     ExecEnded = 42,
 
     /// <summary>
-    /// Client, from version 4 on: as <see cref="Launch"/>, then whether it has a terminal, whether its standard input is
+    /// Client, from version 5 on: as <see cref="Launch"/>, then whether it has a terminal, whether its standard input is
     /// open, and how many pipes follow as descriptors that get what it writes, with the stream of each.
     /// </summary>
     LaunchWithStreams = 43,
 
-    /// <summary>Client, from version 4 on: request, id. Asks for the container's standard input.</summary>
+    /// <summary>Client, from version 5 on: request, id. Asks for the container's standard input.</summary>
     TakeInput = 44,
 
     /// <summary>Shepherd: request; with it a duplicate of the writing end, or of the terminal.</summary>
     InputTaken = 45,
 
-    /// <summary>Client, from version 4 on: request, id. Nothing more is written to its standard input: once all duplicates are closed it has ended.</summary>
+    /// <summary>Client, from version 5 on: request, id. Nothing more is written to its standard input: once all duplicates are closed it has ended.</summary>
     CloseInput = 46,
 
-    /// <summary>Client, from version 4 on: request, id, lines, columns of its terminal.</summary>
+    /// <summary>Client, from version 5 on: request, id, lines, columns of its terminal.</summary>
     Resize = 47,
 }
 
