@@ -138,15 +138,17 @@ public sealed class ExecTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
         var file = directory.Sub("bytes");
         (await CommandRun.RunAsync("sh", ["-c", $"head -c 100000000 /dev/urandom > {file}"])).Succeeds();
         var sum = (await CommandRun.RunAsync("sh", ["-c", $"sha256sum < {file}"])).Succeeds().Output;
-        var before = Memory();
+        var after = new List<long>();
         foreach (var client in (string[])["docker -H", await PublishedBinary.NativeAsync() + " --host"])
         {
             var command = $"{client} unix://{Daemon.Socket} exec -i {id}";
             Assert.Equal(sum, (await CommandRun.RunAsync("sh", ["-c", $"{command} sha256sum < {file}"])).Succeeds().Output);
             Assert.Equal(sum, (await CommandRun.RunAsync("sh", ["-c", $"{command} cat < {file} | sha256sum"])).Succeeds().Output);
+            after.Add(Memory());
         }
 
-        Assert.True(Memory() < before + (32 << 10), $"from {before} to {Memory()} KiB");
+        // What the collector keeps room for; another 200 MB need no more of it.
+        Assert.True(after[0] < 40 << 10 && after[1] < after[0] + (8 << 10), $"{string.Join(", ", after)} KiB");
         await RemoveAsync(id);
 
         long Memory() => long.Parse(
