@@ -54,8 +54,15 @@ publish() {
   trap "rm -f '$log' '$log.before'" EXIT
   mkdir -p "$native"
   touch -r "$native/edgehost.o" "$log.before" 2>/dev/null || touch -d @0 "$log.before"
+  # MSBuild takes files as the file system lists them, and what the compiler makes has their order: sorted, two builds are
+  # equal.
+  {
+    echo '<Project><ItemGroup><Compile Remove="@(Compile)" />'
+    (cd EdgeHost && find . \( -name obj -o -name bin \) -prune -o -name '*.cs' -print) | LC_ALL=C sort | sed 's,^./\(.*\),<Compile Include="\1" />,'
+    echo '</ItemGroup></Project>'
+  } >EdgeHost/obj/Sources.props
   # MSBuild does not run its servers on: a build machine is left as it was found.
-  dotnet publish EdgeHost/EdgeHost.csproj -c Release -r "$rid" --nologo -v quiet -tl:off -nodeReuse:false "$@" \
+  dotnet publish EdgeHost/EdgeHost.csproj -c Release -r "$rid" --nologo -v quiet -tl:off -nodeReuse:false -p:Sources=obj/Sources.props "$@" \
     "-flp:logfile=$log;verbosity=normal;nosummary;encoding=utf-8" || fail "the build for $rid failed"
   if [[ $native/edgehost.o -nt $log.before ]]; then
     { grep -oE 'warning IL[0-9]+: .*' "$log" || true; } | sed -E 's/^warning //; s/ *\[[^]]*\.csproj[^]]*\]$//' |
