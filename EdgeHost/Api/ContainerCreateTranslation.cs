@@ -68,6 +68,7 @@ internal static class ContainerCreateTranslation
                 "auto" => UserNamespaceMode.Auto,
                 var other => throw new EdgeHostException(ErrorKind.Invalid, $"invalid userns mode: {other}; it is host or auto"),
             },
+            AppArmor = SecurityOptions(host.SecurityOpt),
             AddCapabilities = host.CapAdd ?? [],
             DropCapabilities = host.CapDrop ?? [],
             Devices = [.. (host.Devices ?? []).Select(Device)],
@@ -81,7 +82,6 @@ internal static class ContainerCreateTranslation
             OpenInput = body.OpenStdin,
             InputOnce = body.StdinOnce,
         };
-        RefuseSecurityOptions(host.SecurityOpt);
         return (ContainerNetworkTranslation.Add(spec, body, host, warnings), warnings);
     }
 
@@ -331,16 +331,29 @@ internal static class ContainerCreateTranslation
         _ => TimeSpan.FromSeconds(seconds.Value),
     };
 
-    private static void RefuseSecurityOptions(List<string>? options)
+    // The profile of AppArmor; null where none is named.
+    private static string? SecurityOptions(List<string>? options)
     {
+        const string AppArmor = "apparmor";
+        string? profile = null;
         foreach (var option in options ?? [])
         {
-            // Every container runs with no_new_privs.
-            if (option is not ("no-new-privileges" or "no-new-privileges:true" or "no-new-privileges=true"))
+            if (option.StartsWith(AppArmor, StringComparison.Ordinal) && option.Length > AppArmor.Length + 1 && option[AppArmor.Length] is '=' or ':')
             {
+                profile = option[(AppArmor.Length + 1)..];
+                if (profile.Any(static c => char.IsControl(c) || char.IsWhiteSpace(c)))
+                {
+                    throw new EdgeHostException(ErrorKind.Invalid, "HostConfig.SecurityOpt: the name of an AppArmor profile has no blanks");
+                }
+            }
+            else if (option is not ("no-new-privileges" or "no-new-privileges:true" or "no-new-privileges=true"))
+            {
+                // Every container runs with no_new_privs.
                 throw new EdgeHostException(ErrorKind.Unsupported, $"HostConfig.SecurityOpt={option} is not in this version");
             }
         }
+
+        return profile;
     }
 
     // System.Text.Json lets a null into a list of what is declared never to be one.

@@ -66,7 +66,7 @@ internal sealed class RunOptions
 
     private Option<string[]> DeviceRule { get; } = new("--device-cgroup-rule") { Description = "Devices that it may use, as in 'c 189:* rwm'", HelpName = "rule" };
 
-    private Option<string[]> SecurityOpt { get; } = new("--security-opt") { Description = "no-new-privileges, which always holds", HelpName = "option" };
+    private Option<string[]> SecurityOpt { get; } = new("--security-opt") { Description = "apparmor=PROFILE, or unconfined in its place; no-new-privileges always holds", HelpName = "option" };
 
     private Option<string?> StopSignal { get; } = new("--stop-signal") { Description = "The signal that asks it to stop", HelpName = "signal" };
 

@@ -19,7 +19,7 @@ public sealed partial class ContainerEngine
     public async Task StartAsync(CancellationToken cancel)
     {
         _ranges = UserRanges.Read(_options.UserRangeFile);
-        var trying = Task.Run(TryUsers, cancel);
+        var trying = Task.WhenAll(Task.Run(TryUsers, cancel), Task.Run(LoadAppArmor, cancel));
         LimitParent();
         foreach (var record in _files.LoadAll())
         {

@@ -148,7 +148,7 @@ public sealed partial class ContainerEngine
             }
 
             var devices = HostDevices.Find(record.Spec);
-            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, made is null ? null : PathOf(made.User), place.Path, secrets?.Environment ?? [], record.Spec.Terminal);
+            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, made is null ? null : PathOf(made.User), place.Path, secrets?.Environment ?? [], AppArmorOf(record.Spec), record.Spec.Terminal);
             if (record.FirstUser is not null && WhyNoUsers is { } why)
             {
                 throw new EdgeHostException(ErrorKind.Unsupported, $"it was made with a user namespace, and containers cannot have one on this host any more: {why}; make it anew");

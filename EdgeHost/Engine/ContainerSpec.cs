@@ -99,6 +99,9 @@ public sealed record ContainerSpec
     /// <summary>Whose users and groups its own are.</summary>
     public UserNamespaceMode Users { get; init; }
 
+    /// <summary>The AppArmor profile that confines it, <c>unconfined</c> for none; null takes ours where this host has AppArmor.</summary>
+    public string? AppArmor { get; init; }
+
     /// <summary>Whether a process of ours is the first in it: it hands signals on to the program, and reaps what loses its parent.</summary>
     public bool Init { get; init; }
 

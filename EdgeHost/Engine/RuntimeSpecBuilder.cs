@@ -26,7 +26,7 @@ internal static class RuntimeSpecBuilder
         ["net.ipv4.ping_group_range"] = "0 2147483647",
     };
 
-    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, HostDevices devices, IReadOnlyList<RuntimeMount> mounts, string? userNamespace, string? networkNamespace, IReadOnlyList<string> secrets, bool terminal)
+    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, HostDevices devices, IReadOnlyList<RuntimeMount> mounts, string? userNamespace, string? networkNamespace, IReadOnlyList<string> secrets, string? appArmor, bool terminal)
     {
         var spec = record.Spec;
         var hostname = HostnameOf(record);
@@ -48,6 +48,7 @@ internal static class RuntimeSpecBuilder
                 Cwd = workingDirectory.Length > 0 ? workingDirectory : "/",
                 NoNewPrivileges = true,
                 OomScoreAdj = 0,
+                ApparmorProfile = appArmor,
 
                 // A user other than root starts without capabilities, as after an exec in Docker.
                 Capabilities = new RuntimeCapabilities
@@ -75,14 +76,15 @@ internal static class RuntimeSpecBuilder
     /// <param name="record">The container.</param>
     /// <param name="images">Where its image and files are.</param>
     /// <param name="secrets">Variables that only its processes are told.</param>
+    /// <param name="appArmor">The profile that confines the container.</param>
     /// <param name="privileged">Whether the process has all capabilities that a container can have.</param>
     /// <param name="terminal">Whether it has a terminal.</param>
-    internal static RuntimeSpec BuildFor(ContainerRecord record, IImageStore images, IReadOnlyList<string> secrets, bool privileged, bool terminal)
+    internal static RuntimeSpec BuildFor(ContainerRecord record, IImageStore images, IReadOnlyList<string> secrets, string? appArmor, bool privileged, bool terminal)
     {
         var image = images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.Infeasible, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
         var snapshot = images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
         var user = ContainerUser.Find(record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
-        var spec = Build(record, image.Config, user, HostDevices.None, [], null, null, secrets, terminal);
+        var spec = Build(record, image.Config, user, HostDevices.None, [], null, null, secrets, appArmor, terminal);
         if (!privileged)
         {
             return spec;
