@@ -68,6 +68,7 @@ internal static class ContainerCreateTranslation
                 "auto" => UserNamespaceMode.Auto,
                 var other => throw new EdgeHostException(ErrorKind.Invalid, $"invalid userns mode: {other}; it is host or auto"),
             },
+            Privileged = host.Privileged,
             AppArmor = SecurityOptions(host.SecurityOpt),
             AddCapabilities = host.CapAdd ?? [],
             DropCapabilities = host.CapDrop ?? [],
@@ -89,7 +90,7 @@ internal static class ContainerCreateTranslation
     internal static (ResourceLimits Limits, RestartPolicy? Restart, List<string> Warnings) TranslateUpdate(HostConfigBody body)
     {
         RefuseRest(string.Empty, body.Rest);
-        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { Devices.Count: > 0 } or { DeviceCgroupRules.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 })
+        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { Devices.Count: > 0 } or { DeviceCgroupRules.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { Privileged: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 })
         {
             throw new EdgeHostException(ErrorKind.Invalid, "only limits and the restart policy of a container can be changed; make it anew for anything else");
         }

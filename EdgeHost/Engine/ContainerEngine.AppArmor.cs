@@ -14,7 +14,7 @@ public sealed partial class ContainerEngine
     /// <inheritdoc/>
     public string? AppArmorOf(ContainerSpec spec) => spec.AppArmor switch
     {
-        null => WhyNoAppArmor is null ? DefaultAppArmor.Name : null,
+        null => WhyNoAppArmor is null && !spec.Privileged ? DefaultAppArmor.Name : null,
         AppArmor.Unconfined => null,
         var named => named,
     };

@@ -38,7 +38,7 @@ internal static class RuntimeSpecBuilder
             OciVersion = "1.1.0",
             Hostname = hostname,
             Root = new RuntimeRoot { Readonly = spec.ReadOnlyRoot },
-            Mounts = [.. DefaultMounts(), .. mounts],
+            Mounts = [.. DefaultMounts(spec.Privileged ? "rw" : "ro"), .. mounts],
             Process = new RuntimeProcess
             {
                 User = new RuntimeUser { Uid = user.Uid, Gid = user.Gid, AdditionalGids = user.AdditionalGids },
@@ -46,7 +46,7 @@ internal static class RuntimeSpecBuilder
                 Terminal = terminal,
                 Env = EnvironmentOf(image.Config.Env.Concat(spec.Environment).Concat(secrets), hostname, user, terminal),
                 Cwd = workingDirectory.Length > 0 ? workingDirectory : "/",
-                NoNewPrivileges = true,
+                NoNewPrivileges = !spec.Privileged,
                 OomScoreAdj = 0,
                 ApparmorProfile = appArmor,
 
@@ -65,9 +65,9 @@ internal static class RuntimeSpecBuilder
                 GidMappings = MapOf(record),
                 Sysctl = spec.Network == NetworkMode.None ? SandboxSettings : null,
                 Devices = devices.Nodes,
-                MaskedPaths = Masked,
-                ReadonlyPaths = ReadOnly,
-                Seccomp = DefaultSeccomp.For(capabilities),
+                MaskedPaths = spec.Privileged ? null : Masked,
+                ReadonlyPaths = spec.Privileged ? null : ReadOnly,
+                Seccomp = spec.Privileged ? null : DefaultSeccomp.For(capabilities),
             },
         };
     }
@@ -103,7 +103,7 @@ internal static class RuntimeSpecBuilder
     internal static CgroupLimits LimitsOf(ContainerSpec spec, HostDevices devices) => LimitsOf(spec.Limits) with
     {
         Devices = devices.Rules,
-        RequiresDevices = devices.Nodes.Count > 0 || spec.DeviceRules.Count > 0 || MayMakeNodes(spec),
+        RequiresDevices = !spec.Privileged && (devices.Nodes.Count > 0 || spec.DeviceRules.Count > 0 || MayMakeNodes(spec)),
     };
 
     internal static CgroupLimits LimitsOf(ResourceLimits limits) => new()
@@ -131,6 +131,12 @@ internal static class RuntimeSpecBuilder
 
     private static ulong CapabilitiesOf(ContainerSpec spec)
     {
+        if (spec.Privileged)
+        {
+            // Whatever else is said of them, as with Docker.
+            return Linux.Capabilities.Own & Linux.Capabilities.All;
+        }
+
         var set = Apply(CapabilitySets.Default, spec.AddCapabilities, add: true);
         set = spec.DropCapabilities.Any(name => name.Equals("ALL", StringComparison.OrdinalIgnoreCase))
             ? Apply(0, spec.AddCapabilities.Where(name => !name.Equals("ALL", StringComparison.OrdinalIgnoreCase)), add: true)
@@ -195,13 +201,13 @@ internal static class RuntimeSpecBuilder
         }
     }
 
-    private static IEnumerable<RuntimeMount> DefaultMounts() =>
+    private static IEnumerable<RuntimeMount> DefaultMounts(string access) =>
     [
         new() { Destination = "/proc", Type = "proc", Source = "proc", Options = ["nosuid", "noexec", "nodev"] },
         new() { Destination = "/dev", Type = "tmpfs", Source = "tmpfs", Options = ["nosuid", "strictatime", "mode=755", "size=65536k"] },
         new() { Destination = "/dev/pts", Type = "devpts", Source = "devpts", Options = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"] },
-        new() { Destination = "/sys", Type = "sysfs", Source = "sysfs", Options = ["nosuid", "noexec", "nodev", "ro"] },
-        new() { Destination = "/sys/fs/cgroup", Type = "cgroup", Source = "cgroup", Options = ["ro", "nosuid", "noexec", "nodev"] },
+        new() { Destination = "/sys", Type = "sysfs", Source = "sysfs", Options = ["nosuid", "noexec", "nodev", access] },
+        new() { Destination = "/sys/fs/cgroup", Type = "cgroup", Source = "cgroup", Options = [access, "nosuid", "noexec", "nodev"] },
         new() { Destination = "/dev/mqueue", Type = "mqueue", Source = "mqueue", Options = ["nosuid", "noexec", "nodev"] },
         new() { Destination = "/dev/shm", Type = "tmpfs", Source = "shm", Options = ["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"] },
     ];
