@@ -121,9 +121,11 @@ public sealed partial class ContainerEngine
     {
         var record = container.Record;
         Cgroup? cgroup = null;
+        Task<MadeNamespaces>? making = null;
         var attaching = TakeAttaching(container);
         try
         {
+            making = BeginNamespaces(record);
             var image = _images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
             var snapshot = _images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
             var user = ContainerUser.Find(
@@ -131,7 +133,8 @@ public sealed partial class ContainerEngine
             var directory = _files.RunDirectory(record.Id);
             var root = directory + "/rootfs";
             Directory.CreateDirectory(root);
-            using var place = PlaceInNetworks(container);
+            var made = making is null ? null : await making.ConfigureAwait(false);
+            using var place = PlaceInNetworks(container, made);
             record = container.Record;
             var secrets = _options.Secrets?.Of(container.Status);
             List<RuntimeMount> mounts =
@@ -145,7 +148,7 @@ public sealed partial class ContainerEngine
             }
 
             var devices = HostDevices.Find(record.Spec);
-            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, place.Path, secrets?.Environment ?? [], record.Spec.Terminal);
+            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, made is null ? null : PathOf(made.User), place.Path, secrets?.Environment ?? [], AppArmorOf(record.Spec), record.Spec.Terminal);
             if (record.FirstUser is not null && WhyNoUsers is { } why)
             {
                 throw new EdgeHostException(ErrorKind.Unsupported, $"it was made with a user namespace, and containers cannot have one on this host any more: {why}; make it anew");
@@ -167,6 +170,7 @@ public sealed partial class ContainerEngine
                 Cgroup = cgroup,
                 Init = record.Spec.Init,
                 TerminalSize = record.Spec.TerminalRows | (record.Spec.TerminalColumns << 16),
+                OwnsNetwork = Shepherd.MakesNetworks,
                 GivesStreams = Shepherd.Version >= Runtime.Shepherd.Shepherd.VersionWithUsers,
             });
             var (pid, startTime) = await Shepherd.LaunchAsync(
@@ -226,6 +230,10 @@ public sealed partial class ContainerEngine
             }
 
             throw new EdgeHostException(ErrorKind.Internal, $"start of container {record.Name}: {e.Message}", e);
+        }
+        finally
+        {
+            LetGo(making);
         }
     }
 

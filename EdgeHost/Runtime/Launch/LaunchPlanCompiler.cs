@@ -40,12 +40,10 @@ public static partial class LaunchPlanCompiler
 
         var plan = new LaunchPlan.Builder(StandardSlots);
         var namespaces = new Namespaces(spec.Linux?.Namespaces ?? []);
-        plan.CloneFlags = namespaces.CloneFlags;
-
         // The two fifo slots are always set aside.
         _ = plan.TakeSlot();
         _ = plan.TakeSlot();
-        var users = TakeUsers(plan, spec, namespaces);
+        var users = TakeUsers(plan, spec, namespaces, target);
 
         foreach (var file in target.Cgroup?.JoinFiles ?? [])
         {
@@ -59,6 +57,13 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.JoinNamespace, text1: path, a: (long)kind);
         }
 
+        plan.CloneFlags = namespaces.CloneFlags;
+        if (users is { Network: >= 0 and var network })
+        {
+            plan.CloneFlags &= ~Libc.CLONE_NEWNET;
+            plan.Add(LaunchOp.EnterProcess, slot: network, a: (long)Libc.CLONE_NEWNET);
+        }
+
         if (namespaces.NewCgroup)
         {
             // Only now: a cgroup namespace takes as its root the cgroup that the process is in.
@@ -70,6 +75,7 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.WriteHost, text1: "/proc/self/oom_score_adj", text2: adjustment.ToString(CultureInfo.InvariantCulture));
         }
 
+        AddProfile(plan, process);
         if (target.Fifos is { } fifos)
         {
             plan.Add(LaunchOp.OpenFifo, slot: StartSlot(plan), text1: fifos.Start);
@@ -120,7 +126,7 @@ public static partial class LaunchPlanCompiler
 
     // Everything that takes rights over the host is done before it is joined: only then can layers be mapped and mounts
     // be made by which nothing of the host can be changed from inside.
-    private static (IdMaps Maps, int Slot)? TakeUsers(LaunchPlan.Builder plan, RuntimeSpec spec, Namespaces namespaces)
+    private static Users? TakeUsers(LaunchPlan.Builder plan, RuntimeSpec spec, Namespaces namespaces, LaunchTarget target)
     {
         if (IdMaps.Of(spec, namespaces) is not { } maps)
         {
@@ -128,8 +134,15 @@ public static partial class LaunchPlanCompiler
         }
 
         var slot = plan.TakeSlot();
-        plan.Add(LaunchOp.MakeUserNamespace, slot: slot, text1: maps.Users, text2: maps.Groups);
-        return (maps, slot);
+        if (namespaces.User is { } path)
+        {
+            plan.Add(LaunchOp.OpenNamespace, slot: slot, text1: path);
+            return new Users(maps, slot, -1);
+        }
+
+        var network = target.OwnsNetwork && namespaces.IsNew("network") ? plan.TakeSlot() : -1;
+        plan.Add(LaunchOp.MakeUserNamespace, slot: slot, slot2: network, text1: maps.Users, text2: maps.Groups);
+        return new Users(maps, slot, network);
     }
 
     // Fixed, so that a plan with fifos differs from one without in nothing else.
@@ -156,7 +169,11 @@ public static partial class LaunchPlanCompiler
             throw new EdgeHostException(ErrorKind.Unsupported, "hooks: not in this version; take them out");
         }
 
-        RefuseText(process.ApparmorProfile is "unconfined" ? null : process.ApparmorProfile, "process.apparmorProfile");
+        if (process.ApparmorProfile?.Any(static c => char.IsControl(c) || char.IsWhiteSpace(c)) == true)
+        {
+            throw Invalid("process.apparmorProfile: is no name of a profile");
+        }
+
         RefuseText(process.SelinuxLabel, "process.selinuxLabel");
         RefuseText(spec.Linux?.MountLabel, "linux.mountLabel");
         RefuseObject(spec.Linux?.IntelRdt, "linux.intelRdt");
@@ -176,6 +193,15 @@ public static partial class LaunchPlanCompiler
             {
                 throw new EdgeHostException(ErrorKind.Unsupported, $"{name}: is not in this version; take it out");
             }
+        }
+    }
+
+    // Said while the host's procfs is there, which alone can be trusted; it counts from the exec on.
+    private static void AddProfile(LaunchPlan.Builder plan, RuntimeProcess process)
+    {
+        if (process.ApparmorProfile is { Length: > 0 } profile and not AppArmor.Unconfined)
+        {
+            plan.Add(LaunchOp.WriteHost, text1: AppArmor.OnExec, text2: "exec " + profile);
         }
     }
 
@@ -257,7 +283,7 @@ public static partial class LaunchPlanCompiler
         }
     }
 
-    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, (IdMaps Maps, int Slot)? users, int init)
+    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, Users? users, int init)
     {
         AddRlimits(plan, process);
         if (target.GivesStreams)
@@ -284,7 +310,7 @@ public static partial class LaunchPlanCompiler
 
         if (users is not null)
         {
-            plan.Add(LaunchOp.JoinUserNamespace, slot: users.Value.Slot);
+            plan.Add(LaunchOp.JoinUserNamespace, slot: users.Slot);
         }
 
         AddCredentials(plan, process);
@@ -380,5 +406,18 @@ public static partial class LaunchPlanCompiler
 
         var path = environment.LastOrDefault(variable => variable.StartsWith("PATH=", StringComparison.Ordinal))?[5..] ?? DefaultPath;
         return path.Split(':').Select(directory => directory.Length == 0 ? "./" + program : $"{directory}/{program}");
+    }
+
+    /// <summary>The container's users.</summary>
+    private sealed class Users(IdMaps maps, int slot, int network)
+    {
+        /// <summary>Which of the host's they are.</summary>
+        internal IdMaps Maps { get; } = maps;
+
+        /// <summary>The slot of their namespace.</summary>
+        internal int Slot { get; } = slot;
+
+        /// <summary>The slot of the network namespace that belongs to it; -1 where it is not made by the launch.</summary>
+        internal int Network { get; } = network;
     }
 }
