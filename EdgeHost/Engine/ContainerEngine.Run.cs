@@ -124,13 +124,14 @@ public sealed partial class ContainerEngine
         var attaching = TakeAttaching(container);
         try
         {
+            // Two roots over the same layer at once would not be the same.
+            await container.Unmounted.ConfigureAwait(false);
             var image = _images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
             var snapshot = _images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
             var user = ContainerUser.Find(
                 record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
             var directory = _files.RunDirectory(record.Id);
-            var root = directory + "/rootfs";
-            Directory.CreateDirectory(root);
+            var root = _files.MountPoint;
             using var place = PlaceInNetworks(container);
             record = container.Record;
             var secrets = _options.Secrets?.Of(container.Status);
@@ -177,6 +178,7 @@ public sealed partial class ContainerEngine
                 record.StopSignal,
                 record.Spec.StopGrace ?? DefaultGrace,
                 StreamsOf(record.Spec, attaching)).ConfigureAwait(false);
+            HoldMounts(container, pid);
             await EndAttachingAsync(container, attaching, runs: true).ConfigureAwait(false);
             BeginHealth(container);
             Change(
@@ -201,6 +203,7 @@ public sealed partial class ContainerEngine
         {
             // Whatever it was, a defect included: what is half made is taken back.
             await EndAttachingAsync(container, attaching, runs: false).ConfigureAwait(false);
+            LetMountsGo(container);
             _networks.Disconnect(record.Id);
             if (cgroup is not null)
             {
@@ -226,6 +229,27 @@ public sealed partial class ContainerEngine
             }
 
             throw new EdgeHostException(ErrorKind.Internal, $"start of container {record.Name}: {e.Message}", e);
+        }
+    }
+
+    // What is of the host in it must be free once it has ended: then its end is not told before.
+    private static void HoldMounts(Container container, int pid)
+    {
+        var ofHost = false;
+        foreach (var mount in container.Record.Spec.Mounts)
+        {
+            ofHost |= mount.Kind == ContainerMountKind.Bind;
+        }
+
+        container.Mounts = ofHost ? null : Processes.TryOpenMounts(pid);
+    }
+
+    private static void LetMountsGo(Container container)
+    {
+        if (container.Mounts is { } mounts)
+        {
+            container.Mounts = null;
+            container.Unmounted = Afterwards.Add(mounts.Dispose);
         }
     }
 
@@ -354,6 +378,7 @@ public sealed partial class ContainerEngine
     private async Task EndRunAsync(Container container, int? exitCode, DateTimeOffset at)
     {
         await StopHealthAsync(container).ConfigureAwait(false);
+        LetMountsGo(container);
         var cgroup = CgroupOf(container.Record.Id);
         var oom = cgroup.ReadOomKills() > container.OomKillsBeside;
         container.OomKillsBeside = 0;

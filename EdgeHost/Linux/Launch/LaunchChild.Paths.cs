@@ -48,8 +48,38 @@ internal static unsafe partial class LaunchChild
             return Keep(slots, slot, fd);
         }
 
-        var error = MakePath(root, path, create == 2);
+        var error = MakeLast(root, path, create == 2);
+        if (error == (int)Errno.ENOENT)
+        {
+            error = MakePath(root, path, create == 2);
+        }
+
         return error != 0 ? error : Keep(slots, slot, Resolve(root, path, Libc.O_PATH));
+    }
+
+    // As a rule all but the last component is there. ENOENT: it is not.
+    private static int MakeLast(int root, byte* path, bool file)
+    {
+        var end = Length(path);
+        if (end >= PathMaximum)
+        {
+            return (int)Errno.ENAMETOOLONG;
+        }
+
+        while (end > 0 && path[end - 1] == (byte)'/')
+        {
+            end--;
+        }
+
+        var start = end;
+        while (start > 0 && path[start - 1] != (byte)'/')
+        {
+            start--;
+        }
+
+        var prefix = stackalloc byte[PathMaximum];
+        Copy(prefix, path, end);
+        return start == end ? 0 : MakeComponent(root, prefix, start, end, file);
     }
 
     // Each prefix is resolved again from the root, so that no component can be swapped for a link to elsewhere.
