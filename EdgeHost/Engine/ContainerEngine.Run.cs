@@ -121,9 +121,18 @@ public sealed partial class ContainerEngine
     {
         var record = container.Record;
         Cgroup? cgroup = null;
+        Task<MadeNamespaces>? making = null;
         var attaching = TakeAttaching(container);
         try
         {
+            if (record.FirstUser is not null && WhyNoUsers is { } why)
+            {
+                throw new EdgeHostException(ErrorKind.Unsupported, $"it was made with a user namespace, and containers cannot have one on this host any more: {why}; make it anew");
+            }
+
+            // While the shepherd makes them, everything is done here that needs none.
+            making = BeginNamespaces(record);
+
             // Two roots over the same layer at once would not be the same.
             await container.Unmounted.ConfigureAwait(false);
             var image = _images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
@@ -132,7 +141,17 @@ public sealed partial class ContainerEngine
                 record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
             var directory = _files.RunDirectory(record.Id);
             var root = _files.MountPoint;
-            using var place = PlaceInNetworks(container);
+            var devices = HostDevices.Find(record.Spec);
+            cgroup = CgroupOf(record.Id);
+            cgroup.Create();
+            cgroup.Apply(RuntimeSpecBuilder.LimitsOf(record.Spec, devices));
+            if (cgroup.Remark is { } remark)
+            {
+                LogRemark(_log, record.Name, remark);
+            }
+
+            var made = making is null ? null : await making.ConfigureAwait(false);
+            using var place = PlaceInNetworks(container, made);
             record = container.Record;
             var secrets = _options.Secrets?.Of(container.Status);
             List<RuntimeMount> mounts =
@@ -145,21 +164,7 @@ public sealed partial class ContainerEngine
                 mounts.Add(Tell(directory, secrets));
             }
 
-            var devices = HostDevices.Find(record.Spec);
-            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, place.Path, secrets?.Environment ?? [], record.Spec.Terminal);
-            if (record.FirstUser is not null && WhyNoUsers is { } why)
-            {
-                throw new EdgeHostException(ErrorKind.Unsupported, $"it was made with a user namespace, and containers cannot have one on this host any more: {why}; make it anew");
-            }
-
-            cgroup = CgroupOf(record.Id);
-            cgroup.Create();
-            cgroup.Apply(RuntimeSpecBuilder.LimitsOf(record.Spec, devices));
-            if (cgroup.Remark is { } remark)
-            {
-                LogRemark(_log, record.Name, remark);
-            }
-
+            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, made is null ? null : PathOf(made.User), place.Path, secrets?.Environment ?? [], record.Spec.Terminal);
             var plan = LaunchPlanCompiler.Compile(spec, new LaunchTarget
             {
                 Bundle = directory,
@@ -168,6 +173,8 @@ public sealed partial class ContainerEngine
                 Cgroup = cgroup,
                 Init = record.Spec.Init,
                 TerminalSize = record.Spec.TerminalRows | (record.Spec.TerminalColumns << 16),
+                OwnsNetwork = Shepherd.MakesNetworks,
+                LoopbackUp = record.Spec.Network == NetworkMode.None,
                 GivesStreams = Shepherd.Version >= Runtime.Shepherd.Shepherd.VersionWithUsers,
             });
             var (pid, startTime) = await Shepherd.LaunchAsync(
@@ -229,6 +236,10 @@ public sealed partial class ContainerEngine
             }
 
             throw new EdgeHostException(ErrorKind.Internal, $"start of container {record.Name}: {e.Message}", e);
+        }
+        finally
+        {
+            LetGo(making);
         }
     }
 

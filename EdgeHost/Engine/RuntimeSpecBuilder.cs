@@ -19,14 +19,14 @@ internal static class RuntimeSpecBuilder
     private static readonly string[] ReadOnly = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
     // As in the network namespaces that have networks (HostSettings.PrepareSandbox): the right to these ports is one over
-    // the namespace, which belongs to the host's users, and who joins it later may have its own.
+    // the namespace, and who joins it later may have other users than those that it belongs to.
     private static readonly Dictionary<string, string> SandboxSettings = new(StringComparer.Ordinal)
     {
         ["net.ipv4.ip_unprivileged_port_start"] = "0",
         ["net.ipv4.ping_group_range"] = "0 2147483647",
     };
 
-    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, HostDevices devices, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace, IReadOnlyList<string> secrets, bool terminal)
+    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, HostDevices devices, IReadOnlyList<RuntimeMount> mounts, string? userNamespace, string? networkNamespace, IReadOnlyList<string> secrets, bool terminal)
     {
         var spec = record.Spec;
         var hostname = HostnameOf(record);
@@ -59,7 +59,7 @@ internal static class RuntimeSpecBuilder
             },
             Linux = new RuntimeLinux
             {
-                Namespaces = [.. NamespacesOf(record, networkNamespace)],
+                Namespaces = [.. NamespacesOf(record, userNamespace, networkNamespace)],
                 UidMappings = MapOf(record),
                 GidMappings = MapOf(record),
                 Sysctl = spec.Network == NetworkMode.None ? SandboxSettings : null,
@@ -82,7 +82,7 @@ internal static class RuntimeSpecBuilder
         var image = images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.Infeasible, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
         var snapshot = images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
         var user = ContainerUser.Find(record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
-        var spec = Build(record, image.Config, user, HostDevices.None, [], null, secrets, terminal);
+        var spec = Build(record, image.Config, user, HostDevices.None, [], null, null, secrets, terminal);
         if (!privileged)
         {
             return spec;
@@ -175,11 +175,11 @@ internal static class RuntimeSpecBuilder
     private static IReadOnlyList<RuntimeIdMapping>? MapOf(ContainerRecord record) =>
         record.FirstUser is { } first ? [new RuntimeIdMapping { ContainerId = 0, HostId = first, Size = UserRanges.Size }] : null;
 
-    private static IEnumerable<RuntimeNamespace> NamespacesOf(ContainerRecord record, string? networkNamespace)
+    private static IEnumerable<RuntimeNamespace> NamespacesOf(ContainerRecord record, string? userNamespace, string? networkNamespace)
     {
         if (record.FirstUser is not null)
         {
-            yield return new RuntimeNamespace { Type = "user" };
+            yield return new RuntimeNamespace { Type = "user", Path = userNamespace };
         }
 
         foreach (var kind in (string[])["mount", "pid", "ipc", "uts", "cgroup"])

@@ -29,11 +29,7 @@ public static unsafe class Launcher
             slots[i] = i < descriptors.Length ? descriptors[i] : -1;
         }
 
-        using var users = plan.UserNamespace is { } wanted ? UserNamespace.Create(wanted.Users, wanted.Groups) : null;
-        if (users is not null)
-        {
-            slots[plan.UserNamespace!.Value.Slot] = users.Value;
-        }
+        using var made = Make(plan, slots);
 
         var pipe = stackalloc int[2];
         Libc.Check(Libc.pipe2(pipe, Libc.O_CLOEXEC), "make the status pipe of a launch");
@@ -78,20 +74,40 @@ public static unsafe class Launcher
         }
     }
 
+    private static MadeNamespaces? Make(LaunchPlan plan, int* slots)
+    {
+        if (plan.UserNamespace is not { } wanted)
+        {
+            return null;
+        }
+
+        using var making = new UserNamespace(wanted.Users, wanted.Groups, wanted.NetworkSlot >= 0);
+        var made = making.Take();
+        slots[wanted.Slot] = made.User.Value;
+        if (made.Network is { } network)
+        {
+            slots[wanted.NetworkSlot] = network.Value;
+        }
+
+        return made;
+    }
+
     /// <summary>Clones a process that does nothing but wait until nobody holds the other end of a pipe any more.</summary>
     /// <param name="flags">The namespaces that it is born in.</param>
     /// <param name="read">The end on which it waits.</param>
     /// <param name="write">The other one.</param>
+    /// <param name="status">Where it says what came of the second namespaces, as an errno.</param>
+    /// <param name="second">The namespaces that it makes when a byte comes.</param>
     /// <returns>Its pid; it sends no signal when it ends, and is waited for with __WALL.</returns>
     /// <exception cref="LinuxException">The clone failed.</exception>
-    internal static int CloneWaiting(ulong flags, int read, int write)
+    internal static int CloneWaiting(ulong flags, int read, int write, int status, ulong second)
     {
         var arguments = new Libc.clone_args { flags = flags | Libc.CLONE_CLEAR_SIGHAND };
         LetFinalizersEnd();
         var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
         if (pid == 0)
         {
-            LaunchChild.Wait(read, write);
+            LaunchChild.Wait(read, write, status, (nint)second);
         }
 
         return pid != -1 ? pid : throw new LinuxException("make a user namespace", (Errno)(*Libc.errno_location()));

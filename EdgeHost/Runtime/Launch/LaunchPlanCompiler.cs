@@ -42,12 +42,10 @@ public static partial class LaunchPlanCompiler
 
         var plan = new LaunchPlan.Builder(StandardSlots);
         var namespaces = new Namespaces(spec.Linux?.Namespaces ?? []);
-        plan.CloneFlags = namespaces.CloneFlags;
-
         // The two fifo slots are always set aside.
         _ = plan.TakeSlot();
         _ = plan.TakeSlot();
-        var users = TakeUsers(plan, spec, namespaces);
+        var users = TakeUsers(plan, spec, namespaces, target);
 
         foreach (var file in target.Cgroup?.JoinFiles ?? [])
         {
@@ -59,6 +57,13 @@ public static partial class LaunchPlanCompiler
         foreach (var (kind, path) in namespaces.Joined)
         {
             plan.Add(LaunchOp.JoinNamespace, text1: path, a: (long)kind);
+        }
+
+        plan.CloneFlags = namespaces.CloneFlags;
+        if (users is { Network: >= 0 and var network })
+        {
+            plan.CloneFlags &= ~Libc.CLONE_NEWNET;
+            plan.Add(LaunchOp.EnterProcess, slot: network, a: (long)Libc.CLONE_NEWNET);
         }
 
         if (namespaces.NewCgroup)
@@ -82,7 +87,7 @@ public static partial class LaunchPlanCompiler
         var scratch = plan.TakeSlot();
         AddMounts(plan, spec, target, namespaces, root, scratch, users);
         AddDevices(plan, spec, root, scratch, users);
-        if (namespaces.IsNew("network"))
+        if (namespaces.IsNew("network") || target.LoopbackUp)
         {
             plan.Add(LaunchOp.LoopbackUp);
         }
@@ -122,7 +127,7 @@ public static partial class LaunchPlanCompiler
 
     // Everything that takes rights over the host is done before it is joined: only then can layers be mapped and mounts
     // be made by which nothing of the host can be changed from inside.
-    private static (IdMaps Maps, int Slot)? TakeUsers(LaunchPlan.Builder plan, RuntimeSpec spec, Namespaces namespaces)
+    private static Users? TakeUsers(LaunchPlan.Builder plan, RuntimeSpec spec, Namespaces namespaces, LaunchTarget target)
     {
         if (IdMaps.Of(spec, namespaces) is not { } maps)
         {
@@ -130,8 +135,15 @@ public static partial class LaunchPlanCompiler
         }
 
         var slot = plan.TakeSlot();
-        plan.Add(LaunchOp.MakeUserNamespace, slot: slot, text1: maps.Users, text2: maps.Groups);
-        return (maps, slot);
+        if (namespaces.User is { } path)
+        {
+            plan.Add(LaunchOp.OpenNamespace, slot: slot, text1: path);
+            return new Users(maps, slot, -1);
+        }
+
+        var network = target.OwnsNetwork && namespaces.IsNew("network") ? plan.TakeSlot() : -1;
+        plan.Add(LaunchOp.MakeUserNamespace, slot: slot, slot2: network, text1: maps.Users, text2: maps.Groups);
+        return new Users(maps, slot, network);
     }
 
     // Fixed, so that a plan with fifos differs from one without in nothing else.
@@ -259,7 +271,7 @@ public static partial class LaunchPlanCompiler
         }
     }
 
-    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, (IdMaps Maps, int Slot)? users, int init)
+    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, Users? users, int init)
     {
         AddRlimits(plan, process);
         if (target.GivesStreams)
@@ -286,7 +298,7 @@ public static partial class LaunchPlanCompiler
 
         if (users is not null)
         {
-            plan.Add(LaunchOp.JoinUserNamespace, slot: users.Value.Slot);
+            plan.Add(LaunchOp.JoinUserNamespace, slot: users.Slot);
         }
 
         AddCredentials(plan, process);
@@ -400,5 +412,18 @@ public static partial class LaunchPlanCompiler
         internal int Count => count;
 
         internal uint Flags => flags;
+    }
+
+    /// <summary>The container's users.</summary>
+    private sealed class Users(IdMaps maps, int slot, int network)
+    {
+        /// <summary>Which of the host's they are.</summary>
+        internal IdMaps Maps { get; } = maps;
+
+        /// <summary>The slot of their namespace.</summary>
+        internal int Slot { get; } = slot;
+
+        /// <summary>The slot of the network namespace that belongs to it; -1 where it is not made by the launch.</summary>
+        internal int Network { get; } = network;
     }
 }

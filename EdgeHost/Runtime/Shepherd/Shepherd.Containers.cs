@@ -9,6 +9,35 @@ namespace EdgeHost.Runtime.Shepherd;
 /// <summary>The containers, from their clone until their exit was taken.</summary>
 internal sealed partial class Shepherd
 {
+    private readonly List<UserNamespace> _making = [];
+
+    // A container's network has to be there before it is launched, and belongs to its users. The kernel may take a while,
+    // when other networks are taken apart: it is not waited for.
+    private void MakeNamespaces(PacketSocket client, int request, string users, string groups)
+    {
+        var making = new UserNamespace(users, groups, withNetwork: true);
+        _making.Add(making);
+        _loop.Add(making.Made, () =>
+        {
+            _loop.Remove(making.Made);
+            _making.Remove(making);
+            using (making)
+            {
+                try
+                {
+                    using var made = making.Take();
+                    var answer = new ShepherdMessageWriter(_answer, ShepherdMessageKind.NamespacesMade);
+                    answer.Put(request);
+                    Answer(client, answer, made.User.Value, made.Network!.Value);
+                }
+                catch (EdgeHostException e)
+                {
+                    Fail(client, request, e);
+                }
+            }
+        });
+    }
+
     private void Launch(PacketSocket client, int request, ref ShepherdMessageReader reader, List<Fd> descriptors, bool withStreams)
     {
         var id = reader.TakeText();
