@@ -175,17 +175,17 @@ public sealed partial class ContainerEngine
                     ? new NetworkPlace($"/proc/{other.Record.Pid}/ns/net", FilesOf: other.Record.Id)
                     : throw new EdgeHostException(ErrorKind.Conflict, $"cannot join the network of container {other.Record.Name}: it is not running");
             default:
-                return new NetworkPlace(null);
+                return new NetworkPlace(made is { Network: { } alone } ? PathOf(alone) : null);
         }
     }
 
     /// <summary>
-    /// Begins to make the namespaces of a container with users of its own that is to have networks, so that these are its
+    /// Begins to make the namespaces of a container with users of its own that has a network namespace, so that this is its
     /// own as well; null for any other, and where the shepherd is one that cannot.
     /// </summary>
     private Task<MadeNamespaces>? BeginNamespaces(ContainerRecord record)
     {
-        if (record.FirstUser is not { } first || record.Spec.Network != NetworkMode.Bridge || !Shepherd.MakesNetworks)
+        if (record.FirstUser is not { } first || record.Spec.Network is not (NetworkMode.Bridge or NetworkMode.None) || !Shepherd.MakesNetworks)
         {
             return null;
         }

@@ -8,6 +8,8 @@ namespace EdgeHost.Linux.Launch;
 /// </summary>
 public static unsafe class Launcher
 {
+    private static int _collections = -1;
+
     /// <summary>Clones and lets the child execute the plan.</summary>
     /// <param name="plan">The plan.</param>
     /// <param name="cgroup">A directory of cgroup v2 that the child is born in; null where the plan joins v1 cgroups or none.</param>
@@ -42,8 +44,7 @@ public static unsafe class Launcher
             cgroup = cgroup is null ? 0 : (ulong)cgroup.Value,
         };
 
-        // A collection on the finalizer thread at this moment would leave the child's heap locked.
-        GC.WaitForPendingFinalizers();
+        LetFinalizersEnd();
         fixed (byte* block = plan.Bytes)
         {
             var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
@@ -58,6 +59,18 @@ public static unsafe class Launcher
             }
 
             return new LaunchedProcess(plan, pid, new Fd(pidfd), new Fd(read.Release()));
+        }
+    }
+
+    // A collection on the finalizer thread at the moment of a clone would leave the child's heap locked. Only a collection
+    // gives that thread anything to do, and one that it makes itself is seen the next time.
+    private static void LetFinalizersEnd()
+    {
+        var collections = GC.CollectionCount(0);
+        if (collections != _collections)
+        {
+            _collections = collections;
+            GC.WaitForPendingFinalizers();
         }
     }
 
@@ -90,7 +103,7 @@ public static unsafe class Launcher
     internal static int CloneWaiting(ulong flags, int read, int write, int status, ulong second)
     {
         var arguments = new Libc.clone_args { flags = flags | Libc.CLONE_CLEAR_SIGHAND };
-        GC.WaitForPendingFinalizers();
+        LetFinalizersEnd();
         var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
         if (pid == 0)
         {

@@ -26,6 +26,8 @@ public static partial class LaunchPlanCompiler
         "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
     ];
 
+    private static volatile CompiledFilter? _lastFilter;
+
     /// <summary>Compiles.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: the configuration contradicts itself or lacks something;
     /// <see cref="ErrorKind.Infeasible"/> or <see cref="ErrorKind.Unsupported"/>: it asks for what this version or machine cannot do.</exception>
@@ -86,7 +88,7 @@ public static partial class LaunchPlanCompiler
         var scratch = plan.TakeSlot();
         AddMounts(plan, spec, target, namespaces, root, scratch, users);
         AddDevices(plan, spec, root, scratch, users);
-        if (namespaces.IsNew("network"))
+        if (namespaces.IsNew("network") || target.LoopbackUp)
         {
             plan.Add(LaunchOp.LoopbackUp);
         }
@@ -384,8 +386,15 @@ public static partial class LaunchPlanCompiler
     {
         if (seccomp is not null)
         {
-            var filter = SeccompFilter.Compile(seccomp);
-            plan.AddRaw(LaunchOp.LoadSeccomp, -1, -1, plan.PutBytes(filter.ToBytes()), -1, -1, filter.Count, filter.Flags, 0);
+            // The same one again and again is compiled once.
+            var last = _lastFilter;
+            if (last is null || !ReferenceEquals(last.Source, seccomp))
+            {
+                var made = SeccompFilter.Compile(seccomp);
+                _lastFilter = last = new CompiledFilter(seccomp, made.ToBytes(), made.Count, made.Flags);
+            }
+
+            plan.AddRaw(LaunchOp.LoadSeccomp, -1, -1, plan.PutBytes(last.Bytes), -1, -1, last.Count, last.Flags, 0);
         }
     }
 
@@ -406,6 +415,17 @@ public static partial class LaunchPlanCompiler
 
         var path = environment.LastOrDefault(variable => variable.StartsWith("PATH=", StringComparison.Ordinal))?[5..] ?? DefaultPath;
         return path.Split(':').Select(directory => directory.Length == 0 ? "./" + program : $"{directory}/{program}");
+    }
+
+    private sealed class CompiledFilter(RuntimeSeccomp source, byte[] bytes, int count, uint flags)
+    {
+        internal RuntimeSeccomp Source => source;
+
+        internal byte[] Bytes => bytes;
+
+        internal int Count => count;
+
+        internal uint Flags => flags;
     }
 
     /// <summary>The container's users.</summary>

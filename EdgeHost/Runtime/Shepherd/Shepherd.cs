@@ -91,6 +91,7 @@ internal sealed partial class Shepherd : IDisposable
             GiveMemoryBack(busy);
             _logger.GoOn();
             TellExits();
+            WriteChangedFacts();
             GoOnChecking();
             if (Environment.TickCount64 >= _listenAt)
             {
