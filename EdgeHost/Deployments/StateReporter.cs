@@ -39,7 +39,10 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
             Deployment = Describe(status),
             Workloads = workloads,
             Board = new ReportedBoard(
-                options.Capacity.MemoryBytes, options.Capacity.Cpus, SystemClock.IsSynchronized ? "synchronized" : "unsynchronized", engine.WhyHostUsers is { } why ? $"off: {why}" : "on", engine.WhyNoAppArmor is { } none ? $"off: {none}" : "on") { Health = board },
+                options.Capacity.MemoryBytes, options.Capacity.Cpus, SystemClock.IsSynchronized ? "synchronized" : "unsynchronized", engine.WhyHostUsers is { } why ? $"off: {why}" : "on", engine.WhyNoAppArmor is { } none ? $"off: {none}" : "on")
+            {
+                Health = board,
+            },
             Errors = Errors(status, board),
         };
     }
