@@ -164,7 +164,7 @@ public sealed partial class ContainerEngine
                 mounts.Add(Tell(directory, secrets));
             }
 
-            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, made is null ? null : PathOf(made.User), place.Path, secrets?.Environment ?? [], record.Spec.Terminal);
+            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, made is null ? null : PathOf(made.User), place.Path, secrets?.Environment ?? [], AppArmorOf(record.Spec), record.Spec.Terminal);
             var plan = LaunchPlanCompiler.Compile(spec, new LaunchTarget
             {
                 Bundle = directory,

@@ -21,6 +21,11 @@ internal static class HostRights
     /// <param name="ownsNetwork">Whether a network that is made for a container belongs to its users.</param>
     internal static string? FirstAsked(ContainerSpec spec, bool ownsNetwork)
     {
+        if (spec.Privileged)
+        {
+            return "--privileged";
+        }
+
         var own = spec.Network switch
         {
             NetworkMode.Host => Own,

@@ -163,6 +163,7 @@ public sealed partial class LaunchPlan
             LaunchOp.Mask => $"mask {Text(step.Text1)}",
             LaunchOp.MakeReadOnly => $"make {Text(step.Text1)} read-only",
             LaunchOp.WriteProc => $"write \"{Text(step.Text2)}\" to /proc/{Text(step.Text1)}",
+            LaunchOp.WriteHost when Confines(index) => $"confine it by AppArmor profile {Text(step.Text2)["exec ".Length..]}",
             LaunchOp.WriteHost => $"write \"{Text(step.Text2)}\" to {Text(step.Text1)}",
             LaunchOp.SetHostname => $"set host name {Text(step.Text1)}",
             LaunchOp.SetDomainname => $"set domain name {Text(step.Text1)}",
@@ -261,6 +262,9 @@ public sealed partial class LaunchPlan
 
         return text.ToString();
     }
+
+    /// <summary>Whether a step says which AppArmor profile the program is to have.</summary>
+    internal bool Confines(int index) => Steps[index] is { Op: LaunchOp.WriteHost } step && Text(step.Text1) == AppArmor.OnExec;
 
     private static void Append(StringBuilder text, string name, int slot)
     {

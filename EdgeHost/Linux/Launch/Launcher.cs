@@ -221,6 +221,8 @@ public sealed class LaunchFailure
         ? new EdgeHostException(ErrorKind.CannotExecute, Message)
         : _plan.IsMapping(Step) && IsUnmappable
         ? new EdgeHostException(ErrorKind.Unsupported, $"{Cause}; give the mount idmap=none, and it shows the host's users as 65534, or run the container with --userns host")
+        : _plan.Confines(Step) && Errno == Errno.ENOENT
+        ? new EdgeHostException(ErrorKind.Infeasible, $"{_plan.Describe(Step)}: it is not loaded; load it with apparmor_parser --replace FILE, or restart the daemon for the profile of ours")
         : new LinuxException(_plan.Describe(Step), Errno);
 
     /// <summary>What failed and why, without what to do.</summary>

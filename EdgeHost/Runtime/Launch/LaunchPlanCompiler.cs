@@ -77,6 +77,7 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.WriteHost, text1: "/proc/self/oom_score_adj", text2: adjustment.ToString(CultureInfo.InvariantCulture));
         }
 
+        AddProfile(plan, process);
         if (target.Fifos is { } fifos)
         {
             plan.Add(LaunchOp.OpenFifo, slot: StartSlot(plan), text1: fifos.Start);
@@ -170,7 +171,11 @@ public static partial class LaunchPlanCompiler
             throw new EdgeHostException(ErrorKind.Unsupported, "hooks: not in this version; take them out");
         }
 
-        RefuseText(process.ApparmorProfile is "unconfined" ? null : process.ApparmorProfile, "process.apparmorProfile");
+        if (process.ApparmorProfile?.Any(static c => char.IsControl(c) || char.IsWhiteSpace(c)) == true)
+        {
+            throw Invalid("process.apparmorProfile: is no name of a profile");
+        }
+
         RefuseText(process.SelinuxLabel, "process.selinuxLabel");
         RefuseText(spec.Linux?.MountLabel, "linux.mountLabel");
         RefuseObject(spec.Linux?.IntelRdt, "linux.intelRdt");
@@ -190,6 +195,15 @@ public static partial class LaunchPlanCompiler
             {
                 throw new EdgeHostException(ErrorKind.Unsupported, $"{name}: is not in this version; take it out");
             }
+        }
+    }
+
+    // Said while the host's procfs is there, which alone can be trusted; it counts from the exec on.
+    private static void AddProfile(LaunchPlan.Builder plan, RuntimeProcess process)
+    {
+        if (process.ApparmorProfile is { Length: > 0 } profile and not AppArmor.Unconfined)
+        {
+            plan.Add(LaunchOp.WriteHost, text1: AppArmor.OnExec, text2: "exec " + profile);
         }
     }
 
