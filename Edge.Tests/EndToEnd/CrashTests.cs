@@ -54,6 +54,42 @@ public sealed class CrashTests(SharedDaemon shared) : IClassFixture<SharedDaemon
     }
 
     [Fact]
+    public async Task What_a_killed_daemon_was_still_removing_is_removed_by_the_next_one()
+    {
+        var kept = await Daemon.RunDetachedAsync("busybox", "sleep", "1000");
+        var facts = await File.ReadAllTextAsync($"{Daemon.Run}/containers/{kept}/container.json", TestContext.Current.CancellationToken);
+        await Daemon.KillAsync();
+
+        // As they are between the answer to a removal and its end.
+        string[] left = [$"{Daemon.Data}/containers/.gone-{kept}", $"{Daemon.Run}/containers/.gone-{kept}", $"{Daemon.Data}/snapshots/.gone-{kept}"];
+        foreach (var directory in left)
+        {
+            Directory.CreateDirectory(directory + "/fs");
+            await File.WriteAllTextAsync(directory + "/container.json", facts, TestContext.Current.CancellationToken);
+            await File.WriteAllTextAsync(directory + "/fs/file", "x", TestContext.Current.CancellationToken);
+        }
+
+        var removed = left.Select(RemovedAsync).ToList();
+        await Daemon.StartAsync();
+
+        await Task.WhenAll(removed);
+        Assert.Equal(kept, (await Daemon.DockerAsync("ps", "-aq", "--no-trunc", "--filter", "id=" + kept)).Output.Trim());
+        (await Daemon.DockerAsync("rm", "-f", kept)).Succeeds();
+    }
+
+    private static async Task RemovedAsync(string directory)
+    {
+        var gone = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var watch = new FileSystemWatcher(Path.GetDirectoryName(directory)!, Path.GetFileName(directory));
+        watch.Deleted += (_, _) => gone.TrySetResult();
+        watch.EnableRaisingEvents = true;
+        if (Directory.Exists(directory))
+        {
+            await gone.Task.WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
+        }
+    }
+
+    [Fact]
     public async Task A_daemon_killed_at_any_moment_of_a_start_leaves_a_container_that_is_whole_or_not_there()
     {
         for (var round = 0; round < 6; round++)

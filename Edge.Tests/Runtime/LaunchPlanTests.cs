@@ -3,6 +3,7 @@ using EdgeHost.Linux.Launch;
 using EdgeHost.Oci;
 using EdgeHost.Runtime.Cgroups;
 using EdgeHost.Runtime.Launch;
+using EdgeHost.Runtime.Seccomp;
 using Xunit;
 
 namespace Edge.Tests.Runtime;
@@ -16,6 +17,22 @@ public sealed class LaunchPlanTests
     public void The_same_configuration_gives_the_same_plan()
     {
         Assert.Equal(Compile(Spec()).Block.ToArray(), Compile(Spec()).Block.ToArray());
+    }
+
+    [Fact]
+    public void A_plan_has_the_filter_of_its_own_capabilities_however_they_change()
+    {
+        var (all, none) = (Compile(With(ulong.MaxValue)).Block.ToArray(), Compile(With(0)).Block.ToArray());
+
+        Assert.NotEqual(all, none);
+        Assert.Equal(all, Compile(With(ulong.MaxValue)).Block.ToArray());
+        Assert.Equal(none, Compile(With(0)).Block.ToArray());
+
+        static RuntimeSpec With(ulong bounding)
+        {
+            var spec = Spec();
+            return spec with { Linux = spec.Linux! with { Seccomp = DefaultSeccomp.For(bounding) } };
+        }
     }
 
     [Fact]

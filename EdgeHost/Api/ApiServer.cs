@@ -88,7 +88,10 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
             listen.Protocols = HttpProtocols.Http1;
             listen.Use(ConnectionClaim.Middleware);
         });
-        var transport = new SocketTransportFactory(Options.Create(new SocketTransportOptions()), _loggers);
+
+        // An answer goes out before what it has left for other threads to do. Whoever here waits for more of a request
+        // without await does so in a thread of its own.
+        var transport = new SocketTransportFactory(Options.Create(new SocketTransportOptions { UnsafePreferInlineScheduling = true }), _loggers);
         _server = new KestrelServer(Options.Create(options), transport, _loggers);
         await _server.StartAsync(_application, cancellationToken);
     }

@@ -199,6 +199,11 @@ public sealed partial class ContainerEngine
     // Who follows its output gets all of it; one that does not read must not keep a container for ever.
     private static async Task LetFollowersFinishAsync(Container container, TimeSpan patience)
     {
+        if (container.Followers == 0)
+        {
+            return;
+        }
+
         using var limit = new CancellationTokenSource(patience);
         try
         {

@@ -179,21 +179,6 @@ public sealed partial class ContainerEngine
         }
     }
 
-    /// <summary>
-    /// Begins to make the namespaces of a container with users of its own that has a network namespace, so that this is its
-    /// own as well; null for any other, and where the shepherd is one that cannot.
-    /// </summary>
-    private Task<MadeNamespaces>? BeginNamespaces(ContainerRecord record)
-    {
-        if (record.FirstUser is not { } first || record.Spec.Network is not (NetworkMode.Bridge or NetworkMode.None) || !Shepherd.MakesNetworks)
-        {
-            return null;
-        }
-
-        var map = string.Create(CultureInfo.InvariantCulture, $"0 {first} {UserRanges.Size}\n");
-        return Shepherd.MakeNamespacesAsync(map, map);
-    }
-
     /// <summary>Lets namespaces go, also those that are yet to be made.</summary>
     private static void LetGo(Task<MadeNamespaces>? making) => making?.ContinueWith(
         static done =>

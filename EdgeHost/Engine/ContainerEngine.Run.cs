@@ -240,6 +240,10 @@ public sealed partial class ContainerEngine
         finally
         {
             LetGo(making);
+            if (making is not null)
+            {
+                PrepareNamespaces();
+            }
         }
     }
 
@@ -375,7 +379,12 @@ public sealed partial class ContainerEngine
         var exit = status.Exit!;
         if (container.Record.Pid != status.Pid || !container.IsRunning)
         {
-            // Taken down before, by a daemon that could not say so any more.
+            // Taken down before, by a daemon that could not say so any more, and perhaps not clear away either.
+            if (!container.IsRunning)
+            {
+                await DeleteCgroupAsync(CgroupOf(status.Id)).ConfigureAwait(false);
+            }
+
             await Shepherd.AcknowledgeAsync(status.Id, status.Pid).ConfigureAwait(false);
             return;
         }
@@ -394,7 +403,6 @@ public sealed partial class ContainerEngine
         var oom = cgroup.ReadOomKills() > container.OomKillsBeside;
         container.OomKillsBeside = 0;
         var sandbox = container.Record.Sandbox;
-        await DeleteCgroupAsync(cgroup).ConfigureAwait(false);
         _networks.Disconnect(container.Record.Id);
         var ran = at - (container.Record.StartedAt ?? at);
         container.RestartDelay = RestartBackOff.After(ran, container.RestartDelay);
@@ -410,6 +418,9 @@ public sealed partial class ContainerEngine
 
         Tell(container.Record, "die", ("exitCode", exitCode?.ToString(CultureInfo.InvariantCulture) ?? "unknown"));
         TellOfNetworks("disconnect", container.Record.Id, sandbox);
+
+        // Who waits for the end need not wait for this, and who starts or removes the container next does.
+        await DeleteCgroupAsync(cgroup).ConfigureAwait(false);
     }
 
     private async Task AfterEndAsync(Container container)

@@ -54,7 +54,15 @@ public sealed partial class ContainerEngine
             return record;
         }
 
-        return record with { FirstUser = _ranges.Take(_containers.Values.Where(other => !other.Removed).Select(other => other.Record.FirstUser).OfType<uint>()) };
+        return record with { FirstUser = NextUsers() };
+    }
+
+    /// <summary>The users that the next container gets; the lock on names is held.</summary>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Full"/>: all are taken.</exception>
+    private uint NextUsers()
+    {
+        uint[] taken = [.. _containers.Values.Where(other => !other.Removed).Select(other => other.Record.FirstUser).OfType<uint>()];
+        return Volatile.Read(ref _ready) is { } ready && !UserRanges.Overlaps(taken, ready.FirstUser) ? ready.FirstUser : _ranges.Take(taken);
     }
 
     [LoggerMessage(Message = "containers have the host's users unless they ask for their own: {Why}")]

@@ -112,6 +112,7 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
 
         await _ending.CancelAsync().ConfigureAwait(false);
         _shepherd?.Dispose();
+        Interlocked.Exchange(ref _ready, null)?.Namespaces.Dispose();
         _ending.Dispose();
     }
 

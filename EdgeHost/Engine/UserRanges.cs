@@ -89,8 +89,8 @@ internal sealed class UserRanges
             ErrorKind.Full, $"all {number} ranges of users are taken by containers; remove some that are not needed any more, or give {Owner} more lines in {UsersFile} and {GroupsFile}");
     }
 
-    // Some may have been taken from lines that were other ones then.
-    private static bool Overlaps(uint[] used, ulong first)
+    /// <summary>Whether one of those that are taken has users of this range; it may have been taken from lines that were other ones then.</summary>
+    internal static bool Overlaps(uint[] used, ulong first)
     {
         foreach (var other in used)
         {

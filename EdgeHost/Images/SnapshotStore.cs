@@ -198,12 +198,15 @@ internal sealed partial class SnapshotStore
                 return there;
             }
 
-            var staged = Stage();
+            // Without waiting for the disk there is no moment from which it is whole for good, and no name to wait under.
+            var name = durable ? $".new-{Guid.NewGuid():n}" : (_next++).ToString(CultureInfo.InvariantCulture);
+            var path = Path.Combine(_directory, name);
+            Make(path);
             try
             {
-                var path = Path.Combine(_directory, staged);
-                Directory.CreateDirectory(Path.Combine(path, "work"));
-                using (var upper = Files.OpenDirectory(Path.Combine(path, "fs")))
+                Make(path + "/fs");
+                Make(path + "/work");
+                using (var upper = Files.OpenDirectory(path + "/fs"))
                 {
                     if (topmost is not null)
                     {
@@ -220,21 +223,31 @@ internal sealed partial class SnapshotStore
                 if (durable)
                 {
                     FactsFile.Write(Path.Combine(path, FactsName), facts, SnapshotJson.Default.SnapshotFacts);
+                    path = Publish(name);
                 }
                 else
                 {
-                    File.WriteAllBytes(Path.Combine(path, FactsName), FactsFile.Encode(facts, SnapshotJson.Default.SnapshotFacts));
+                    using var directory = Files.OpenDirectoryForPaths(path);
+                    Files.WriteIn(directory, FactsName, FactsFile.Encode(facts, SnapshotJson.Default.SnapshotFacts), 0x1A4);
                 }
 
-                var snapshot = new Snapshot(Publish(staged, durable), facts);
+                var snapshot = new Snapshot(path, facts);
                 _containers[facts.ContainerId!] = snapshot;
                 return snapshot;
             }
             catch
             {
-                RemoveTree(staged);
+                RemoveTree(name);
                 throw;
             }
+        }
+    }
+
+    private static void Make(string directory)
+    {
+        if (!Files.TryMakeDirectory(directory, 0x1ED))
+        {
+            throw new EdgeHost.Errors.EdgeHostException(EdgeHost.Errors.ErrorKind.Internal, $"{directory} is there already");
         }
     }
 
@@ -277,15 +290,11 @@ internal sealed partial class SnapshotStore
         RootedDirectory.Remove(directory, Encoding.UTF8.GetBytes(name));
     }
 
-    private string Publish(string staged, bool durable = true)
+    private string Publish(string staged)
     {
         var path = Path.Combine(_directory, (_next++).ToString(CultureInfo.InvariantCulture));
         Directory.Move(Path.Combine(_directory, staged), path);
-        if (durable)
-        {
-            Files.FlushDirectory(_directory);
-        }
-
+        Files.FlushDirectory(_directory);
         return path;
     }
 

@@ -96,6 +96,15 @@ public sealed unsafe class UserNamespace : IDisposable
         }
     }
 
+    /// <summary>Lets the process in it end as <see cref="Dispose"/> does, and does not wait for that.</summary>
+    /// <returns>Its pid, which the caller is to reap.</returns>
+    public int Release()
+    {
+        _go.Dispose();
+        _made?.Dispose();
+        return _pid;
+    }
+
     /// <summary>Lets the process in it end; what nobody has taken is gone with it.</summary>
     public void Dispose()
     {

@@ -98,11 +98,11 @@ public static unsafe class Launcher
     /// <param name="write">The other one.</param>
     /// <param name="status">Where it says what came of the second namespaces, as an errno.</param>
     /// <param name="second">The namespaces that it makes when a byte comes.</param>
-    /// <returns>Its pid; it sends no signal when it ends, and is waited for with __WALL.</returns>
+    /// <returns>Its pid.</returns>
     /// <exception cref="LinuxException">The clone failed.</exception>
     internal static int CloneWaiting(ulong flags, int read, int write, int status, ulong second)
     {
-        var arguments = new Libc.clone_args { flags = flags | Libc.CLONE_CLEAR_SIGHAND };
+        var arguments = new Libc.clone_args { flags = flags | Libc.CLONE_CLEAR_SIGHAND, exit_signal = 17 };
         LetFinalizersEnd();
         var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
         if (pid == 0)

@@ -21,19 +21,20 @@ internal sealed partial class Shepherd
         {
             _loop.Remove(making.Made);
             _making.Remove(making);
-            using (making)
+            try
             {
-                try
-                {
-                    using var made = making.Take();
-                    var answer = new ShepherdMessageWriter(_answer, ShepherdMessageKind.NamespacesMade);
-                    answer.Put(request);
-                    Answer(client, answer, made.User.Value, made.Network!.Value);
-                }
-                catch (EdgeHostException e)
-                {
-                    Fail(client, request, e);
-                }
+                using var made = making.Take();
+                var answer = new ShepherdMessageWriter(_answer, ShepherdMessageKind.NamespacesMade);
+                answer.Put(request);
+                Answer(client, answer, made.User.Value, made.Network!.Value);
+            }
+            catch (EdgeHostException e)
+            {
+                Fail(client, request, e);
+            }
+            finally
+            {
+                _strays.Add(making.Release());
             }
         });
     }
