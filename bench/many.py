@@ -94,7 +94,7 @@ class ManyBench:
     """Both engines, and runc, as bench/measure.py has brought them up."""
 
     def __init__(self, bench, quiet, spawn):
-        self.work, self.report, self.notes = bench.work, bench.report, bench.notes
+        self.run, self.report, self.notes = bench.parts.run, bench.report, bench.notes
         self.edgehost, self.docker, self.create, self.bundle = bench.edgehost, bench.docker, bench.create, bench.bundle
         self.engines = (self.edgehost, self.docker)
         self.quiet, self.spawn = quiet, spawn
@@ -177,7 +177,7 @@ class ManyBench:
         self.report.add(f"of {rounds} × {count} started at once, failed", str(failures["EdgeHost"]), f"runc {failures['runc']}, dockerd {failures['dockerd']}", "", "0", failures["EdgeHost"] == 0)
 
     def runc_at_once(self, bundle, names):
-        root = self.work / "rr"
+        root = self.run / "runc"
         null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
         begin = time.perf_counter_ns()
         pids = [os.posix_spawnp("runc", ["runc", "--root", str(root), "run", "-d", "-b", str(bundle), name], os.environ, file_actions=null) for name in names]
@@ -220,7 +220,7 @@ class ManyBench:
     def runc_request(self, bundle, name):
         read, write = os.pipe()
         begin = time.monotonic_ns()
-        self.spawn("runc", "--root", self.work / "rr", "run", "-b", bundle, name, output=write)
+        self.spawn("runc", "--root", self.run / "runc", "run", "-b", bundle, name, output=write)
         os.close(write)
         with open(read, "rb") as pipe:
             return moment_of(pipe.read()) - begin

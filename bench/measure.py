@@ -207,8 +207,8 @@ class Bench:
         ours, theirs, rounds = [], [], 60
         for index in range(rounds + 3):
             pair = (
-                spawn(self.binary, "oci", "--root", self.work / "or", "run", "-b", bundle, f"bench-e-{index}"),
-                spawn("runc", "--root", self.work / "rr", "run", "-b", bundle, f"bench-r-{index}"),
+                spawn(self.binary, "oci", "--root", self.parts.run / "oci", "run", "-b", bundle, f"bench-e-{index}"),
+                spawn("runc", "--root", self.parts.run / "runc", "run", "-b", bundle, f"bench-r-{index}"),
             )
             if index >= 3:
                 ours.append(pair[0])
