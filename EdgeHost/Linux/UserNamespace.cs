@@ -13,28 +13,39 @@ public static unsafe class UserNamespace
     /// <summary>Makes one. Only a process with one managed thread may call it, as with <see cref="Launcher.Start"/>.</summary>
     /// <param name="users">What is written into uid_map: lines of first id inside, first id outside, number.</param>
     /// <param name="groups">The same for gid_map.</param>
+    /// <param name="maker">The process that was born in it, and ends: for <see cref="Reap"/>.</param>
     /// <returns>Its descriptor, a file of nsfs.</returns>
     /// <exception cref="LinuxException">The kernel refuses: there are no user namespaces, too many, or these maps are none.</exception>
-    public static Fd Create(string users, string groups)
+    public static Fd Create(string users, string groups, out int maker)
     {
         var pipe = stackalloc int[2];
         Libc.Check(Libc.pipe2(pipe, Libc.O_CLOEXEC), "make a pipe for a user namespace");
         using var read = new Fd(pipe[0]);
         var write = new Fd(pipe[1]);
-        var pid = Launcher.CloneWaiting(Libc.CLONE_NEWUSER, pipe[0], pipe[1]);
+        maker = Launcher.CloneWaiting(Libc.CLONE_NEWUSER, pipe[0], pipe[1]);
+        Fd? made = null;
         try
         {
-            var directory = "/proc/" + pid.ToString(CultureInfo.InvariantCulture);
+            var directory = "/proc/" + maker.ToString(CultureInfo.InvariantCulture);
             Write($"{directory}/uid_map", users);
             Write($"{directory}/gid_map", groups);
-            return Open($"{directory}/ns/user", Libc.O_RDONLY);
+            return made = Open($"{directory}/ns/user", Libc.O_RDONLY);
         }
         finally
         {
             write.Dispose();
-            int status;
-            _ = Libc.wait4(pid, &status, Libc.__WALL);
+            if (made is null)
+            {
+                Reap(maker);
+            }
         }
+    }
+
+    /// <summary>Waits for the end of a process that has made one. Not at once: it may have to wait for a CPU, and nobody has to wait for it.</summary>
+    public static void Reap(int maker)
+    {
+        int status;
+        _ = Libc.wait4(maker, &status, Libc.__WALL);
     }
 
     private static void Write(string path, string content)

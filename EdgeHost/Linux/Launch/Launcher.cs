@@ -8,6 +8,8 @@ namespace EdgeHost.Linux.Launch;
 /// </summary>
 public static unsafe class Launcher
 {
+    private static int s_collections = -1;
+
     /// <summary>Clones and lets the child execute the plan.</summary>
     /// <param name="plan">The plan.</param>
     /// <param name="cgroup">A directory of cgroup v2 that the child is born in; null where the plan joins v1 cgroups or none.</param>
@@ -27,12 +29,26 @@ public static unsafe class Launcher
             slots[i] = i < descriptors.Length ? descriptors[i] : -1;
         }
 
-        using var users = plan.UserNamespace is { } wanted ? UserNamespace.Create(wanted.Users, wanted.Groups) : null;
-        if (users is not null)
+        if (plan.UserNamespace is not { } wanted)
         {
-            slots[plan.UserNamespace!.Value.Slot] = users.Value;
+            return Clone(plan, cgroup, slots, 0);
         }
 
+        using var users = UserNamespace.Create(wanted.Users, wanted.Groups, out var maker);
+        slots[wanted.Slot] = users.Value;
+        try
+        {
+            return Clone(plan, cgroup, slots, maker);
+        }
+        catch (LinuxException)
+        {
+            UserNamespace.Reap(maker);
+            throw;
+        }
+    }
+
+    private static LaunchedProcess Clone(LaunchPlan plan, Fd? cgroup, int* slots, int maker)
+    {
         var pipe = stackalloc int[2];
         Libc.Check(Libc.pipe2(pipe, Libc.O_CLOEXEC), "make the status pipe of a launch");
         using var read = new Fd(pipe[0]);
@@ -46,8 +62,7 @@ public static unsafe class Launcher
             cgroup = cgroup is null ? 0 : (ulong)cgroup.Value,
         };
 
-        // A collection on the finalizer thread at this moment would leave the child's heap locked.
-        GC.WaitForPendingFinalizers();
+        AwaitFinalizers();
         fixed (byte* block = plan.Bytes)
         {
             var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
@@ -61,7 +76,7 @@ public static unsafe class Launcher
                 throw new LinuxException("clone a process of the container", (Errno)(*Libc.errno_location()));
             }
 
-            return new LaunchedProcess(plan, pid, new Fd(pidfd), new Fd(read.Release()));
+            return new LaunchedProcess(plan, pid, new Fd(pidfd), new Fd(read.Release()), maker);
         }
     }
 
@@ -74,7 +89,7 @@ public static unsafe class Launcher
     internal static int CloneWaiting(ulong flags, int read, int write)
     {
         var arguments = new Libc.clone_args { flags = flags | Libc.CLONE_CLEAR_SIGHAND };
-        GC.WaitForPendingFinalizers();
+        AwaitFinalizers();
         var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
         if (pid == 0)
         {
@@ -83,20 +98,35 @@ public static unsafe class Launcher
 
         return pid != -1 ? pid : throw new LinuxException("make a user namespace", (Errno)(*Libc.errno_location()));
     }
+
+    // A collection on the finalizer thread at the moment of a clone would leave the child's heap locked. Only a collection
+    // gives that thread anything to do: where none was since it was last idle it is not woken, since on busy CPUs each
+    // start would wait until it had its turn.
+    private static void AwaitFinalizers()
+    {
+        var collections = GC.CollectionCount(0);
+        if (collections != s_collections)
+        {
+            GC.WaitForPendingFinalizers();
+            s_collections = collections;
+        }
+    }
 }
 
 /// <summary>A cloned process that executes its plan.</summary>
 public sealed unsafe class LaunchedProcess : IDisposable
 {
-    private readonly LaunchPlan? _plan;
-    private readonly Fd? _status;
+    private LaunchPlan? _plan;
+    private Fd? _status;
+    private int _maker;
 
-    internal LaunchedProcess(LaunchPlan plan, int pid, Fd pidFd, Fd status)
+    internal LaunchedProcess(LaunchPlan plan, int pid, Fd pidFd, Fd status, int maker)
     {
         _plan = plan;
         Pid = pid;
         PidFd = pidFd;
         _status = status;
+        _maker = maker;
     }
 
     /// <summary>One that has long executed its plan.</summary>
@@ -112,12 +142,22 @@ public sealed unsafe class LaunchedProcess : IDisposable
     /// <summary>Its pidfd.</summary>
     public Fd PidFd { get; }
 
-    /// <summary>Readable once the plan has ended, one way or the other.</summary>
-    public Fd Status => _status ?? throw new InvalidOperationException("its plan was executed before it was taken over");
+    /// <summary>Readable once the plan has ended, one way or the other; until <see cref="Wait"/> was called.</summary>
+    public Fd Status => _status ?? throw new InvalidOperationException("its plan was executed before");
 
-    /// <summary>Waits until the program was executed, or until a step failed.</summary>
+    /// <summary>Waits until the program was executed, or until a step failed. Then nothing of the launch is kept.</summary>
     /// <returns>Null when it runs, else what failed.</returns>
-    public LaunchFailure? Wait() => ReadOutcome(_plan!, Status);
+    public LaunchFailure? Wait()
+    {
+        try
+        {
+            return ReadOutcome(_plan!, Status);
+        }
+        finally
+        {
+            EndLaunch();
+        }
+    }
 
     /// <summary>Reads what a status pipe holds, blocking until its other end is closed or a report comes.</summary>
     /// <exception cref="LinuxException">It cannot be read.</exception>
@@ -162,7 +202,20 @@ public sealed unsafe class LaunchedProcess : IDisposable
     public void Dispose()
     {
         PidFd.Dispose();
+        EndLaunch();
+    }
+
+    // It lives as long as the container: its plan takes ten times what else is known of it.
+    private void EndLaunch()
+    {
+        _plan = null;
         _status?.Dispose();
+        _status = null;
+        if (_maker != 0)
+        {
+            UserNamespace.Reap(_maker);
+            _maker = 0;
+        }
     }
 }
 

@@ -49,16 +49,16 @@ internal sealed partial class Shepherd
         _containers.Add(id, container);
 
         // Neither the plan nor the program is waited for: the other containers go on.
-        _loop.Add(container.Process.Status, () => OnLaunched(client, request, container, plan));
+        _loop.Add(container.Process.Status, () => OnLaunched(client, request, container));
     }
 
-    private void OnLaunched(PacketSocket client, int request, ShepherdContainer container, LaunchPlan plan)
+    private void OnLaunched(PacketSocket client, int request, ShepherdContainer container)
     {
         var process = container.Process;
         _loop.Remove(process.Status);
         try
         {
-            if (LaunchedProcess.ReadOutcome(plan, process.Status) is { } failure)
+            if (process.Wait() is { } failure)
             {
                 throw failure.ToException();
             }
@@ -74,7 +74,6 @@ internal sealed partial class Shepherd
             return;
         }
 
-        process.Status.Dispose();
         container.Running = true;
         WriteFacts(container.Id, StateFile, container.WriteFile());
         Store(container);
