@@ -70,7 +70,9 @@ public sealed class SystemdTests : IDisposable
             main() { systemctl show -P MainPID edgehost-shepherd; }
             logger() { pgrep -P $(main) -f 'edgehost logger'; }
             pids() { cat /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all/$(id $1)/cgroup.procs | head -1; }
-            grows() { last=$(edgehost logs counting 2>/dev/null | tail -1); until [ $(edgehost logs counting 2>/dev/null | tail -1) -gt $last ]; do sleep 0.2; done; }
+            grows() { last=$(edgehost logs counting 2>/dev/null | tail -1); [ -n "$last" ]; until [ "$(edgehost logs counting 2>/dev/null | tail -1)" -gt "$last" ]; do sleep 0.2; done; }
+            # systemd ends the daemon before it starts the next shepherd, so who answers from then on is the next daemon.
+            again() { until now=$(main); [ $now != 0 ] && [ $now != $was ] && edgehost ps -q >all && [ $(wc -l <all) = 4 ]; do sleep 0.2; done; }
             counted() { edgehost logs counting 2>/dev/null | awk '$1 != NR { print "line " NR " is " $1; exit 1 }'; }
             before="$(pids polite) $(pids deaf) $(pids once) $(pids counting)"
             grows
@@ -90,7 +92,7 @@ public sealed class SystemdTests : IDisposable
 
             : "a shepherd that died is followed by another, which takes everything back"
             kill -9 $was
-            until [ $(main) != $was ] && edgehost ps -q >now && [ $(wc -l <now) = 4 ]; do sleep 0.2; done
+            again
             journalctl -u edgehost-shepherd | grep '4 containers are taken back'
             grows
             counted
@@ -99,7 +101,7 @@ public sealed class SystemdTests : IDisposable
             was=$(main) logged=$(logger)
             kill -STOP $was
             kill -9 $logged $was
-            until [ $(main) != $was ] && edgehost ps -q >now && [ $(wc -l <now) = 4 ]; do sleep 0.2; done
+            again
             grows
             edgehost logs counting 2>&1 | grep 'may be missing here'
             test "$(pids polite) $(pids deaf) $(pids once) $(pids counting)" = "$before"

@@ -90,8 +90,32 @@ public sealed class VolumeTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         Assert.Equal("volume create told\nvolume destroy told\n", (await Daemon.DockerAsync("events", "--since", since, "--until", until, "--filter", "volume=told", "--format", "{{.Type}} {{.Action}} {{.Actor.ID}}")).Succeeds().Output);
     }
 
+    [Fact]
+    public async Task A_mount_on_a_link_to_what_is_not_there_makes_what_it_names_beneath_the_root()
+    {
+        await LoadWithVolumesAsync("registry.lan/links:1", tar =>
+        {
+            // As images of distributions with systemd-resolved have it.
+            tar.Directory("etc");
+            tar.Symlink("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf");
+            tar.Symlink("far", "/srv/near/");
+            tar.Directory("srv");
+            tar.Symlink("srv/near", "../../../../../no/such/place");
+            tar.Symlink("endless", "/endless2/x");
+            tar.Symlink("endless2", "/endless/x");
+        });
+        var said = (await Daemon.RunAsync("--rm", "--dns", "192.0.2.53", "-v", "linked:/far/in", "registry.lan/links:1", "-c", "cat /run/systemd/resolve/stub-resolv.conf; echo x >/far/in/file; ls /no/such/place/in")).Succeeds().Output;
+        Assert.Contains("nameserver 192.0.2.53\n", said, StringComparison.Ordinal);
+        Assert.EndsWith("\nfile\n", said, StringComparison.Ordinal);
+        Assert.False(Path.Exists("/no/such"));
+
+        var refused = (await Daemon.RunAsync("--rm", "-v", "linked:/endless", "registry.lan/links:1", "-c", "true")).Exits(125).Error;
+        Assert.Contains("/endless in the container: too many levels of symbolic links", refused, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("volume", "rm", "linked")).Succeeds();
+    }
+
     // The sample's files, and a directory above them that is a volume with an owner and a mode of its own.
-    private async Task LoadWithVolumesAsync(string name)
+    private async Task LoadWithVolumesAsync(string name, Action<RawTar>? more = null)
     {
         var tar = new RawTar();
         tar.Add("data", '5', mode: 0x5E8, uid: 1234, gid: 99);
@@ -108,6 +132,7 @@ public sealed class VolumeTests(SharedDaemon shared) : IClassFixture<SharedDaemo
             tar.Symlink("bin/" + tool, "busybox");
         }
 
+        more?.Invoke(tar);
         using var layout = new OciLayout();
         layout.AddImage(name, [Layer.Gzip(tar.End())], PublishedBinary.NativeRid == "linux-x64" ? "amd64" : "arm64", change: config =>
             config["config"] = System.Text.Json.Nodes.JsonNode.Parse("""{"Entrypoint":["/bin/sh"],"Volumes":{"/data/":{}}}"""));

@@ -3,6 +3,9 @@ namespace EdgeHost.Linux.Launch;
 /// <summary>Names beneath the container's root, which may be hostile: resolved by the kernel as if it were / already.</summary>
 internal static unsafe partial class LaunchChild
 {
+    /// <summary>As many as the kernel follows (path_resolution(7)).</summary>
+    private const int LinksMaximum = 40;
+
     private static nint Resolve(int root, byte* path, ulong flags)
     {
         Libc.open_how how;
@@ -48,12 +51,13 @@ internal static unsafe partial class LaunchChild
             return Keep(slots, slot, fd);
         }
 
-        var error = MakePath(root, path, create == 2);
+        var error = MakePath(root, path, create == 2, LinksMaximum);
         return error != 0 ? error : Keep(slots, slot, Resolve(root, path, Libc.O_PATH));
     }
 
-    // Each prefix is resolved again from the root, so that no component can be swapped for a link to elsewhere.
-    private static int MakePath(int root, byte* path, bool file)
+    // Each prefix is resolved again from the root, so that no component can be swapped for a link to elsewhere. A link to
+    // what is not there yet is followed: images have /etc/resolv.conf as a link into a /run that they do not fill.
+    private static int MakePath(int root, byte* path, bool file, int links)
     {
         var length = Length(path);
         if (length >= PathMaximum)
@@ -91,7 +95,7 @@ internal static unsafe partial class LaunchChild
             }
             else if (error == (int)Errno.ENOENT)
             {
-                error = MakeComponent(root, prefix, start, end, file && IsLast(path, end, length));
+                error = MakeComponent(root, prefix, start, end, file && IsLast(path, end, length), links);
             }
 
             if (error != 0)
@@ -105,7 +109,7 @@ internal static unsafe partial class LaunchChild
     }
 
     // The component from start to end of a path of which all before it is there. One that somebody made meanwhile stays.
-    private static int MakeComponent(int root, byte* path, int start, int end, bool file)
+    private static int MakeComponent(int root, byte* path, int start, int end, bool file, int links)
     {
         if (end - start > NameMaximum)
         {
@@ -124,10 +128,43 @@ internal static unsafe partial class LaunchChild
         }
 
         var error = file
-            ? Tolerate(Call(Nr.mknodat, parent, (nint)name, (nint)(Libc.S_IFREG | 0x1A4), 0), Errno.EEXIST)
-            : Tolerate(Call(Nr.mkdirat, parent, (nint)name, 0x1ED), Errno.EEXIST);
+            ? Error(Call(Nr.mknodat, parent, (nint)name, (nint)(Libc.S_IFREG | 0x1A4), 0))
+            : Error(Call(Nr.mkdirat, parent, (nint)name, 0x1ED));
+        if (error == (int)Errno.EEXIST)
+        {
+            error = MakeTarget(root, path, start, (int)parent, name, file, links);
+        }
+
         Call(Nr.close, parent);
         return error;
+    }
+
+    // What a link in the parent, which is the path up to start, leads to. What is no link was made by somebody meanwhile.
+    private static int MakeTarget(int root, byte* path, int start, int parent, byte* name, bool file, int links)
+    {
+        var target = stackalloc byte[PathMaximum];
+        var length = (int)Call(Nr.readlinkat, parent, (nint)name, (nint)target, PathMaximum);
+        if (length == -1)
+        {
+            return LastError() == (int)Errno.EINVAL ? 0 : LastError();
+        }
+
+        if (links == 0)
+        {
+            return (int)Errno.ELOOP;
+        }
+
+        // From the parent, unless it begins at the root.
+        var before = target[0] == (byte)'/' ? 0 : start;
+        if (before + length >= PathMaximum)
+        {
+            return (int)Errno.ENAMETOOLONG;
+        }
+
+        var whole = stackalloc byte[PathMaximum];
+        Copy(whole, path, before);
+        Copy(whole + before, target, length);
+        return MakePath(root, whole, file, links - 1);
     }
 
     private static void Copy(byte* target, byte* source, int length)
