@@ -8,7 +8,7 @@ namespace EdgeHost.Linux.Launch;
 /// </summary>
 public static unsafe class Launcher
 {
-    private static int s_collections = -1;
+    private static int _collections = -1;
 
     /// <summary>Clones and lets the child execute the plan.</summary>
     /// <param name="plan">The plan.</param>
@@ -62,7 +62,7 @@ public static unsafe class Launcher
             cgroup = cgroup is null ? 0 : (ulong)cgroup.Value,
         };
 
-        AwaitFinalizers();
+        LetFinalizersEnd();
         fixed (byte* block = plan.Bytes)
         {
             var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
@@ -80,6 +80,18 @@ public static unsafe class Launcher
         }
     }
 
+    // A collection on the finalizer thread at the moment of a clone would leave the child's heap locked. Only a collection
+    // gives that thread anything to do, and one that it makes itself is seen the next time.
+    private static void LetFinalizersEnd()
+    {
+        var collections = GC.CollectionCount(0);
+        if (collections != _collections)
+        {
+            _collections = collections;
+            GC.WaitForPendingFinalizers();
+        }
+    }
+
     /// <summary>Clones a process that does nothing but wait until nobody holds the other end of a pipe any more.</summary>
     /// <param name="flags">The namespaces that it is born in.</param>
     /// <param name="read">The end on which it waits.</param>
@@ -89,7 +101,7 @@ public static unsafe class Launcher
     internal static int CloneWaiting(ulong flags, int read, int write)
     {
         var arguments = new Libc.clone_args { flags = flags | Libc.CLONE_CLEAR_SIGHAND };
-        AwaitFinalizers();
+        LetFinalizersEnd();
         var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
         if (pid == 0)
         {
@@ -97,19 +109,6 @@ public static unsafe class Launcher
         }
 
         return pid != -1 ? pid : throw new LinuxException("make a user namespace", (Errno)(*Libc.errno_location()));
-    }
-
-    // A collection on the finalizer thread at the moment of a clone would leave the child's heap locked. Only a collection
-    // gives that thread anything to do: where none was since it was last idle it is not woken, since on busy CPUs each
-    // start would wait until it had its turn.
-    private static void AwaitFinalizers()
-    {
-        var collections = GC.CollectionCount(0);
-        if (collections != s_collections)
-        {
-            GC.WaitForPendingFinalizers();
-            s_collections = collections;
-        }
     }
 }
 
