@@ -1,7 +1,10 @@
 #!/bin/bash
-# Builds edgehost as one native binary: ./cross-build.sh [RID…]
+# Builds edgehost as one native binary: ./cross-build.sh [--package] [--check] [RID…]
 #
-#   RID    linux-x64 or linux-arm64; without one, this machine's
+#   RID          linux-x64 or linux-arm64; without one, this machine's
+#   --package    packs it, too: dist/edgehost_VERSION_ARCH.deb, dist/edgehost-VERSION-RID.tar.zst, dist/SHA256SUMS
+#   --check      runs what was built, and what was packed, once more: every page of help, the manual, the completions
+#
 #   leaves dist/RID/edgehost, dist/RID/edgehost.dbg (its symbols) and dist/RID/aot-warnings.txt
 #
 # Missing Debian packages are installed (as root). An arm64 binary that was built elsewhere is started once under
@@ -51,8 +54,15 @@ publish() {
   trap "rm -f '$log' '$log.before'" EXIT
   mkdir -p "$native"
   touch -r "$native/edgehost.o" "$log.before" 2>/dev/null || touch -d @0 "$log.before"
+  # MSBuild takes files as the file system lists them, and what the compiler makes has their order: sorted, two builds are
+  # equal.
+  {
+    echo '<Project><ItemGroup><Compile Remove="@(Compile)" />'
+    (cd EdgeHost && find . \( -name obj -o -name bin \) -prune -o -name '*.cs' -print) | LC_ALL=C sort | sed 's,^./\(.*\),<Compile Include="\1" />,'
+    echo '</ItemGroup></Project>'
+  } >EdgeHost/obj/Sources.props
   # MSBuild does not run its servers on: a build machine is left as it was found.
-  dotnet publish EdgeHost/EdgeHost.csproj -c Release -r "$rid" --nologo -v quiet -tl:off -nodeReuse:false "$@" \
+  dotnet publish EdgeHost/EdgeHost.csproj -c Release -r "$rid" --nologo -v quiet -tl:off -nodeReuse:false -p:Sources=obj/Sources.props "$@" \
     "-flp:logfile=$log;verbosity=normal;nosummary;encoding=utf-8" || fail "the build for $rid failed"
   if [[ $native/edgehost.o -nt $log.before ]]; then
     { grep -oE 'warning IL[0-9]+: .*' "$log" || true; } | sed -E 's/^warning //; s/ *\[[^]]*\.csproj[^]]*\]$//' |
@@ -91,18 +101,61 @@ build() {
     cp "$published/$file" "$out/.$file.new"
     mv "$out/.$file.new" "$out/$file"
   done
-  if [[ $rid == "$host" ]]; then
-    "$out/edgehost" --version
-  else
-    qemu-aarch64-static -L /usr/aarch64-linux-gnu "$out/edgehost" --version
-  fi
+  run "$rid" "$out/edgehost" --version
   printf '%s: %s bytes\n' "$out/edgehost" "$(stat -c %s "$out/edgehost")"
 }
 
+# Another architecture's is emulated.
+run() {
+  local rid=$1
+  shift
+  if [[ $rid == "$(machine)" ]]; then
+    "$@"
+  else
+    qemu-aarch64-static -L /usr/aarch64-linux-gnu "$@"
+  fi
+}
+
+check() {
+  local rid=$1 unpacked command
+  unpacked=$(mktemp -d)
+  cp "dist/$rid/edgehost" "$unpacked/built"
+  if [[ $package ]]; then
+    dpkg-deb --fsys-tarfile dist/edgehost_*_"$([[ $rid == linux-x64 ]] && echo amd64 || echo arm64)".deb | tar -xO ./usr/bin/edgehost >"$unpacked/deb"
+    zstd -dcq dist/edgehost-*-"$rid".tar.zst | tar -xO bin/edgehost >"$unpacked/tar"
+    (cd dist && sha256sum --quiet -c SHA256SUMS) || fail "dist/SHA256SUMS does not hold"
+  fi
+  for file in "$unpacked"/*; do
+    cmp -s "$file" "dist/$rid/edgehost" || fail "the binary in ${file##*/} is not dist/$rid/edgehost"
+  done
+  chmod 755 "$unpacked/built"
+  for command in --version --help man "completion bash" "oci --help" "run --help"; do
+    # shellcheck disable=SC2086
+    run "$rid" "$unpacked/built" $command >"$unpacked/said" || fail "dist/$rid/edgehost $command failed"
+    [[ -s $unpacked/said ]] || fail "dist/$rid/edgehost $command printed nothing"
+  done
+  rm -rf "$unpacked"
+  echo "dist/$rid: checked"
+}
+
+package='' checked=''
+while [[ ${1:-} == -* ]]; do
+  case $1 in
+    --package) package=1 ;;
+    --check) checked=1 ;;
+    *) fail "unknown option $1: --package or --check" ;;
+  esac
+  shift
+done
 command -v dotnet >/dev/null || fail "the .NET 10 SDK is missing: https://dotnet.microsoft.com/download"
 mkdir -p dist
 exec 9>dist/.lock
 flock 9
 for rid in "${@:-$(machine)}"; do
   build "$rid"
+  if [[ $package ]]; then
+    need zstd xz-utils
+    EDGEHOST_DIST=dist packaging/package.sh "$rid"
+  fi
+  if [[ $checked ]]; then check "$rid"; fi
 done

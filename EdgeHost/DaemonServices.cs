@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using EdgeHost.Board;
 using EdgeHost.Deployments;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
@@ -71,7 +72,7 @@ internal sealed partial class DeploymentService(
             connection,
             new AgentOptions { Device = device, Version = version, BootId = SystemIdentity.BootId },
             _reconciler,
-            new StateReporter(options, _reconciler, engine, images),
+            new StateReporter(options, _reconciler, engine, images, new BoardHealthReader(data, BootCounter.Count(data, SystemIdentity.BootId))),
             engine,
             logs.CreateLogger<MqttAgent>());
         await _agent.StartAsync(cancellationToken).ConfigureAwait(false);

@@ -66,7 +66,7 @@ public sealed class ContainerCreateTranslationTests
     [InlineData("""{"RestartPolicy":{"Name":"always","MaximumRetryCount":3}}""", ErrorKind.Invalid, "goes with on-failure")]
     [InlineData("""{"RestartPolicy":{"Name":"always"},"AutoRemove":true}""", ErrorKind.Invalid, "AutoRemove")]
     [InlineData("""{"SecurityOpt":["seccomp=unconfined"]}""", ErrorKind.Unsupported, "SecurityOpt=seccomp=unconfined")]
-    [InlineData("""{"Privileged":true}""", ErrorKind.Unsupported, "HostConfig.Privileged")]
+    [InlineData("""{"SecurityOpt":["apparmor=two words"]}""", ErrorKind.Invalid, "has no blanks")]
     [InlineData("""{"OomScoreAdj":-500}""", ErrorKind.Unsupported, "HostConfig.OomScoreAdj")]
     [InlineData("""{"NeverHeardOf":{"a":[0,1]}}""", ErrorKind.Unsupported, "HostConfig.NeverHeardOf")]
     public void What_cannot_be_held_is_an_error_that_names_it(string host, ErrorKind kind, string words)

@@ -137,7 +137,6 @@ public sealed class DockerClientTests(ApiFixture api) : IClassFixture<ApiFixture
     }
 
     [Theory]
-    [InlineData("--privileged", "HostConfig.Privileged")]
     [InlineData("--pid=host", "HostConfig.PidMode")]
     [InlineData("--sysctl=net.core.somaxconn=1", "HostConfig.Sysctls")]
     [InlineData("--log-opt=max-size=1m", "HostConfig.LogConfig")]

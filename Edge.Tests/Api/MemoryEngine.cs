@@ -32,6 +32,10 @@ internal sealed class MemoryEngine(MemoryImages images, string directory) : ICon
 
     public string? WhyHostUsers { get; init; }
 
+    public string? WhyNoAppArmor => "none is needed in memory";
+
+    public string? AppArmorOf(ContainerSpec spec) => null;
+
     public INetworks Networks => throw new InvalidOperationException("the API asks the host of networks itself");
 
     public IContainerArchives Archives => throw new NotSupportedException();

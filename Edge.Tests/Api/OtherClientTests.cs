@@ -25,7 +25,7 @@ public sealed class OtherClientTests(ApiFixture api) : IClassFixture<ApiFixture>
             print(x.logs())
             x.rename("py2"); x.remove(v=True)
             assert c.containers.list(all=True) == []
-            try: c.containers.run("busybox", "sleep", privileged=True)
+            try: c.containers.run("busybox", "sleep", pid_mode="host")
             except docker.errors.APIError as e: print(e.explanation)
             try: c.containers.get("nosuch")
             except docker.errors.NotFound as e: print(e.explanation)
@@ -38,7 +38,7 @@ public sealed class OtherClientTests(ApiFixture api) : IClassFixture<ApiFixture>
             b'from python\n'
             {'StatusCode': 143}
             b''
-            HostConfig.Privileged is not in this version (asked for: true)
+            HostConfig.PidMode is not in this version (asked for: "host")
             No such container: nosuch
             ['alpine:latest']
             ['alpine:latest', 'busybox:latest']

@@ -1,5 +1,3 @@
-using Edge.Tests.Fixtures;
-using Edge.Tests.Images;
 using Xunit;
 
 namespace Edge.Tests.Board;
@@ -10,19 +8,16 @@ namespace Edge.Tests.Board;
 /// </summary>
 public sealed class SystemdTests : IDisposable
 {
-    private static readonly TimeSpan BuildPatience = TimeSpan.FromMinutes(25);
-    private static readonly TimeSpan BootPatience = TimeSpan.FromMinutes(6);
+    private readonly SystemdBoard _board = new();
 
-    private readonly TemporaryDirectory _share = new();
-
-    public void Dispose() => _share.Dispose();
+    public void Dispose() => _board.Dispose();
 
     [Fact]
     public async Task What_ran_on_an_installed_board_runs_again_after_a_power_cut_without_network_and_with_a_wrong_clock()
     {
-        await BuildAsync();
+        await _board.BuildAsync();
 
-        (await BootAsync("""
+        (await _board.BootAsync("""
             echo '/mnt/data /var/lib/edgehost none bind 0 0' >>/etc/fstab
             mkdir -p /var/lib/edgehost
             mount /var/lib/edgehost
@@ -111,7 +106,7 @@ public sealed class SystemdTests : IDisposable
             printf '[Service]\nExecStartPre=/bin/date -s 1971-01-01\n' >/etc/systemd/system/edgehost-shepherd.service.d/clock.conf
             """)).Succeeds();
 
-        (await BootAsync("""
+        (await _board.BootAsync("""
             test $(date +%Y) = 1971
             until [ $(edgehost ps -q | wc -l) = 2 ]; do sleep 0.2; done
             edgehost ps -a --no-trunc
@@ -135,34 +130,4 @@ public sealed class SystemdTests : IDisposable
             test -z "$(getent group edgehost)"
             """)).Succeeds();
     }
-
-    private async Task BuildAsync()
-    {
-        Needs.Root();
-        if (PublishedBinary.NativeRid != "linux-x64")
-        {
-            Needs.Missing("user-mode Linux runs on x86_64 only");
-        }
-
-        await Packages.NeedAsync("user-mode-linux", "mmdebstrap", "debootstrap", "kmod", "cpio", "e2fsprogs", "util-linux");
-        (await CommandRun.RunAsync(Script("board-build.sh"), ["uml", "systemd"], patience: BuildPatience)).Succeeds();
-        File.Copy(await PublishedBinary.NativeAsync(), _share.Sub("edgehost"));
-        File.Copy(await SampleImage.PathAsync("busybox", "amd64"), _share.Sub("busybox.tar"));
-        (await CommandRun.RunAsync("sh", ["-c", "truncate -s 512M \"$0\" && mkfs.ext4 -q \"$0\"", _share.Sub("disk")])).Succeeds();
-    }
-
-    /// <summary>Boots the board to its usual target and runs a script on it; then its power is cut.</summary>
-    private Task<CommandRun> BootAsync(string script) => CommandRun.RunAsync(
-        Script("board-uml.sh"),
-        ["exec 2>&1; set -eux; systemctl is-system-running --wait; systemctl --failed\n" + script, _share.Path],
-        environment: new Dictionary<string, string?>
-        {
-            ["BOARD_FLAVOUR"] = "systemd",
-            ["BOARD_DATA"] = _share.Sub("disk"),
-            ["BOARD_KEEP"] = "1",
-            ["BOARD_TIMEOUT"] = ((int)BootPatience.TotalSeconds).ToString(System.Globalization.CultureInfo.InvariantCulture),
-        },
-        patience: BootPatience * 1.5);
-
-    private static string Script(string name) => Repository.PathOf("Edge.Tests", "Board", name);
 }

@@ -99,7 +99,6 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
     [InlineData("cannot specify both --attach and --detach", "run", "-d", "-a", "stdout", "busybox", "sh")]
     [InlineData("detach keys \"ctrl-1\": \"ctrl-1\" is not", "run", "--detach-keys", "ctrl-1", "busybox", "sh")]
     [InlineData("--publish 80:0: not [[ADDRESS:]PORT:]PORT", "run", "-p", "80:0", "busybox", "sh")]
-    [InlineData("--privileged is not in this version", "run", "--privileged", "busybox", "sh")]
     [InlineData("--memory 5q: not a size", "run", "-m", "5q", "busybox", "sh")]
     [InlineData("--cpus x: not a number of CPUs", "run", "--cpus", "x", "busybox", "sh")]
     [InlineData("--pull maybe", "run", "--pull", "maybe", "busybox", "sh")]

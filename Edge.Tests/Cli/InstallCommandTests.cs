@@ -69,6 +69,26 @@ public sealed class InstallCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Where_the_package_is_installed_its_units_count_and_those_of_before_are_removed()
+    {
+        Needs.Root();
+        await Packages.NeedAsync("passwd");
+        Write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+        Write("etc/group", "root:x:0:\nedgehost:x:400:\n");
+        await RunAsync("install");
+        Write("usr/lib/systemd/system/edgehost.service", "# Part of the package edgehost\n");
+
+        var other = (await PublishedBinary.RunAsync("install", "--root", _image.Path, "--prefix", "/usr/local")).Exits(1).Error;
+        Assert.Contains("the package edgehost is installed here, whose program is /usr/bin/edgehost, and this one would be /usr/local/bin/edgehost", other, StringComparison.Ordinal);
+        Assert.Contains("apt remove edgehost removes it", (await PublishedBinary.RunAsync("uninstall", "--root", _image.Path)).Exits(1).Error, StringComparison.Ordinal);
+        Assert.True(File.Exists(_image.Sub("etc/systemd/system/edgehost.service")));
+
+        Assert.Contains("removed /etc/systemd/system/edgehost-shepherd.service\n", await RunAsync("install", "--prefix", "/usr"), StringComparison.Ordinal);
+        Assert.Empty(Directory.EnumerateFiles(_image.Sub("etc/systemd/system")));
+        Assert.Empty(Directory.EnumerateFiles(_image.Sub("etc/systemd/network")));
+    }
+
+    [Fact]
     public async Task A_configuration_that_is_a_link_is_not_written_through()
     {
         Needs.Root();

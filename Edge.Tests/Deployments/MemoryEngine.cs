@@ -32,6 +32,10 @@ internal sealed class MemoryEngine(MemoryImages images) : IContainerEngine
 
     public string? WhyHostUsers { get; init; }
 
+    public string? WhyNoAppArmor => "none is needed in memory";
+
+    public string? AppArmorOf(ContainerSpec spec) => null;
+
     public INetworks Networks => field ??= new MemoryNetworks(() => Changed?.Invoke());
 
     public IContainerArchives Archives => throw new NotSupportedException();

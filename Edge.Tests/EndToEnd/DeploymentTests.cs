@@ -27,6 +27,10 @@ public sealed class DeploymentTests
         var report = await person.RunsAsync(10, "other", "web");
         Assert.Equal(16 << 20, (long)report["workloads"]!["web"]!["limits"]!["mem_limit"]!);
         Assert.Equal(await site.DigestAsync("app:1"), (string?)report["workloads"]!["web"]!["image_digest"]);
+        var health = report["board"]!["health"]!;
+        Assert.InRange((long)health["uptime_seconds"]!, 1, long.MaxValue);
+        Assert.Equal(1, (long)health["boots"]!);
+        Assert.InRange((long)health["disk_free_bytes"]!, 1, (long)health["disk_bytes"]!);
         var web = await site.PidAsync(report, "web");
         var other = await site.PidAsync(report, "other");
 

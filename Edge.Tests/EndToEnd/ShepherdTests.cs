@@ -128,7 +128,7 @@ public sealed class ShepherdTests : IDisposable
         using var before = PacketSocket.TryConnect(daemon.Run + "/shepherd.sock")!;
         Assert.Equal(1, Greet(before, 1));
         using var after = PacketSocket.TryConnect(daemon.Run + "/shepherd.sock")!;
-        Assert.Equal(5, Greet(after, 6));
+        Assert.Equal(6, Greet(after, 7));
 
         static int Greet(PacketSocket shepherd, int version)
         {

@@ -78,7 +78,9 @@ public sealed class UserNamespaceTests(SharedDaemon shared) : IClassFixture<Shar
         Assert.True(await HasOwnUsersAsync("--network", "host"));
         Assert.True(await HasOwnUsersAsync("--network", "none", "--cap-drop", "ALL", "--cap-add", "NET_BIND_SERVICE", "--cap-add", "chown"));
         Assert.False(await HasOwnUsersAsync("--userns", "host"));
-        Assert.False(await HasOwnUsersAsync("--cap-add", "NET_ADMIN"));
+        Assert.True(await HasOwnUsersAsync("--cap-add", "NET_ADMIN", "--cap-add", "net_raw"));
+        Assert.False(await HasOwnUsersAsync("--cap-add", "SYS_ADMIN"));
+        Assert.False(await HasOwnUsersAsync("--network", "host", "--cap-add", "NET_ADMIN"));
         Assert.False(await HasOwnUsersAsync("--network", "host", "--cap-add", "NET_BIND_SERVICE"));
         Assert.Contains("SYS_TIME means nothing in a user namespace", (await Daemon.EdgehostAsync("run", "--rm", "--userns", "auto", "--cap-add", "SYS_TIME", "busybox", "true")).Exits(125).Error, StringComparison.Ordinal);
         Assert.Contains("name=userns", (await Daemon.DockerAsync("info", "-f", "{{.SecurityOptions}}")).Succeeds().Output, StringComparison.Ordinal);

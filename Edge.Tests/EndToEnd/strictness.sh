@@ -7,7 +7,7 @@ value() { sed -n "s/^$2 //p" "$1"; }
 start() { local as=$1; shift; edgehost run -d --name "$as" "$@"; }
 
 calm=$(start calm -m 16m --cpus 0.5 --pids-limit 16 "$image" sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.2; done')
-# v1 kills the one program, which a shell outlives; v2 (memory.oom.group) all of them, and the policy starts them again.
+# The kernel kills the one program that has most, which the shell outlives.
 hog=$(start hog -m 24m --cpus 0.5 --pids-limit 16 --restart always "$image" sh -c 'sleep 2; while :; do tail /dev/zero; echo killed; done')
 limit=$(cat "$(file "$hog" memory "$([ $unified = yes ] && echo memory.max || echo memory.limit_in_bytes)")")
 busy=$(start busy -m 16m --cpus 0.3 --pids-limit 16 "$image" sh -c 'while :; do :; done & while :; do :; done')

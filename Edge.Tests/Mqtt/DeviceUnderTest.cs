@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Edge.Tests.Board;
 using Edge.Tests.Deployments;
 using EdgeHost.Deployments;
 using EdgeHost.Mqtt;
@@ -18,6 +19,8 @@ internal sealed class DeviceUnderTest : IAsyncDisposable
         _connection = connection;
     }
 
+    private readonly BoardTree _tree = BoardTree.OfRaspberryPi();
+
     public BoardUnderTest Board { get; } = new();
 
     public MqttAgent Agent { get; private set; } = null!;
@@ -36,7 +39,7 @@ internal sealed class DeviceUnderTest : IAsyncDisposable
             _connection,
             new AgentOptions { Device = BrokerUnderTest.Device, Version = "0.1.0", BootId = Board.BootId, ReportInterval = TimeSpan.FromMilliseconds(10), EventQueueLength = 100 },
             Board.Reconciler,
-            new StateReporter(Board.Options, Board.Reconciler, Board.Engine, Board.Images),
+            new StateReporter(Board.Options, Board.Reconciler, Board.Engine, Board.Images, _tree.Reader(boots: 17)),
             Board.Engine,
             NullLogger<MqttAgent>.Instance);
         await Agent.StartAsync(CancellationToken.None);
@@ -58,6 +61,7 @@ internal sealed class DeviceUnderTest : IAsyncDisposable
     {
         await Agent.DisposeAsync();
         await Board.DisposeAsync();
+        _tree.Dispose();
     }
 
     private bool IsPresent(JsonElement state)

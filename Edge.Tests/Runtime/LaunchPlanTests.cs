@@ -101,7 +101,7 @@ public sealed class LaunchPlanTests
                 { "process.args", spec with { Process = spec.Process! with { Args = [] } } },
                 { "process.cwd", spec with { Process = spec.Process! with { Cwd = "relative" } } },
                 { "process.terminal", spec with { Process = spec.Process! with { Terminal = true } } },
-                { "process.apparmorProfile", spec with { Process = spec.Process! with { ApparmorProfile = "docker-default" } } },
+                { "process.apparmorProfile", spec with { Process = spec.Process! with { ApparmorProfile = "two words" } } },
                 { "process.rlimits", spec with { Process = spec.Process! with { Rlimits = [new() { Type = "RLIMIT_NONSENSE" }] } } },
                 { "linux.namespaces", spec with { Linux = spec.Linux! with { Namespaces = [new() { Type = "pid" }] } } },
                 { "linux.namespaces", spec with { Linux = spec.Linux! with { Namespaces = [new() { Type = "mount" }, new() { Type = "user", Path = "/proc/1/ns/user" }] } } },

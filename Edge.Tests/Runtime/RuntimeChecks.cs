@@ -193,6 +193,14 @@ public abstract class RuntimeChecks
     }
 
     [Fact]
+    public async Task A_network_that_is_made_with_a_user_namespace_belongs_to_it()
+    {
+        var pings = await LineAsync("PINGS");
+
+        Assert.True((pings["code"], pings["received"], pings["down"]) == ("0", "1", "1"), pings["message"]);
+    }
+
+    [Fact]
     public async Task A_mapped_volume_has_the_owners_inside_that_it_has_on_the_disk_or_is_refused()
     {
         var mapped = await LineAsync("MAPPED");

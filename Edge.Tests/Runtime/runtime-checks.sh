@@ -9,7 +9,7 @@ unified=$([ -f /sys/fs/cgroup/cgroup.controllers ] && echo yes || echo no)
 root=$work/root
 mkdir -p "$root/bin" "$root/etc"
 cp "$(command -v busybox)" "$root/bin/busybox"
-for applet in sh cat head tail wc id hostname sleep true grep mount ls echo kill env touch mkdir stat dd seq readlink mknod; do ln -s busybox "$root/bin/$applet"; done
+for applet in sh cat head tail wc id hostname sleep true grep mount ls echo kill env touch mkdir stat dd seq readlink mknod ping ip; do ln -s busybox "$root/bin/$applet"; done
 
 # bundle NAME COMMAND [RESOURCES] [PROCESS-EXTRA]: a bundle that runs a shell command in all namespaces
 bundle() {
@@ -135,6 +135,10 @@ until [ -s "$work/rootless.pid" ]; do sleep 0.1; done; pid=$(cat "$work/rootless
 oci start rootless; until grep -q own-proc "$work/rootless.out"; do sleep 0.1; done
 echo "USERS map=$(sed -n 's/^map //p' "$work/rootless.out" | tr ' ' :) host=$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status") group=$(sed -n 's/^Gid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status") effective=$(sed -n 's/^CapEff:\t0*//p' "$work/rootless.out") devices=$(grep -cx dev-0 "$work/rootless.out") dev=$(grep -cx made-dev "$work/rootless.out") stdout=$(grep -cx again "$work/rootless.out") mount=$(grep -cx no-mount "$work/rootless.out") made=$(stat -c %u "$mapped/made")"
 oci delete -f rootless; wait $out
+# Its network is its own as well: raw packets, and interfaces.
+users pings 'ping -c 1 -W 10 127.0.0.1; ip link set lo down && echo is-down'
+sed -i 's/"CAP_KILL"\]/"CAP_KILL", "CAP_NET_RAW", "CAP_NET_ADMIN"]/g' "$work/pings/config.json"
+said=$(run pings 2>&1 < /dev/null); echo "PINGS code=$? received=$(grep -c ' 1 packets received' <<<"$said") down=$(grep -cx is-down <<<"$said") message=$said"
 users volume 'cat /volume/private; touch /volume/new; stat -c inside-%u /volume/private'
 sed -i "s#\"mounts\": \[#&{ \"destination\": \"/volume\", \"type\": \"bind\", \"source\": \"$work/volume\", \"options\": [\"rbind\", \"idmap\"] },#" "$work/volume/config.json"
 said=$(run volume 2>&1 < /dev/null); echo "MAPPED code=$? kept=$(grep -cx kept <<<"$said") inside=$(sed -n 's/^inside-//p' <<<"$said") made=$(stat -c %u "$work/volume/new" 2> /dev/null) kind=$(stat -f -c %T "$work/volume") message=$said"

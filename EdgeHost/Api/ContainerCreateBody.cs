@@ -107,6 +107,8 @@ internal sealed class HostConfigBody
 
     public string? UsernsMode { get; set; }
 
+    public bool Privileged { get; set; }
+
     public List<string>? CapAdd { get; set; }
 
     public List<string>? CapDrop { get; set; }

@@ -68,6 +68,8 @@ internal static class ContainerCreateTranslation
                 "auto" => UserNamespaceMode.Auto,
                 var other => throw new EdgeHostException(ErrorKind.Invalid, $"invalid userns mode: {other}; it is host or auto"),
             },
+            Privileged = host.Privileged,
+            AppArmor = SecurityOptions(host.SecurityOpt),
             AddCapabilities = host.CapAdd ?? [],
             DropCapabilities = host.CapDrop ?? [],
             Devices = [.. (host.Devices ?? []).Select(Device)],
@@ -81,7 +83,6 @@ internal static class ContainerCreateTranslation
             OpenInput = body.OpenStdin,
             InputOnce = body.StdinOnce,
         };
-        RefuseSecurityOptions(host.SecurityOpt);
         return (ContainerNetworkTranslation.Add(spec, body, host, warnings), warnings);
     }
 
@@ -89,7 +90,7 @@ internal static class ContainerCreateTranslation
     internal static (ResourceLimits Limits, RestartPolicy? Restart, List<string> Warnings) TranslateUpdate(HostConfigBody body)
     {
         RefuseRest(string.Empty, body.Rest);
-        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { Devices.Count: > 0 } or { DeviceCgroupRules.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 })
+        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { Devices.Count: > 0 } or { DeviceCgroupRules.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { Privileged: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 })
         {
             throw new EdgeHostException(ErrorKind.Invalid, "only limits and the restart policy of a container can be changed; make it anew for anything else");
         }
@@ -331,16 +332,29 @@ internal static class ContainerCreateTranslation
         _ => TimeSpan.FromSeconds(seconds.Value),
     };
 
-    private static void RefuseSecurityOptions(List<string>? options)
+    // The profile of AppArmor; null where none is named.
+    private static string? SecurityOptions(List<string>? options)
     {
+        const string AppArmor = "apparmor";
+        string? profile = null;
         foreach (var option in options ?? [])
         {
-            // Every container runs with no_new_privs.
-            if (option is not ("no-new-privileges" or "no-new-privileges:true" or "no-new-privileges=true"))
+            if (option.StartsWith(AppArmor, StringComparison.Ordinal) && option.Length > AppArmor.Length + 1 && option[AppArmor.Length] is '=' or ':')
             {
+                profile = option[(AppArmor.Length + 1)..];
+                if (profile.Any(static c => char.IsControl(c) || char.IsWhiteSpace(c)))
+                {
+                    throw new EdgeHostException(ErrorKind.Invalid, "HostConfig.SecurityOpt: the name of an AppArmor profile has no blanks");
+                }
+            }
+            else if (option is not ("no-new-privileges" or "no-new-privileges:true" or "no-new-privileges=true"))
+            {
+                // Every container runs with no_new_privs.
                 throw new EdgeHostException(ErrorKind.Unsupported, $"HostConfig.SecurityOpt={option} is not in this version");
             }
         }
+
+        return profile;
     }
 
     // System.Text.Json lets a null into a list of what is declared never to be one.

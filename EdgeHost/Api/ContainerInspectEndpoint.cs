@@ -8,7 +8,10 @@ namespace EdgeHost.Api;
 internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptions options)
 {
     internal void Map(ApiRouter router) => router.Map("GET", "/containers/*/json", exchange =>
-        exchange.JsonAsync(200, View(engine.Inspect(exchange.Values[0]), options.DataDirectory, engine.Execs.RunningIn(exchange.Values[0])), DockerJson.Out.ContainerView));
+    {
+        var container = engine.Inspect(exchange.Values[0]);
+        return exchange.JsonAsync(200, View(container, options.DataDirectory, engine.Execs.RunningIn(exchange.Values[0]), engine.AppArmorOf(container.Spec)), DockerJson.Out.ContainerView);
+    });
 
     internal static List<MountPointView> MountPoints(ContainerSpec spec, string dataDirectory) => spec.Mounts
         .Where(m => m.Kind != ContainerMountKind.Tmpfs)
@@ -23,7 +26,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             m.Kind == ContainerMountKind.Bind ? "rprivate" : string.Empty))
         .ToList();
 
-    internal static ContainerView View(ContainerStatus container, string dataDirectory, IReadOnlyList<string> execs)
+    internal static ContainerView View(ContainerStatus container, string dataDirectory, IReadOnlyList<string> execs, string? appArmor)
     {
         var spec = container.Effective;
         return new ContainerView
@@ -49,6 +52,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
             },
             Image = container.ImageId,
             Name = "/" + container.Name,
+            AppArmorProfile = appArmor ?? string.Empty,
             ExecIDs = execs.Count > 0 ? [.. execs] : null,
             RestartCount = container.RestartCount,
             HostConfig = HostConfig(container, spec),
@@ -114,6 +118,8 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
         Init = spec.Init ? true : null,
         ConsoleSize = [spec.TerminalRows, spec.TerminalColumns],
         ReadonlyRootfs = spec.ReadOnlyRoot,
+        Privileged = spec.Privileged,
+        SecurityOpt = [.. spec.Privileged ? Array.Empty<string>() : ["no-new-privileges"], .. spec.AppArmor is { } profile ? [$"apparmor={profile}"] : Array.Empty<string>()],
         UsernsMode = spec.Users switch { UserNamespaceMode.Auto => "auto", UserNamespaceMode.Host => "host", _ => string.Empty },
         Devices = [.. spec.Devices.Select(DeviceOf)],
         DeviceCgroupRules = spec.DeviceRules.Count > 0 ? spec.DeviceRules.ToList() : null,
@@ -265,7 +271,7 @@ internal sealed class HostConfigView
 
     public bool ReadonlyRootfs { get; init; }
 
-    public List<string> SecurityOpt { get; init; } = ["no-new-privileges"];
+    public required List<string> SecurityOpt { get; init; }
 
     public required Dictionary<string, string> Tmpfs { get; init; }
 

@@ -77,8 +77,9 @@ internal sealed class SystemEndpoints(IContainerEngine engine, IImageStore image
                 Name = Environment.MachineName,
                 ServerVersion = ProductVersion.Text,
                 CgroupVersion = unified ? "2" : "1",
-                SecurityOptions = ["name=seccomp,profile=builtin", "name=no-new-privileges", .. engine.WhyHostUsers is null ? ["name=userns"] : Array.Empty<string>()],
+                SecurityOptions = ["name=seccomp,profile=builtin", "name=no-new-privileges", "name=cgroupns", .. engine.WhyHostUsers is null ? ["name=userns"] : Array.Empty<string>(), .. engine.WhyNoAppArmor is null ? ["name=apparmor"] : Array.Empty<string>()],
                 UserNamespaces = engine.WhyHostUsers is { } why ? $"off: {why}" : "on",
+                AppArmor = engine.WhyNoAppArmor is { } none ? $"off: {none}" : "on",
             },
             DockerJson.Out.InfoView);
     }
@@ -270,6 +271,9 @@ internal sealed class InfoView
 
     /// <summary>Ours: whether containers have users of their own unless they say otherwise, and why not.</summary>
     public required string UserNamespaces { get; init; }
+
+    /// <summary>Ours: whether containers are confined by an AppArmor profile unless they say otherwise, and why not.</summary>
+    public required string AppArmor { get; init; }
 
     public List<string> Warnings { get; init; } = [];
 }

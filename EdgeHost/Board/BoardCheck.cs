@@ -63,6 +63,7 @@ public static class BoardCheck
                 Namespaces(),
                 UserNamespaces(dataDirectory, tryUsers),
                 Seccomp(),
+                Confinement(),
                 Overlay(),
                 NfTables(),
                 KernelOfNetworks(),
@@ -194,6 +195,10 @@ public static class BoardCheck
             ? new FeatureStatus("seccomp filters", FeatureNeed.Required, FeatureState.Missing, errno.InWords(), "use a kernel with CONFIG_SECCOMP_FILTER=y")
             : new FeatureStatus("seccomp filters", FeatureNeed.Required, FeatureState.Present, "in this kernel");
     }
+
+    private static FeatureStatus Confinement() => AppArmor.WhyNot is { } why
+        ? new FeatureStatus("AppArmor", FeatureNeed.Recommended, FeatureState.Missing, why, "without, containers are confined by all else; with it, install the package apparmor and restart the daemon")
+        : new FeatureStatus("AppArmor", FeatureNeed.Recommended, FeatureState.Present, "in this kernel, with apparmor_parser");
 
     private static FeatureStatus Overlay()
     {

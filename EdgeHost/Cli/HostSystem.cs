@@ -21,7 +21,14 @@ internal sealed class HostSystem(string root, TextWriter output)
     /// <summary>A path of it, as this program sees it.</summary>
     internal string PathOf(string path) => IsThis ? path : root + path;
 
-    internal string UnitPath(string unit) => PathOf($"{UnitDirectory}/{unit}");
+    /// <summary>Where <c>install</c> writes a unit.</summary>
+    internal static string UnitOf(string unit) => $"{UnitDirectory}/{unit}";
+
+    /// <summary>
+    /// Whether the package edgehost is installed on it, of which the units, and what the network's programs are told, are then
+    /// part: dpkg replaces and removes these.
+    /// </summary>
+    internal bool HasPackage => File.Exists(PathOf($"/usr/lib/systemd/system/{InstalledUnits.Daemon}"));
 
     /// <summary>Says a thing that was done.</summary>
     internal void Say(string what) => output.WriteLine(what);
@@ -59,6 +66,23 @@ internal sealed class HostSystem(string root, TextWriter output)
         OwnedDirectory.Create(Path.GetDirectoryName(file)!, 0x1ED, null); // 0755
         DurableFile.Write(file, System.Text.Encoding.UTF8.GetBytes(text), ForEverybody);
         Say($"wrote {path}");
+        return true;
+    }
+
+    /// <summary>Whether a file is there that <c>install</c> has written.</summary>
+    internal bool IsOurs(string path) => File.Exists(PathOf(path)) && File.ReadLines(PathOf(path)).FirstOrDefault() == InstalledUnits.Mark;
+
+    /// <summary>Removes a file if <c>install</c> has written it.</summary>
+    /// <returns>Whether it was removed.</returns>
+    internal bool RemoveOurs(string path)
+    {
+        if (!IsOurs(path))
+        {
+            return false;
+        }
+
+        DurableFile.Remove(PathOf(path));
+        Say($"removed {path}");
         return true;
     }
 

@@ -38,6 +38,7 @@ internal static class InfoCommand
             output.WriteLine($"Storage Driver: {info.Text("Driver")}");
             output.WriteLine($"Cgroup Version: {info.Text("CgroupVersion")}");
             output.WriteLine($"User Namespaces: {info.Text("UserNamespaces")}");
+            output.WriteLine($"AppArmor: {info.Text("AppArmor")}");
             output.WriteLine($"Kernel Version: {info.Text("KernelVersion")}");
             output.WriteLine($"Operating System: {info.Text("OperatingSystem")}");
             output.WriteLine($"Architecture: {info.Text("Architecture")}");

@@ -11,6 +11,9 @@ internal static class InstallCommand
     internal const string KeyDirectory = "/etc/edgehost/keys";
     internal const string Wanted = "/etc/systemd/system/multi-user.target.wants/" + InstalledUnits.Daemon;
 
+    /// <summary>Where the package has the program.</summary>
+    internal const string Packaged = "/usr/bin/edgehost";
+
     /// <summary>Beside the units, says that the group was made by us and is ours to remove.</summary>
     internal const string GroupMark = "/etc/edgehost/.group-made-by-install";
 
@@ -60,6 +63,11 @@ internal static class InstallCommand
     private static void Install(HostSystem system, string program, bool start)
     {
         system.Check("install");
+        if (system.HasPackage && program != Packaged)
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"the package edgehost is installed here, whose program is {Packaged}, and this one would be {program}; remove the package first (apt remove edgehost; data stay), or update the package");
+        }
+
         if (system.MakeGroup())
         {
             OwnedDirectory.Create(system.PathOf("/etc/edgehost"), 0x1ED, null); // 0755
@@ -78,9 +86,24 @@ internal static class InstallCommand
         }
 
         InstalledNeighbours.Install(system);
-        var changed = InstalledUnits.For(program).Where(unit => system.Write($"/etc/systemd/system/{unit.Name}", unit.Text)).Select(unit => unit.Name).ToList();
-        Enable(system);
-        if (changed.Count > 0)
+
+        List<string> changed = [];
+        if (system.HasPackage)
+        {
+            // Those of the package were put there by dpkg, and enabled by it unless somebody does not want that; what was
+            // installed without it before would hide them.
+            foreach (var (name, _) in InstalledUnits.For(program))
+            {
+                system.RemoveOurs(HostSystem.UnitOf(name));
+            }
+        }
+        else
+        {
+            changed = [.. InstalledUnits.For(program).Where(unit => system.Write(HostSystem.UnitOf(unit.Name), unit.Text)).Select(unit => unit.Name)];
+            Enable(system);
+        }
+
+        if (changed.Count > 0 || system.HasPackage)
         {
             system.Systemctl("daemon-reload");
         }

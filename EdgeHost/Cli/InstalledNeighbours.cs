@@ -53,12 +53,20 @@ internal static class InstalledNeighbours
     /// <summary>Tells those that are there.</summary>
     internal static void Install(HostSystem system)
     {
-        // That of systemd is read by udev too, which is wherever systemd is.
-        system.Write(Link, LinkText);
-        system.Write(Network, NetworkText);
-        if (Directory.Exists(system.PathOf("/etc/NetworkManager")) && system.Write(NetworkManager, NetworkManagerText))
+        if (system.HasPackage)
         {
+            RemoveFiles(system);
             Reload(system);
+        }
+        else
+        {
+            // That of systemd is read by udev too, which is wherever systemd is.
+            system.Write(Link, LinkText);
+            system.Write(Network, NetworkText);
+            if (Directory.Exists(system.PathOf("/etc/NetworkManager")) && system.Write(NetworkManager, NetworkManagerText))
+            {
+                Reload(system);
+            }
         }
 
         var dhcpcd = system.PathOf(Dhcpcd);
@@ -77,25 +85,22 @@ internal static class InstalledNeighbours
     /// <summary>Takes back what they were told.</summary>
     internal static void Uninstall(HostSystem system)
     {
-        foreach (var path in (string[])[Link, Network, NetworkManager])
-        {
-            var file = system.PathOf(path);
-            if (File.Exists(file) && File.ReadLines(file).FirstOrDefault() == InstalledUnits.Mark)
-            {
-                DurableFile.Remove(file);
-                system.Say($"removed {path}");
-                if (path == NetworkManager)
-                {
-                    Reload(system);
-                }
-            }
-        }
-
+        RemoveFiles(system);
         var dhcpcd = system.PathOf(Dhcpcd);
         if (new FileInfo(dhcpcd) is { Exists: true, LinkTarget: null } && TextOf(dhcpcd) is var text && Without(text) is var rest && rest != text)
         {
             Change(system, rest);
             system.Say($"took denyinterfaces out of {Dhcpcd}");
+        }
+    }
+
+    private static void RemoveFiles(HostSystem system)
+    {
+        system.RemoveOurs(Link);
+        system.RemoveOurs(Network);
+        if (system.RemoveOurs(NetworkManager))
+        {
+            Reload(system);
         }
     }
 

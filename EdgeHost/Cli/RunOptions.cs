@@ -66,7 +66,7 @@ internal sealed class RunOptions
 
     private Option<string[]> DeviceRule { get; } = new("--device-cgroup-rule") { Description = "Devices that it may use, as in 'c 189:* rwm'", HelpName = "rule" };
 
-    private Option<string[]> SecurityOpt { get; } = new("--security-opt") { Description = "no-new-privileges, which always holds", HelpName = "option" };
+    private Option<string[]> SecurityOpt { get; } = new("--security-opt") { Description = "apparmor=PROFILE, or unconfined in its place; no-new-privileges always holds", HelpName = "option" };
 
     private Option<string?> StopSignal { get; } = new("--stop-signal") { Description = "The signal that asks it to stop", HelpName = "signal" };
 
@@ -88,7 +88,7 @@ internal sealed class RunOptions
 
     internal Option<bool> SignalProxy { get; } = StreamOptions.SignalProxy();
 
-    private Option<bool> Privileged { get; } = new("--privileged") { Description = "Not in this version", Hidden = true };
+    private Option<bool> Privileged { get; } = new("--privileged") { Description = "Keep nothing of the machine from it: it can become its root" };
 
     internal void AddTo(Command command)
     {
@@ -111,7 +111,7 @@ internal sealed class RunOptions
     /// <exception cref="EdgeHostException">An option has a value that will not do, or is not in this version.</exception>
     internal byte[] Body(ParseResult parsed)
     {
-        RefuseLater(parsed);
+        CheckPull(parsed);
         var foreground = !parsed.GetValue(Detach);
         var attached = foreground || parsed.GetValue(Attach) is { Length: > 0 } ? Attached(parsed) : new AttachedStreams(false, false, false);
         using var buffer = new MemoryStream();
@@ -220,6 +220,11 @@ internal sealed class RunOptions
         Devices(json, parsed.GetValue(Device)!);
         Texts(json, "DeviceCgroupRules", parsed.GetValue(DeviceRule));
         Texts(json, "SecurityOpt", parsed.GetValue(SecurityOpt));
+        if (parsed.GetValue(Privileged))
+        {
+            json.WriteBoolean("Privileged", true);
+        }
+
         if (parsed.GetValue(Init))
         {
             json.WriteBoolean("Init", true);
@@ -291,13 +296,8 @@ internal sealed class RunOptions
         return new AttachedStreams(input && interactive, output, error);
     }
 
-    private void RefuseLater(ParseResult parsed)
+    private void CheckPull(ParseResult parsed)
     {
-        if (parsed.GetValue(Privileged))
-        {
-            throw new EdgeHostException(ErrorKind.Unsupported, "--privileged is not in this version of EdgeHost; --cap-add adds single capabilities");
-        }
-
         if (parsed.GetValue(Pull) is not ("always" or "missing" or "never"))
         {
             throw new EdgeHostException(ErrorKind.Invalid, $"--pull {parsed.GetValue(Pull)}: not always, missing or never");

@@ -28,8 +28,15 @@ internal static class UninstallCommand
     private static void Uninstall(HostSystem system, bool purge, Func<DaemonFlags, int> daemon)
     {
         system.Check("uninstall");
+
+        // dpkg says so to what its packages run (dpkg(1), DPKG_MAINTSCRIPT_PACKAGE).
+        if (system.HasPackage && Environment.GetEnvironmentVariable("DPKG_MAINTSCRIPT_PACKAGE") != "edgehost")
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, "EdgeHost is installed as the package edgehost here; apt remove edgehost removes it, and apt purge edgehost its data, too");
+        }
+
         string[] units = [InstalledUnits.Daemon, InstalledUnits.Shepherd, InstalledUnits.Containers, InstalledUnits.Slice];
-        var ours = units.Where(unit => File.Exists(system.UnitPath(unit)) && File.ReadLines(system.UnitPath(unit)).FirstOrDefault() == InstalledUnits.Mark).ToList();
+        var ours = system.HasPackage ? [.. units] : units.Where(unit => system.IsOurs(HostSystem.UnitOf(unit))).ToList();
         foreach (var unit in ours.Where(system.IsActive))
         {
             system.Systemctl("stop", unit);
@@ -42,6 +49,12 @@ internal static class UninstallCommand
         }
 
         InstalledNeighbours.Uninstall(system);
+        if (system.HasPackage)
+        {
+            // The rest is dpkg's.
+            return;
+        }
+
         if (ours.Contains(InstalledUnits.Daemon) && new FileInfo(system.PathOf(InstallCommand.Wanted)).LinkTarget is not null)
         {
             DurableFile.Remove(system.PathOf(InstallCommand.Wanted));
@@ -55,8 +68,7 @@ internal static class UninstallCommand
 
         foreach (var unit in ours)
         {
-            DurableFile.Remove(system.UnitPath(unit));
-            system.Say($"removed /etc/systemd/system/{unit}");
+            system.RemoveOurs(HostSystem.UnitOf(unit));
         }
 
         if (ours.Count > 0)

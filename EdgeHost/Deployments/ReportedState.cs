@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using EdgeHost.Board;
 
 namespace EdgeHost.Deployments;
 
@@ -140,7 +141,12 @@ public sealed record ReportedUse(long MemoryBytes, decimal CpuSeconds, decimal T
 /// <param name="Cpus">Its CPUs.</param>
 /// <param name="TimeQuality"><c>synchronized</c> or <c>unsynchronized</c>.</param>
 /// <param name="UserNamespaces"><c>on</c> when workloads have users of their own unless they say otherwise, else <c>off: </c> and why.</param>
-public sealed record ReportedBoard(long MemoryBytes, int Cpus, string TimeQuality, string UserNamespaces);
+/// <param name="AppArmor"><c>on</c> when workloads are confined by an AppArmor profile, else <c>off: </c> and why.</param>
+public sealed record ReportedBoard(long MemoryBytes, int Cpus, string TimeQuality, string UserNamespaces, [property: JsonPropertyName("apparmor")] string AppArmor)
+{
+    /// <summary>How it is; absent where only changes count.</summary>
+    public BoardHealth? Health { get; init; }
+}
 
 /// <summary>Something that is wrong.</summary>
 /// <param name="Kind">As in <see cref="ReportedFailure.Kind"/>.</param>

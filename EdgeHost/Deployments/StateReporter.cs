@@ -1,3 +1,4 @@
+using EdgeHost.Board;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
 using EdgeHost.Images;
@@ -6,7 +7,7 @@ using EdgeHost.Linux;
 namespace EdgeHost.Deployments;
 
 /// <summary>Puts the reported state together from what the reconciler knows, the engine sees and the kernel counts.</summary>
-public sealed class StateReporter(DeploymentOptions options, Reconciler reconciler, IContainerEngine engine, IImageStore images)
+public sealed class StateReporter(DeploymentOptions options, Reconciler reconciler, IContainerEngine engine, IImageStore images, BoardHealthReader? health = null)
 {
     /// <summary>The state at this moment.</summary>
     /// <param name="now">The time to put into it.</param>
@@ -30,6 +31,7 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
             }
         }
 
+        var board = withUse ? health?.Read() : null;
         return new ReportedState
         {
             Time = now,
@@ -37,8 +39,8 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
             Deployment = Describe(status),
             Workloads = workloads,
             Board = new ReportedBoard(
-                options.Capacity.MemoryBytes, options.Capacity.Cpus, SystemClock.IsSynchronized ? "synchronized" : "unsynchronized", engine.WhyHostUsers is { } why ? $"off: {why}" : "on"),
-            Errors = Errors(status),
+                options.Capacity.MemoryBytes, options.Capacity.Cpus, SystemClock.IsSynchronized ? "synchronized" : "unsynchronized", engine.WhyHostUsers is { } why ? $"off: {why}" : "on", engine.WhyNoAppArmor is { } none ? $"off: {none}" : "on") { Health = board },
+            Errors = Errors(status, board),
         };
     }
 
@@ -89,7 +91,7 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
         Notice = status.Notice,
     };
 
-    private static List<ReportedError> Errors(DeploymentStatus status)
+    private static List<ReportedError> Errors(DeploymentStatus status, BoardHealth? board)
     {
         var errors = status.Problems
             .Select(static problem => new ReportedError(WordFor(problem.Kind), problem.Path.Length == 0 ? null : problem.Path, problem.Reason))
@@ -103,6 +105,7 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
                 $"{what} {(failure.IsRefusal ? "was refused" : "failed")}: {failure.Reason}; version {status.Version} runs"));
         }
 
+        errors.AddRange((board?.Problems ?? []).Select(static problem => new ReportedError("board", null, problem)));
         return errors;
     }
 

@@ -1,4 +1,5 @@
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 
 namespace EdgeHost.Engine;
 
@@ -54,6 +55,15 @@ internal sealed class Container : IDisposable
 
     /// <summary>How often in this run the kernel killed a program that was started beside its own, for want of memory.</summary>
     internal long OomKillsBeside { get; set; }
+
+    /// <summary>
+    /// Its mounts, held while it runs: the kernel does not tell of the end of who is the last in a mount namespace before it
+    /// has taken it apart, for which it writes everything to the disk that its root lies on.
+    /// </summary>
+    internal Fd? Mounts { get; set; }
+
+    /// <summary>Done once nothing is mounted any more of the run before.</summary>
+    internal Task Unmounted { get; set; } = Task.CompletedTask;
 
     internal bool IsRunning => Record.State == ContainerState.Running;
 
@@ -134,6 +144,7 @@ internal sealed class Container : IDisposable
     public void Dispose()
     {
         PendingRestart?.Dispose();
+        Mounts?.Dispose();
         Turn.Dispose();
     }
 

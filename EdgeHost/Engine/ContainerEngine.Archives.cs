@@ -313,6 +313,11 @@ public sealed partial class ContainerEngine : IContainerArchives
     private RootedDirectory? OpenStopped(Container container, bool write)
     {
         var record = container.Record;
+        if (write)
+        {
+            // The root of its last run is over the same layer.
+            container.Unmounted.Wait();
+        }
 
         // Without the turn it may be removed meanwhile, and must not be made anew.
         var snapshot = write ? _images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record)) : _images.FindContainer(record.Id);

@@ -20,6 +20,7 @@ public sealed partial class ContainerEngine
     {
         var image = _images.Find(spec.Image) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {spec.Image}");
         ContainerSpecCheck.Require(spec);
+        RequireAppArmor(spec);
         var id = RandomNumberGenerator.GetHexString(64, lowercase: true);
         var anonymous = new List<string>();
         spec = NameNetworks(spec) with { Mounts = MountsOf(spec, image.Config, anonymous) };

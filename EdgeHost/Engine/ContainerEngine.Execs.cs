@@ -244,6 +244,7 @@ public sealed partial class ContainerEngine : IContainerExecs
             },
             _images,
             _options.Secrets?.Of(exec.Container.Status)?.Environment ?? [],
+            AppArmorOf(record.Spec),
             asked.Privileged,
             asked.Terminal);
         return LaunchPlanCompiler.CompileExec(spec, CgroupOf(record.Id), size?.Packed ?? 0);

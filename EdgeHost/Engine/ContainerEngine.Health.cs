@@ -185,7 +185,7 @@ public sealed partial class ContainerEngine
         var record = container.Record;
         var image = _images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.Infeasible, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
         var spec = RuntimeSpecBuilder.BuildFor(
-            record with { Arguments = HealthRules.ArgumentsOf(check, image.Config.Config.Shell) }, _images, _options.Secrets?.Of(container.Status)?.Environment ?? [], privileged: false, terminal: false);
+            record with { Arguments = HealthRules.ArgumentsOf(check, image.Config.Config.Shell) }, _images, _options.Secrets?.Of(container.Status)?.Environment ?? [], AppArmorOf(record.Spec), privileged: false, terminal: false);
         monitor.Entry = CgroupOf(record.Id).MakeEntry("health");
         return SealedMemory.Create("check", LaunchPlanCompiler.CompileEnter(spec, monitor.Entry).Block.Span);
     }

@@ -1,5 +1,7 @@
+using System.Globalization;
 using System.Net;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 using EdgeHost.Networks;
 using Microsoft.Extensions.Logging;
 
@@ -113,7 +115,7 @@ public sealed partial class ContainerEngine
 
     /// <summary>The process of a running container; one that took its number over is none.</summary>
     private int? ProcessOf(string id) =>
-        _containers.TryGetValue(id, out var container) && container.Record is { State: ContainerState.Running } record && EdgeHost.Linux.Processes.TryReadStartTime(record.Pid) == record.StartTime
+        _containers.TryGetValue(id, out var container) && container.Record is { State: ContainerState.Running } record && Processes.TryReadStartTime(record.Pid) == record.StartTime
             ? record.Pid
             : null;
 
@@ -155,28 +157,59 @@ public sealed partial class ContainerEngine
     /// daemon which takes over in the middle knows of it.
     /// </summary>
     /// <exception cref="EdgeHostException">It cannot have what it wants; nothing is left of it.</exception>
-    private NetworkPlace PlaceInNetworks(Container container)
+    private NetworkPlace PlaceInNetworks(Container container, MadeNamespaces? made)
     {
         var record = container.Record;
         switch (record.Spec.Network)
         {
             case NetworkMode.Bridge:
                 var ports = ExposedPorts.Publish(record.Spec, _images.Find(record.ImageId)?.Config.Config.ExposedPorts.Keys ?? []);
-                var sandbox = _networks.Connect(new SandboxSpec(record.Id, record.Name, EndpointsOf(record.Spec), ports, NameServersOf(record)));
+                var sandbox = _networks.Connect(new SandboxSpec(record.Id, record.Name, EndpointsOf(record.Spec), ports, NameServersOf(record)), made?.Network);
                 Change(container, was => was with { Sandbox = sandbox.Status });
                 TellOfNetworks("connect", record.Id, sandbox.Status);
 
-                // The child that is cloned opens it by this process, which holds it until the launch is done.
-                return new NetworkPlace($"/proc/{Environment.ProcessId}/fd/{sandbox.Namespace.Fd.Value}", Sandbox: sandbox);
+                return new NetworkPlace(PathOf(sandbox.Namespace.Fd), Sandbox: sandbox);
             case NetworkMode.Container:
                 var other = Find(record.Spec.NetworkOf!);
                 return other.IsRunning
                     ? new NetworkPlace($"/proc/{other.Record.Pid}/ns/net", FilesOf: other.Record.Id)
                     : throw new EdgeHostException(ErrorKind.Conflict, $"cannot join the network of container {other.Record.Name}: it is not running");
             default:
-                return new NetworkPlace(null);
+                return new NetworkPlace(made is { Network: { } alone } ? PathOf(alone) : null);
         }
     }
+
+    /// <summary>
+    /// Begins to make the namespaces of a container with users of its own that has a network namespace, so that this is its
+    /// own as well; null for any other, and where the shepherd is one that cannot.
+    /// </summary>
+    private Task<MadeNamespaces>? BeginNamespaces(ContainerRecord record)
+    {
+        if (record.FirstUser is not { } first || record.Spec.Network is not (NetworkMode.Bridge or NetworkMode.None) || !Shepherd.MakesNetworks)
+        {
+            return null;
+        }
+
+        var map = string.Create(CultureInfo.InvariantCulture, $"0 {first} {UserRanges.Size}\n");
+        return Shepherd.MakeNamespacesAsync(map, map);
+    }
+
+    /// <summary>Lets namespaces go, also those that are yet to be made.</summary>
+    private static void LetGo(Task<MadeNamespaces>? making) => making?.ContinueWith(
+        static done =>
+        {
+            // That it failed was said by who waited for it.
+            if (done.Exception is null)
+            {
+                done.Result.Dispose();
+            }
+        },
+        CancellationToken.None,
+        TaskContinuationOptions.ExecuteSynchronously,
+        TaskScheduler.Default);
+
+    /// <summary>Where the child that is cloned opens a namespace: by this process, which holds it until the launch is done.</summary>
+    private static string PathOf(Fd space) => string.Create(CultureInfo.InvariantCulture, $"/proc/{Environment.ProcessId}/fd/{space.Value}");
 
     private static List<IPAddress> NameServersOf(ContainerRecord record) => [.. record.Spec.Dns.Select(IPAddress.Parse)];
 

@@ -19,7 +19,7 @@ public sealed partial class ContainerEngine
     public async Task StartAsync(CancellationToken cancel)
     {
         _ranges = UserRanges.Read(_options.UserRangeFile);
-        var trying = Task.Run(TryUsers, cancel);
+        var trying = Task.WhenAll(Task.Run(TryUsers, cancel), Task.Run(LoadAppArmor, cancel));
         LimitParent();
         foreach (var record in _files.LoadAll())
         {
@@ -77,7 +77,7 @@ public sealed partial class ContainerEngine
         var threads = long.Parse(File.ReadAllText("/proc/sys/kernel/threads-max"), System.Globalization.CultureInfo.InvariantCulture);
         var pids = long.Parse(File.ReadAllText("/proc/sys/kernel/pid_max"), System.Globalization.CultureInfo.InvariantCulture);
         var limit = Math.Min(threads, pids);
-        Try(new CgroupLimits { MemoryBytes = memory - Math.Min(_options.ReserveMemoryBytes, memory / 2), KillAsGroup = false });
+        Try(new CgroupLimits { MemoryBytes = memory - Math.Min(_options.ReserveMemoryBytes, memory / 2) });
         Try(new CgroupLimits { Pids = limit - Math.Min(_options.ReservePids, limit / 2) });
 
         void Try(CgroupLimits limits)

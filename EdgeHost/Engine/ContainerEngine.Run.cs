@@ -121,17 +121,37 @@ public sealed partial class ContainerEngine
     {
         var record = container.Record;
         Cgroup? cgroup = null;
+        Task<MadeNamespaces>? making = null;
         var attaching = TakeAttaching(container);
         try
         {
+            if (record.FirstUser is not null && WhyNoUsers is { } why)
+            {
+                throw new EdgeHostException(ErrorKind.Unsupported, $"it was made with a user namespace, and containers cannot have one on this host any more: {why}; make it anew");
+            }
+
+            // While the shepherd makes them, everything is done here that needs none.
+            making = BeginNamespaces(record);
+
+            // Two roots over the same layer at once would not be the same.
+            await container.Unmounted.ConfigureAwait(false);
             var image = _images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
             var snapshot = _images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
             var user = ContainerUser.Find(
                 record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
             var directory = _files.RunDirectory(record.Id);
-            var root = directory + "/rootfs";
-            Directory.CreateDirectory(root);
-            using var place = PlaceInNetworks(container);
+            var root = _files.MountPoint;
+            var devices = HostDevices.Find(record.Spec);
+            cgroup = CgroupOf(record.Id);
+            cgroup.Create();
+            cgroup.Apply(RuntimeSpecBuilder.LimitsOf(record.Spec, devices));
+            if (cgroup.Remark is { } remark)
+            {
+                LogRemark(_log, record.Name, remark);
+            }
+
+            var made = making is null ? null : await making.ConfigureAwait(false);
+            using var place = PlaceInNetworks(container, made);
             record = container.Record;
             var secrets = _options.Secrets?.Of(container.Status);
             List<RuntimeMount> mounts =
@@ -144,21 +164,7 @@ public sealed partial class ContainerEngine
                 mounts.Add(Tell(directory, secrets));
             }
 
-            var devices = HostDevices.Find(record.Spec);
-            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, place.Path, secrets?.Environment ?? [], record.Spec.Terminal);
-            if (record.FirstUser is not null && WhyNoUsers is { } why)
-            {
-                throw new EdgeHostException(ErrorKind.Unsupported, $"it was made with a user namespace, and containers cannot have one on this host any more: {why}; make it anew");
-            }
-
-            cgroup = CgroupOf(record.Id);
-            cgroup.Create();
-            cgroup.Apply(RuntimeSpecBuilder.LimitsOf(record.Spec, devices));
-            if (cgroup.Remark is { } remark)
-            {
-                LogRemark(_log, record.Name, remark);
-            }
-
+            var spec = RuntimeSpecBuilder.Build(record, image.Config, user, devices, mounts, made is null ? null : PathOf(made.User), place.Path, secrets?.Environment ?? [], AppArmorOf(record.Spec), record.Spec.Terminal);
             var plan = LaunchPlanCompiler.Compile(spec, new LaunchTarget
             {
                 Bundle = directory,
@@ -167,6 +173,8 @@ public sealed partial class ContainerEngine
                 Cgroup = cgroup,
                 Init = record.Spec.Init,
                 TerminalSize = record.Spec.TerminalRows | (record.Spec.TerminalColumns << 16),
+                OwnsNetwork = Shepherd.MakesNetworks,
+                LoopbackUp = record.Spec.Network == NetworkMode.None,
                 GivesStreams = Shepherd.Version >= Runtime.Shepherd.Shepherd.VersionWithUsers,
             });
             var (pid, startTime) = await Shepherd.LaunchAsync(
@@ -177,6 +185,7 @@ public sealed partial class ContainerEngine
                 record.StopSignal,
                 record.Spec.StopGrace ?? DefaultGrace,
                 StreamsOf(record.Spec, attaching)).ConfigureAwait(false);
+            HoldMounts(container, pid);
             await EndAttachingAsync(container, attaching, runs: true).ConfigureAwait(false);
             BeginHealth(container);
             Change(
@@ -201,6 +210,7 @@ public sealed partial class ContainerEngine
         {
             // Whatever it was, a defect included: what is half made is taken back.
             await EndAttachingAsync(container, attaching, runs: false).ConfigureAwait(false);
+            LetMountsGo(container);
             _networks.Disconnect(record.Id);
             if (cgroup is not null)
             {
@@ -226,6 +236,31 @@ public sealed partial class ContainerEngine
             }
 
             throw new EdgeHostException(ErrorKind.Internal, $"start of container {record.Name}: {e.Message}", e);
+        }
+        finally
+        {
+            LetGo(making);
+        }
+    }
+
+    // What is of the host in it must be free once it has ended: then its end is not told before.
+    private static void HoldMounts(Container container, int pid)
+    {
+        var ofHost = false;
+        foreach (var mount in container.Record.Spec.Mounts)
+        {
+            ofHost |= mount.Kind == ContainerMountKind.Bind;
+        }
+
+        container.Mounts = ofHost ? null : Processes.TryOpenMounts(pid);
+    }
+
+    private static void LetMountsGo(Container container)
+    {
+        if (container.Mounts is { } mounts)
+        {
+            container.Mounts = null;
+            container.Unmounted = Afterwards.Add(mounts.Dispose);
         }
     }
 
@@ -354,6 +389,7 @@ public sealed partial class ContainerEngine
     private async Task EndRunAsync(Container container, int? exitCode, DateTimeOffset at)
     {
         await StopHealthAsync(container).ConfigureAwait(false);
+        LetMountsGo(container);
         var cgroup = CgroupOf(container.Record.Id);
         var oom = cgroup.ReadOomKills() > container.OomKillsBeside;
         container.OomKillsBeside = 0;

@@ -43,7 +43,7 @@ public sealed partial class ContainerEngine
             throw new EdgeHostException(ErrorKind.Unsupported, $"a user namespace is asked for, and containers cannot have one on this host: {why}; run it with --userns host");
         }
 
-        if (HostRights.FirstAsked(spec) is { } right)
+        if (HostRights.FirstAsked(spec, _shepherd is not { MakesNetworks: false }) is { } right)
         {
             if (spec.Users == UserNamespaceMode.Auto)
             {

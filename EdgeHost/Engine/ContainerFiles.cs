@@ -14,6 +14,7 @@ namespace EdgeHost.Engine;
 internal sealed partial class ContainerFiles
 {
     private const int MaximumRecordBytes = 1 << 20;
+    private const string Gone = ".gone-";
 
     private readonly EngineOptions _options;
     private readonly StateTable<ContainerRecord> _table;
@@ -29,6 +30,15 @@ internal sealed partial class ContainerFiles
 
         // The run directory is for everybody; what containers are told is to be read in them alone, by whatever user runs there.
         File.SetUnixFileMode(options.RunDirectory + "/containers", UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        Directory.CreateDirectory(options.RunDirectory + "/rootfs");
+        foreach (var root in (ReadOnlySpan<string>)[options.RunDirectory, options.DataDirectory])
+        {
+            foreach (var left in Directory.EnumerateDirectories(root + "/containers", Gone + "*"))
+            {
+                Afterwards.Add(() => RemoveGone(left));
+            }
+        }
+
         try
         {
             LogBudget.Set(options.DataDirectory + "/containers", options.LogTotalBytes);
@@ -43,6 +53,9 @@ internal sealed partial class ContainerFiles
     internal string DataDirectory(string id) => $"{_options.DataDirectory}/containers/{id}";
 
     internal string RunDirectory(string id) => $"{_options.RunDirectory}/containers/{id}";
+
+    /// <summary>Where each container mounts its root, in its own mount namespace.</summary>
+    internal string MountPoint => _options.RunDirectory + "/rootfs";
 
     internal string LogDirectory(string id) => $"{_options.DataDirectory}/containers/{id}/log";
 
@@ -70,9 +83,18 @@ internal sealed partial class ContainerFiles
     /// <summary>Writes how far a container is: at once for this boot, with the next batch for later ones.</summary>
     internal void SaveProgress(ContainerRecord record)
     {
-        Directory.CreateDirectory(RunDirectory(record.Id));
-        DurableFile.WriteVolatile(RunFile(record.Id), JsonSerializer.SerializeToUtf8Bytes(record, EngineJson.Default.ContainerRecord));
-        _table.Upsert(record.Id, record);
+        var json = JsonSerializer.SerializeToUtf8Bytes(record, EngineJson.Default.ContainerRecord);
+        try
+        {
+            DurableFile.WriteVolatile(RunFile(record.Id), json);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.ENOENT)
+        {
+            Directory.CreateDirectory(RunDirectory(record.Id));
+            DurableFile.WriteVolatile(RunFile(record.Id), json);
+        }
+
+        _table.Upsert(record.Id, record, json);
     }
 
     /// <summary>Writes what is known of a container's health, for daemons of this boot.</summary>
@@ -101,9 +123,35 @@ internal sealed partial class ContainerFiles
             DurableFile.Remove(FactsFile(record.Id));
         }
 
-        DeleteTree(RunDirectory(record.Id));
-        DeleteTree(DataDirectory(record.Id));
+        // Out of sight at once; what they hold goes on its own time, or with the next start.
+        PutAside(_options.RunDirectory, record.Id);
+        PutAside(_options.DataDirectory, record.Id);
         _table.Delete(record.Id);
+    }
+
+    private void PutAside(string root, string id)
+    {
+        var gone = $"{root}/containers/{Gone}{id}";
+        if (Files.TryRename($"{root}/containers/{id}", gone))
+        {
+            Afterwards.Add(() => RemoveGone(gone));
+        }
+        else
+        {
+            DeleteTree($"{root}/containers/{id}");
+        }
+    }
+
+    private void RemoveGone(string directory)
+    {
+        try
+        {
+            DeleteTree(directory);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            LogStuck(_log, directory, e.Message);
+        }
     }
 
     /// <summary>
@@ -199,6 +247,11 @@ internal sealed partial class ContainerFiles
         foreach (var directory in Directory.EnumerateDirectories(root + "/containers"))
         {
             var id = Path.GetFileName(directory);
+            if (id.StartsWith('.'))
+            {
+                continue;
+            }
+
             try
             {
                 if (read(file(id), MaximumRecordBytes) is { } bytes
@@ -219,6 +272,9 @@ internal sealed partial class ContainerFiles
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name} ({Id}) was taken back from its files: the database did not have it")]
     private static partial void LogRebuilt(ILogger log, string name, string id);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Directory} cannot be removed: {Why}; the next start tries again")]
+    private static partial void LogStuck(ILogger log, string directory, string why);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "the bound of all logs is as it was: {Why}")]
     private static partial void LogNoBudget(ILogger log, string why);

@@ -17,6 +17,9 @@ internal sealed class HostDevices
     private readonly List<RuntimeDevice> _nodes = [];
     private readonly List<RuntimeDeviceRule> _rules = [new() { Allow = false, Access = EveryRight }];
 
+    // What a container has of its own in /dev, its terminals and memory.
+    private static readonly string[] Own = ["console", "fd", "mqueue", "ptmx", "pts", "shm"];
+
     private HostDevices()
     {
     }
@@ -35,9 +38,16 @@ internal sealed class HostDevices
     internal static HostDevices Find(ContainerSpec spec)
     {
         var found = new HostDevices();
+        if (spec.Privileged)
+        {
+            found._rules.Add(new RuntimeDeviceRule { Allow = true, Access = EveryRight });
+            found.AddAll("/dev");
+        }
+
         foreach (var device in spec.Devices)
         {
             var (source, path, access) = Parse(device);
+            found._nodes.RemoveAll(node => node.Path == path);
             found.Add(source, path, access);
         }
 
@@ -87,6 +97,37 @@ internal sealed class HostDevices
 
     private static bool IsAccess(string text) => text.Length is > 0 and <= 3 && text.All("rwm".Contains);
 
+    // Every device that this machine has now. What is gone in this moment is not there.
+    private void AddAll(string directory)
+    {
+        foreach (var entry in new DirectoryInfo(directory).EnumerateFileSystemInfos().OrderBy(static entry => entry.Name, StringComparer.Ordinal))
+        {
+            if (entry.LinkTarget is not null || entry.Name[0] == '.' || (directory == "/dev" && Own.Contains(entry.Name)))
+            {
+                continue;
+            }
+
+            if (entry is DirectoryInfo)
+            {
+                AddAll(entry.FullName);
+            }
+            else
+            {
+                try
+                {
+                    var facts = Files.Stat(entry.FullName);
+                    if (facts.IsDevice)
+                    {
+                        AddNode(facts, entry.FullName);
+                    }
+                }
+                catch (LinuxException e) when (e.Errno == Errno.ENOENT)
+                {
+                }
+            }
+        }
+    }
+
     // A directory stands for the devices in it, as /dev/snd does.
     private void Add(string source, string path, string access)
     {
@@ -124,6 +165,12 @@ internal sealed class HostDevices
             throw new EdgeHostException(ErrorKind.Infeasible, $"device {source}: a container is given {MostNodes} devices at most");
         }
 
+        var type = AddNode(facts, path);
+        _rules.Add(new RuntimeDeviceRule { Allow = true, Type = type, Major = facts.DeviceMajor, Minor = facts.DeviceMinor, Access = access });
+    }
+
+    private string AddNode(FileFacts facts, string path)
+    {
         var type = facts.IsBlockDevice ? "b" : "c";
         _nodes.Add(new RuntimeDevice
         {
@@ -135,6 +182,6 @@ internal sealed class HostDevices
             Uid = facts.Uid,
             Gid = facts.Gid,
         });
-        _rules.Add(new RuntimeDeviceRule { Allow = true, Type = type, Major = facts.DeviceMajor, Minor = facts.DeviceMinor, Access = access });
+        return type;
     }
 }

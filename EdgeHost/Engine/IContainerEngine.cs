@@ -22,6 +22,12 @@ public interface IContainerEngine
     /// <summary>Why containers have the host's users unless they ask for their own; null when each has its own.</summary>
     string? WhyHostUsers { get; }
 
+    /// <summary>Why containers are confined by no AppArmor profile of ours; null when they are.</summary>
+    string? WhyNoAppArmor { get; }
+
+    /// <summary>The AppArmor profile that confines a container; null when none does.</summary>
+    string? AppArmorOf(ContainerSpec spec);
+
     /// <summary>Programs that are started in running containers.</summary>
     IContainerExecs Execs { get; }
 

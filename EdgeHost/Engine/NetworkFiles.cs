@@ -14,21 +14,24 @@ internal static class NetworkFiles
     /// <summary>The name by which containers reach the machine that they run on.</summary>
     private const string HostName = "host.docker.internal";
 
-    /// <summary>Writes them into the container's run directory and gives the mounts that put them in place.</summary>
+    // What we wrote last into hosts and resolv.conf, by which it is seen whether the container has changed them.
+    private const string Ours = ".network";
+
+    /// <summary>Writes them into the container's run directory, before it starts, and gives the mounts that put them in place.</summary>
     internal static IReadOnlyList<RuntimeMount> Write(ContainerRecord record, string directory)
     {
         var hostname = RuntimeSpecBuilder.HostnameOf(record);
+        var (hosts, resolver) = (HostsOf(record, hostname), ResolverOf(record));
+        using var place = Files.OpenDirectoryForPaths(directory);
         Put("hostname", hostname + "\n");
-        Put("hosts", HostsOf(record, hostname));
-        Put("resolv.conf", ResolverOf(record));
+        Put("hosts", hosts);
+        Put("resolv.conf", resolver);
+        Files.WriteIn(place, Ours, Encoding.UTF8.GetBytes($"{hosts}\0{resolver}"), 0x180);
         return Share(directory);
 
-        void Put(string name, string content)
-        {
-            // The container's root may change them, as everywhere.
-            DurableFile.WriteVolatile($"{directory}/{name}", Encoding.UTF8.GetBytes(content), 0x1A4, record.FirstUser);
-            DurableFile.WriteVolatile(directory + "/" + Ours(name), Encoding.UTF8.GetBytes(content));
-        }
+        // The container's root may change them, as everywhere. Nobody reads them yet: a start that ends in the middle is
+        // begun anew.
+        void Put(string name, string content) => Files.WriteIn(place, name, Encoding.UTF8.GetBytes(content), 0x1A4, record.FirstUser ?? 0);
     }
 
     /// <summary>
@@ -37,24 +40,35 @@ internal static class NetworkFiles
     /// </summary>
     internal static void Refresh(ContainerRecord record, string directory)
     {
-        Put("hosts", HostsOf(record, RuntimeSpecBuilder.HostnameOf(record)));
-        Put("resolv.conf", ResolverOf(record));
-
-        void Put(string name, string content)
+        var ours = $"{directory}/{Ours}";
+        if (!File.Exists(ours) || File.ReadAllText(ours).Split('\0') is not [var hosts, var resolver])
         {
-            var (file, ours) = ($"{directory}/{name}", directory + "/" + Ours(name));
-            var before = File.Exists(ours) ? File.ReadAllText(ours) : null;
-            if (before is not null && before != content && File.Exists(file) && new FileInfo(file).Length == Encoding.UTF8.GetByteCount(before) && File.ReadAllText(file) == before)
+            return;
+        }
+
+        var (newHosts, newResolver) = (HostsOf(record, RuntimeSpecBuilder.HostnameOf(record)), ResolverOf(record));
+        if (Put("hosts", hosts, newHosts) | Put("resolv.conf", resolver, newResolver))
+        {
+            DurableFile.WriteVolatile(ours, Encoding.UTF8.GetBytes($"{newHosts}\0{newResolver}"));
+        }
+
+        bool Put(string name, string before, string content)
+        {
+            var file = $"{directory}/{name}";
+            if (before == content)
+            {
+                return false;
+            }
+
+            if (File.Exists(file) && new FileInfo(file).Length == Encoding.UTF8.GetByteCount(before) && File.ReadAllText(file) == before)
             {
                 // In place: the container has this very file.
                 File.WriteAllText(file, content);
-                DurableFile.WriteVolatile(ours, Encoding.UTF8.GetBytes(content));
             }
+
+            return true;
         }
     }
-
-    /// <summary>What we wrote last, by which it is seen whether the container has changed it.</summary>
-    private static string Ours(string name) => "." + name;
 
     /// <summary>The mounts of the files in the run directory of this container, or of the one whose network it shares.</summary>
     internal static IReadOnlyList<RuntimeMount> Share(string directory) =>

@@ -19,14 +19,14 @@ internal static class RuntimeSpecBuilder
     private static readonly string[] ReadOnly = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
     // As in the network namespaces that have networks (HostSettings.PrepareSandbox): the right to these ports is one over
-    // the namespace, which belongs to the host's users, and who joins it later may have its own.
+    // the namespace, and who joins it later may have other users than those that it belongs to.
     private static readonly Dictionary<string, string> SandboxSettings = new(StringComparer.Ordinal)
     {
         ["net.ipv4.ip_unprivileged_port_start"] = "0",
         ["net.ipv4.ping_group_range"] = "0 2147483647",
     };
 
-    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, HostDevices devices, IReadOnlyList<RuntimeMount> mounts, string? networkNamespace, IReadOnlyList<string> secrets, bool terminal)
+    internal static RuntimeSpec Build(ContainerRecord record, ImageConfig image, ContainerUser user, HostDevices devices, IReadOnlyList<RuntimeMount> mounts, string? userNamespace, string? networkNamespace, IReadOnlyList<string> secrets, string? appArmor, bool terminal)
     {
         var spec = record.Spec;
         var hostname = HostnameOf(record);
@@ -38,7 +38,7 @@ internal static class RuntimeSpecBuilder
             OciVersion = "1.1.0",
             Hostname = hostname,
             Root = new RuntimeRoot { Readonly = spec.ReadOnlyRoot },
-            Mounts = [.. DefaultMounts(), .. mounts],
+            Mounts = [.. DefaultMounts(spec.Privileged ? "rw" : "ro"), .. mounts],
             Process = new RuntimeProcess
             {
                 User = new RuntimeUser { Uid = user.Uid, Gid = user.Gid, AdditionalGids = user.AdditionalGids },
@@ -46,8 +46,9 @@ internal static class RuntimeSpecBuilder
                 Terminal = terminal,
                 Env = EnvironmentOf(image.Config.Env.Concat(spec.Environment).Concat(secrets), hostname, user, terminal),
                 Cwd = workingDirectory.Length > 0 ? workingDirectory : "/",
-                NoNewPrivileges = true,
+                NoNewPrivileges = !spec.Privileged,
                 OomScoreAdj = 0,
+                ApparmorProfile = appArmor,
 
                 // A user other than root starts without capabilities, as after an exec in Docker.
                 Capabilities = new RuntimeCapabilities
@@ -59,14 +60,14 @@ internal static class RuntimeSpecBuilder
             },
             Linux = new RuntimeLinux
             {
-                Namespaces = [.. NamespacesOf(record, networkNamespace)],
+                Namespaces = [.. NamespacesOf(record, userNamespace, networkNamespace)],
                 UidMappings = MapOf(record),
                 GidMappings = MapOf(record),
                 Sysctl = spec.Network == NetworkMode.None ? SandboxSettings : null,
                 Devices = devices.Nodes,
-                MaskedPaths = Masked,
-                ReadonlyPaths = ReadOnly,
-                Seccomp = DefaultSeccomp.For(capabilities),
+                MaskedPaths = spec.Privileged ? null : Masked,
+                ReadonlyPaths = spec.Privileged ? null : ReadOnly,
+                Seccomp = spec.Privileged ? null : DefaultSeccomp.For(capabilities),
             },
         };
     }
@@ -75,14 +76,15 @@ internal static class RuntimeSpecBuilder
     /// <param name="record">The container.</param>
     /// <param name="images">Where its image and files are.</param>
     /// <param name="secrets">Variables that only its processes are told.</param>
+    /// <param name="appArmor">The profile that confines the container.</param>
     /// <param name="privileged">Whether the process has all capabilities that a container can have.</param>
     /// <param name="terminal">Whether it has a terminal.</param>
-    internal static RuntimeSpec BuildFor(ContainerRecord record, IImageStore images, IReadOnlyList<string> secrets, bool privileged, bool terminal)
+    internal static RuntimeSpec BuildFor(ContainerRecord record, IImageStore images, IReadOnlyList<string> secrets, string? appArmor, bool privileged, bool terminal)
     {
         var image = images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.Infeasible, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
         var snapshot = images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
         var user = ContainerUser.Find(record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
-        var spec = Build(record, image.Config, user, HostDevices.None, [], null, secrets, terminal);
+        var spec = Build(record, image.Config, user, HostDevices.None, [], null, null, secrets, appArmor, terminal);
         if (!privileged)
         {
             return spec;
@@ -101,7 +103,7 @@ internal static class RuntimeSpecBuilder
     internal static CgroupLimits LimitsOf(ContainerSpec spec, HostDevices devices) => LimitsOf(spec.Limits) with
     {
         Devices = devices.Rules,
-        RequiresDevices = devices.Nodes.Count > 0 || spec.DeviceRules.Count > 0 || MayMakeNodes(spec),
+        RequiresDevices = !spec.Privileged && (devices.Nodes.Count > 0 || spec.DeviceRules.Count > 0 || MayMakeNodes(spec)),
     };
 
     internal static CgroupLimits LimitsOf(ResourceLimits limits) => new()
@@ -129,6 +131,12 @@ internal static class RuntimeSpecBuilder
 
     private static ulong CapabilitiesOf(ContainerSpec spec)
     {
+        if (spec.Privileged)
+        {
+            // Whatever else is said of them, as with Docker.
+            return Linux.Capabilities.Own & Linux.Capabilities.All;
+        }
+
         var set = Apply(CapabilitySets.Default, spec.AddCapabilities, add: true);
         set = spec.DropCapabilities.Any(name => name.Equals("ALL", StringComparison.OrdinalIgnoreCase))
             ? Apply(0, spec.AddCapabilities.Where(name => !name.Equals("ALL", StringComparison.OrdinalIgnoreCase)), add: true)
@@ -175,11 +183,11 @@ internal static class RuntimeSpecBuilder
     private static IReadOnlyList<RuntimeIdMapping>? MapOf(ContainerRecord record) =>
         record.FirstUser is { } first ? [new RuntimeIdMapping { ContainerId = 0, HostId = first, Size = UserRanges.Size }] : null;
 
-    private static IEnumerable<RuntimeNamespace> NamespacesOf(ContainerRecord record, string? networkNamespace)
+    private static IEnumerable<RuntimeNamespace> NamespacesOf(ContainerRecord record, string? userNamespace, string? networkNamespace)
     {
         if (record.FirstUser is not null)
         {
-            yield return new RuntimeNamespace { Type = "user" };
+            yield return new RuntimeNamespace { Type = "user", Path = userNamespace };
         }
 
         foreach (var kind in (string[])["mount", "pid", "ipc", "uts", "cgroup"])
@@ -193,13 +201,13 @@ internal static class RuntimeSpecBuilder
         }
     }
 
-    private static IEnumerable<RuntimeMount> DefaultMounts() =>
+    private static IEnumerable<RuntimeMount> DefaultMounts(string access) =>
     [
         new() { Destination = "/proc", Type = "proc", Source = "proc", Options = ["nosuid", "noexec", "nodev"] },
         new() { Destination = "/dev", Type = "tmpfs", Source = "tmpfs", Options = ["nosuid", "strictatime", "mode=755", "size=65536k"] },
         new() { Destination = "/dev/pts", Type = "devpts", Source = "devpts", Options = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"] },
-        new() { Destination = "/sys", Type = "sysfs", Source = "sysfs", Options = ["nosuid", "noexec", "nodev", "ro"] },
-        new() { Destination = "/sys/fs/cgroup", Type = "cgroup", Source = "cgroup", Options = ["ro", "nosuid", "noexec", "nodev"] },
+        new() { Destination = "/sys", Type = "sysfs", Source = "sysfs", Options = ["nosuid", "noexec", "nodev", access] },
+        new() { Destination = "/sys/fs/cgroup", Type = "cgroup", Source = "cgroup", Options = [access, "nosuid", "noexec", "nodev"] },
         new() { Destination = "/dev/mqueue", Type = "mqueue", Source = "mqueue", Options = ["nosuid", "noexec", "nodev"] },
         new() { Destination = "/dev/shm", Type = "tmpfs", Source = "shm", Options = ["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"] },
     ];

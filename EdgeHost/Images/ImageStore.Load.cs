@@ -361,7 +361,7 @@ internal sealed class SpooledArchive : IDisposable
                 if (sinceCheck >= SpaceCheckBytes)
                 {
                     sinceCheck = 0;
-                    var free = DiskSpace.Of(directory).FreeBytes;
+                    var free = DiskSpace.Of(directory, reservedBytes + SpaceCheckBytes).FreeBytes;
                     if (free < reservedBytes + SpaceCheckBytes)
                     {
                         throw new EdgeHostException(

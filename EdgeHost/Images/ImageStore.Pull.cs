@@ -158,7 +158,7 @@ public sealed partial class ImageStore
         }
 
         using var directory = Files.OpenDirectory(_snapshots.DirectoryPath);
-        var free = DiskSpace.Of(directory).FreeBytes;
+        var free = DiskSpace.Of(directory, _options.ReservedBytes + wanted).FreeBytes;
         if (free - _options.ReservedBytes < wanted)
         {
             throw new EdgeHostException(

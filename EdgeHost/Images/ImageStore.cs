@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 using EdgeHost.Oci;
 using EdgeHost.State;
 using Microsoft.Extensions.Logging;
@@ -148,7 +149,9 @@ public sealed partial class ImageStore : IImageStore, IDisposable
                 return;
             }
 
-            gone.Add(_snapshots.Detach(snapshot));
+            // Nobody sees it any more; the next start removes what is not removed by then.
+            var aside = _snapshots.Detach(snapshot);
+            Afterwards.Add(() => _snapshots.TryRemoveTree(aside));
             if (_images.GetValueOrDefault(snapshot.Facts.ImageId!) is { Facts: { RemoveWhenFree: true, References.Count: 0 } } held && !InUse(held))
             {
                 Delete(held, gone);

@@ -535,7 +535,7 @@ internal sealed class LayerUnpacker : IDisposable
         }
 
         (_sinceCheck, _entriesSinceCheck) = (0, 0);
-        var space = DiskSpace.Of(_root.Root);
+        var space = DiskSpace.Of(_root.Root, _reservedBytes + SpaceCheckBytes);
         if (space.FreeBytes < _reservedBytes + SpaceCheckBytes)
         {
             throw new EdgeHostException(

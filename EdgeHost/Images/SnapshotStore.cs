@@ -106,14 +106,7 @@ internal sealed partial class SnapshotStore
         {
             foreach (var name in unfinished)
             {
-                try
-                {
-                    RemoveTree(name);
-                }
-                catch (LinuxException e)
-                {
-                    LogStuck(logger, name, e.Message);
-                }
+                TryRemoveTree(name);
             }
         });
     }
@@ -263,6 +256,18 @@ internal sealed partial class SnapshotStore
             var gone = $".gone-{Guid.NewGuid():n}";
             Directory.Move(snapshot.Directory, Path.Combine(_directory, gone));
             return gone;
+        }
+    }
+
+    internal void TryRemoveTree(string name)
+    {
+        try
+        {
+            RemoveTree(name);
+        }
+        catch (LinuxException e)
+        {
+            LogStuck(_logger, name, e.Message);
         }
     }
 

@@ -1,8 +1,86 @@
 namespace EdgeHost.Linux;
 
-/// <summary>Writes to files of cgroups and of /proc/sys, where one write is one request and its error is the kernel's answer.</summary>
+/// <summary>
+/// Files of cgroups and of /proc: one write is one request and its error is the kernel's answer, and they are read without
+/// the locks and lengths that a file on a disk has.
+/// </summary>
 public static unsafe class CgroupFile
 {
+    private const int UsualBytes = 4096;
+
+    /// <summary>Reads a file whole, without its last line end.</summary>
+    /// <param name="file">The file.</param>
+    /// <returns>Null when it is not there, or what it tells of has gone meanwhile.</returns>
+    /// <exception cref="LinuxException">Any other refusal.</exception>
+    public static string? TryRead(string file)
+    {
+        int number;
+        fixed (byte* path = Libc.Z(file))
+        {
+            number = Libc.openat(Libc.AT_FDCWD, path, Libc.O_RDONLY | Libc.O_CLOEXEC);
+        }
+
+        if (number == -1)
+        {
+            return IsGone(Libc.LastErrno) ? null : throw Libc.Failure($"open {file}");
+        }
+
+        using var fd = new Fd(number);
+        Span<byte> content = stackalloc byte[UsualBytes];
+        var length = 0;
+        while (true)
+        {
+            if (length == content.Length)
+            {
+                var larger = new byte[length * 2];
+                content.CopyTo(larger);
+                content = larger;
+            }
+
+            nint count;
+            fixed (byte* start = content)
+            {
+                count = Libc.read(fd.Value, start + length, content.Length - length);
+            }
+
+            if (count == 0)
+            {
+                return System.Text.Encoding.UTF8.GetString(content[..length].TrimEnd((byte)'\n'));
+            }
+
+            if (count > 0)
+            {
+                length += (int)count;
+            }
+            else if (Libc.LastErrno != Errno.EINTR)
+            {
+                return IsGone(Libc.LastErrno) ? null : throw Libc.Failure($"read {file}");
+            }
+        }
+    }
+
+    /// <summary>Makes a cgroup in one that is there.</summary>
+    /// <returns>False when it is there already, or its parent is not.</returns>
+    /// <exception cref="LinuxException">Any other refusal.</exception>
+    public static bool TryMake(string directory)
+    {
+        fixed (byte* path = Libc.Z(directory))
+        {
+            return Libc.mkdirat(Libc.AT_FDCWD, path, 0x1ED) == 0
+                || (Libc.LastErrno is Errno.EEXIST or Errno.ENOENT ? false : throw Libc.Failure($"make cgroup {directory}"));
+        }
+    }
+
+    /// <summary>Whether a cgroup is there and has none beneath it: the kernel counts them as links of its directory.</summary>
+    public static bool HasNoneBeneath(string directory)
+    {
+        fixed (byte* path = Libc.Z(directory))
+        {
+            Libc.statx_t facts;
+            return Libc.statx(Libc.AT_FDCWD, path, 0, Libc.STATX_BASIC_STATS, &facts) == 0 && facts.stx_nlink == 2;
+        }
+    }
+
     /// <summary>Writes a value in one write(2).</summary>
     /// <param name="file">The file, which must exist.</param>
     /// <param name="value">The value.</param>
@@ -66,4 +144,7 @@ public static unsafe class CgroupFile
             return Libc.LastErrno == Errno.EBUSY ? false : throw Libc.Failure($"remove cgroup {directory}");
         }
     }
+
+    // ENODEV: the cgroup was removed after it was opened; ESRCH: the process.
+    private static bool IsGone(Errno errno) => errno is Errno.ENOENT or Errno.ENOTDIR or Errno.ENODEV or Errno.ESRCH;
 }

@@ -15,4 +15,18 @@ public readonly record struct DiskSpace(long FreeBytes, long TotalBytes, long Fr
         var files = result.f_files == 0 ? long.MaxValue : (long)result.f_ffree;
         return new DiskSpace((long)result.f_bavail * result.f_bsize, (long)result.f_blocks * result.f_bsize, files);
     }
+
+    /// <summary>As <see cref="Of(Fd)"/>; where less is free than is wanted, once what is being removed has gone.</summary>
+    /// <exception cref="LinuxException">It cannot be asked.</exception>
+    public static DiskSpace Of(Fd directory, long wanted)
+    {
+        var space = Of(directory);
+        if (space.FreeBytes >= wanted)
+        {
+            return space;
+        }
+
+        Afterwards.Done.Wait();
+        return Of(directory);
+    }
 }

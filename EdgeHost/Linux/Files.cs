@@ -89,6 +89,37 @@ public static unsafe class Files
         }
     }
 
+    /// <summary>Gives a file another name, in the place of the file that has it.</summary>
+    /// <returns>False when the kernel refuses.</returns>
+    public static bool TryRename(string from, string to)
+    {
+        fixed (byte* old = Libc.Z(from), name = Libc.Z(to))
+        {
+            return Libc.renameat2(Libc.AT_FDCWD, old, Libc.AT_FDCWD, name, 0) == 0;
+        }
+    }
+
+    /// <summary>Writes a file whole that nobody reads meanwhile, and that a power cut ends anyway.</summary>
+    /// <param name="directory">Where it is, in which nobody else can make names.</param>
+    /// <param name="name">Its name.</param>
+    /// <param name="content">The bytes.</param>
+    /// <param name="mode">Permission bits.</param>
+    /// <param name="owner">The user and the group that it belongs to.</param>
+    /// <exception cref="LinuxException">A step failed.</exception>
+    public static void WriteIn(Fd directory, string name, ReadOnlySpan<byte> content, uint mode, uint owner = 0)
+    {
+        fixed (byte* text = Libc.Z(name), empty = "\0"u8)
+        {
+            using var file = new Fd((int)Libc.Check(
+                Libc.openat(directory.Value, text, Libc.O_WRONLY | Libc.O_CREAT | Libc.O_TRUNC | Libc.O_CLOEXEC | Libc.O_NOFOLLOW, mode), $"make {name}"));
+
+            // The umask must not take from what was asked, and one that was there keeps what it had.
+            Libc.Check(Libc.fchmod(file.Value, mode), $"set the mode of {name}");
+            Libc.Check(Libc.fchownat(file.Value, empty, owner, owner, Libc.AT_EMPTY_PATH), $"set the owner of {name}");
+            WriteAll(file, content, name);
+        }
+    }
+
     /// <summary>Flushes a directory, so that names created, renamed or removed in it survive a power cut.</summary>
     /// <param name="path">The directory.</param>
     /// <exception cref="LinuxException">It cannot be opened or flushed.</exception>

@@ -39,12 +39,28 @@ public sealed unsafe class NetworkNamespace : IDisposable
         }
         finally
         {
-            if (Libc.setns(before.Value, Libc.CLONE_NEWNET) == -1)
-            {
-                // This thread would serve others in the wrong place: better no daemon, for there is another one soon.
-                Environment.FailFast($"a thread cannot come back from a new network namespace: {Libc.LastErrno.InWords()}");
-            }
+            ComeBack(before);
         }
+    }
+
+    /// <summary>As <see cref="Create"/>, of one that was made for somebody, and that nothing is in yet.</summary>
+    /// <param name="made">A file of nsfs; taken over when this returns.</param>
+    /// <param name="inside">As there.</param>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public static NetworkNamespace Take(Fd made, Action inside)
+    {
+        using var before = Open(OfThisThread);
+        Libc.Check(Libc.setns(made.Value, Libc.CLONE_NEWNET), "enter a network namespace");
+        try
+        {
+            inside();
+        }
+        finally
+        {
+            ComeBack(before);
+        }
+
+        return new NetworkNamespace(new Fd(made.Release()));
     }
 
     /// <summary>The one that a process is in.</summary>
@@ -61,6 +77,15 @@ public sealed unsafe class NetworkNamespace : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => Fd.Dispose();
+
+    private static void ComeBack(Fd before)
+    {
+        if (Libc.setns(before.Value, Libc.CLONE_NEWNET) == -1)
+        {
+            // This thread would serve others in the wrong place: better no daemon, for there is another one soon.
+            Environment.FailFast($"a thread cannot come back from a new network namespace: {Libc.LastErrno.InWords()}");
+        }
+    }
 
     private static Fd Open(string path)
     {

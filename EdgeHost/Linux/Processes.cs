@@ -45,6 +45,17 @@ public static unsafe class Processes
         return Libc.LastErrno is Errno.ESRCH or Errno.EINVAL ? null : throw Libc.Failure($"open process {pid}");
     }
 
+    /// <summary>Holds the mount namespace of a process: what is mounted there stays until it is let go.</summary>
+    /// <returns>Null when there is no such process, or it may not be looked at.</returns>
+    public static Fd? TryOpenMounts(int pid)
+    {
+        fixed (byte* path = Libc.Z($"/proc/{pid}/ns/mnt"))
+        {
+            var fd = Libc.openat(Libc.AT_FDCWD, path, Libc.O_RDONLY | Libc.O_CLOEXEC);
+            return fd >= 0 ? new Fd(fd) : null;
+        }
+    }
+
     /// <summary>Waits for a child's end.</summary>
     /// <returns>The exit code, 128 + signal when it was killed.</returns>
     /// <exception cref="LinuxException">It is no child of ours.</exception>
@@ -157,12 +168,10 @@ public static unsafe class Processes
     {
         try
         {
-            var stat = File.ReadAllText($"/proc/{pid}/stat");
-
             // The name in parentheses may hold anything, spaces and parentheses included.
-            return stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+            return CgroupFile.TryRead($"/proc/{pid}/stat") is { } stat ? stat[(stat.LastIndexOf(')') + 2)..].Split(' ') : null;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (LinuxException)
         {
             return null;
         }

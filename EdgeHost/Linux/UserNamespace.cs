@@ -5,60 +5,143 @@ using EdgeHost.Linux.Launch;
 namespace EdgeHost.Linux;
 
 /// <summary>
-/// User namespaces (user_namespaces(7)) that no process of ours is in: they say whom files belong to
-/// (mount_setattr(2), MOUNT_ATTR_IDMAP), and containers join them.
+/// A user namespace (user_namespaces(7)) that no process of ours is in, in the making: it says whom files belong to
+/// (mount_setattr(2), MOUNT_ATTR_IDMAP), and containers join it. A network namespace that is to belong to it can only be
+/// made by a process that is in it: one waits there until both are held by descriptors.
 /// </summary>
-public static unsafe class UserNamespace
+public sealed unsafe class UserNamespace : IDisposable
 {
-    /// <summary>Makes one. Only a process with one managed thread may call it, as with <see cref="Launcher.Start"/>.</summary>
+    private readonly int _pid;
+    private readonly Fd _go;
+    private readonly Fd? _made;
+
+    /// <summary>Begins to make one. Only a process with one managed thread may call it, as with <see cref="Launcher.Start"/>.</summary>
     /// <param name="users">What is written into uid_map: lines of first id inside, first id outside, number.</param>
     /// <param name="groups">The same for gid_map.</param>
-    /// <param name="maker">The process that was born in it, and ends: for <see cref="Reap"/>.</param>
-    /// <returns>Its descriptor, a file of nsfs.</returns>
+    /// <param name="withNetwork">Whether a network namespace is made that belongs to it.</param>
     /// <exception cref="LinuxException">The kernel refuses: there are no user namespaces, too many, or these maps are none.</exception>
-    public static Fd Create(string users, string groups, out int maker)
+    public UserNamespace(string users, string groups, bool withNetwork)
     {
-        var pipe = stackalloc int[2];
-        Libc.Check(Libc.pipe2(pipe, Libc.O_CLOEXEC), "make a pipe for a user namespace");
-        using var read = new Fd(pipe[0]);
-        var write = new Fd(pipe[1]);
-        maker = Launcher.CloneWaiting(Libc.CLONE_NEWUSER, pipe[0], pipe[1]);
-        Fd? made = null;
+        var (read, go) = Pipe.MakeForInput();
+        (Fd Read, Fd Write)? made = null;
         try
         {
-            var directory = "/proc/" + maker.ToString(CultureInfo.InvariantCulture);
-            Write($"{directory}/uid_map", users);
-            Write($"{directory}/gid_map", groups);
-            return made = Open($"{directory}/ns/user", Libc.O_RDONLY);
+            made = withNetwork ? Pipe.MakeForInput() : null;
+            _pid = Launcher.CloneWaiting(Libc.CLONE_NEWUSER, read.Value, made?.Write.Value ?? -1, withNetwork ? Libc.CLONE_NEWNET : 0);
+            (_go, _made) = (go, made?.Read);
+        }
+        catch
+        {
+            go.Dispose();
+            made?.Read.Dispose();
+            throw;
         }
         finally
         {
-            write.Dispose();
-            if (made is null)
+            read.Dispose();
+            made?.Write.Dispose();
+        }
+
+        try
+        {
+            Write("uid_map", users);
+            Write("gid_map", groups);
+            if (withNetwork)
             {
-                Reap(maker);
+                // Only now: what the kernel shows of a network namespace in /proc belongs to the root that there is when it is made.
+                Files.WriteAll(_go, [0], "let a network namespace be made");
             }
         }
-    }
-
-    /// <summary>Waits for the end of a process that has made one. Not at once: it may have to wait for a CPU, and nobody has to wait for it.</summary>
-    public static void Reap(int maker)
-    {
-        int status;
-        _ = Libc.wait4(maker, &status, Libc.__WALL);
-    }
-
-    private static void Write(string path, string content)
-    {
-        using var file = Open(path, Libc.O_WRONLY);
-        Files.WriteAll(file, Encoding.ASCII.GetBytes(content), path);
-    }
-
-    private static Fd Open(string path, int flags)
-    {
-        fixed (byte* name = Libc.Z(path))
+        catch
         {
-            return new Fd((int)Libc.Check(Libc.openat(Libc.AT_FDCWD, name, flags | Libc.O_CLOEXEC), $"open {path}"));
+            Dispose();
+            throw;
         }
+    }
+
+    /// <summary>Readable once the network namespace was made, or was not.</summary>
+    public Fd Made => _made ?? throw new InvalidOperationException("no network namespace is made with it");
+
+    /// <summary>Takes what was made, waiting for it.</summary>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public MadeNamespaces Take()
+    {
+        if (_made is null)
+        {
+            return new MadeNamespaces(Open("ns/user", Libc.O_RDONLY), null);
+        }
+
+        int error;
+        nint count;
+        do
+        {
+            count = Libc.read(_made.Value, &error, sizeof(int));
+        }
+        while (count == -1 && Libc.LastErrno == Errno.EINTR);
+
+        if (count != sizeof(int) || error != 0)
+        {
+            throw new LinuxException("make a network namespace", count == sizeof(int) ? (Errno)error : Errno.ESRCH);
+        }
+
+        var user = Open("ns/user", Libc.O_RDONLY);
+        try
+        {
+            return new MadeNamespaces(user, Open("ns/net", Libc.O_RDONLY));
+        }
+        catch
+        {
+            user.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Whether the process in it was let go.</summary>
+    public bool IsLetGo => !_go.IsOpen;
+
+    /// <summary>Lets the process in it end. It may wait for a CPU until it does: <see cref="Made"/> is readable, with nothing to read, then.</summary>
+    public void LetGo() => _go.Dispose();
+
+    /// <summary>Lets the process in it end, and waits for that; what nobody has taken is gone with it.</summary>
+    public void Dispose()
+    {
+        _go.Dispose();
+        _made?.Dispose();
+        int status;
+        _ = Libc.wait4(_pid, &status, Libc.__WALL);
+    }
+
+    private void Write(string name, string content)
+    {
+        using var file = Open(name, Libc.O_WRONLY);
+        Files.WriteAll(file, Encoding.ASCII.GetBytes(content), name);
+    }
+
+    private Fd Open(string name, int flags)
+    {
+        var path = $"/proc/{_pid.ToString(CultureInfo.InvariantCulture)}/{name}";
+        fixed (byte* text = Libc.Z(path))
+        {
+            return new Fd((int)Libc.Check(Libc.openat(Libc.AT_FDCWD, text, flags | Libc.O_CLOEXEC), $"open {path}"));
+        }
+    }
+}
+
+/// <summary>Namespaces for a container that is to be launched, held by descriptors (files of nsfs).</summary>
+public sealed class MadeNamespaces : IDisposable
+{
+    internal MadeNamespaces(Fd user, Fd? network) => (User, Network) = (user, network);
+
+    /// <summary>The user namespace.</summary>
+    public Fd User { get; }
+
+    /// <summary>The network namespace that belongs to it; null where none was wanted.</summary>
+    public Fd? Network { get; }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        User.Dispose();
+        Network?.Dispose();
     }
 }

@@ -258,6 +258,7 @@ public sealed partial class MqttAgent : IAsyncDisposable
         byte[] last = [];
         byte[] lastWithUse = [];
         var lastUse = 0L;
+        var lastReport = 0L;
         while (true)
         {
             var state = JsonSerializer.SerializeToUtf8Bytes(_reporter.Read(default, withUse: false), ReportedJson.Default.ReportedState);
@@ -265,10 +266,13 @@ public sealed partial class MqttAgent : IAsyncDisposable
             if (isUseDue || !state.AsSpan().SequenceEqual(last))
             {
                 var full = _reporter.Read(default, withUse: true);
-                var fullBytes = JsonSerializer.SerializeToUtf8Bytes(full, ReportedJson.Default.ReportedState);
-                if (!fullBytes.AsSpan().SequenceEqual(lastWithUse))
+
+                // Temperature and pressure change all the time: they go along with what else does, and alone now and then.
+                var fullBytes = JsonSerializer.SerializeToUtf8Bytes(full with { Board = full.Board with { Health = null } }, ReportedJson.Default.ReportedState);
+                if (!fullBytes.AsSpan().SequenceEqual(lastWithUse) || Stopwatch.GetElapsedTime(lastReport) >= _options.HealthInterval)
                 {
                     await PublishReportAsync(connection, full, cancel).ConfigureAwait(false);
+                    lastReport = Stopwatch.GetTimestamp();
                 }
 
                 last = state;

@@ -91,6 +91,9 @@ public sealed record AgentOptions
     /// <summary>How often use is reported while nothing else changes.</summary>
     public TimeSpan UseInterval { get; init; } = TimeSpan.FromMinutes(1);
 
+    /// <summary>How often the board's health is reported while nothing else changes.</summary>
+    public TimeSpan HealthInterval { get; init; } = TimeSpan.FromMinutes(15);
+
     /// <summary>How many events are kept while the broker is away; the oldest give way, and their number is told.</summary>
     public int EventQueueLength { get; init; } = 1000;
 

@@ -65,7 +65,8 @@ internal static class HostSettings
     /// <summary>Sets what a container's new namespace needs; for the thread that is in it.</summary>
     internal static void PrepareSandbox()
     {
-        // As with Docker: any user may listen at any port and ping, for nothing of the host's is in danger.
+        // As with Docker: any user may listen at any port and ping, for nothing of the host's is in danger. The groups are
+        // those of who writes it, the host's: who joins the namespace later may have others than those that it belongs to.
         Write("ipv4/ip_unprivileged_port_start", "0");
         Write("ipv4/ping_group_range", "0 2147483647");
     }

@@ -71,7 +71,15 @@ public sealed partial class NetworkHost
             List<Endpoint> others = [.. held.Status.Endpoints.Where(each => each != endpoint)];
             using var space = NetworkNamespace.Of(pid);
             using var inside = space.Run(RouteNetlink.Open);
-            inside.Delete(endpoint.Interface);
+            if (endpoint.HostInterface.Length > 0)
+            {
+                // By this end: the container may have given the other one another name.
+                _links.Delete(endpoint.HostInterface);
+            }
+            else
+            {
+                inside.Delete(endpoint.Interface);
+            }
 
             // The default route went with the interface that it was over.
             if (inside.ReadRoutes().All(each => each.Destination.PrefixLength != 0)
@@ -99,7 +107,7 @@ public sealed partial class NetworkHost
     private SandboxStatus Replace(string container, Held held, SandboxStatus status)
     {
         var published = Publish(status.Endpoints, status.Ports);
-        _held[container] = new Held(status, published, held.NameServers);
+        _held[container] = new Held(status, published, held.NameServers) { OverInterfaces = held.OverInterfaces };
         if (!published.SequenceEqual(held.Published))
         {
             Change(firewall => firewall.Replace(held.Published, published));

@@ -19,15 +19,17 @@ public sealed partial class NetworkHost
     /// Makes a network namespace with interfaces, addresses and routes in the networks that a container wants to be in,
     /// and publishes its ports. All of it is undone when any of it fails.
     /// </summary>
+    /// <param name="spec">What it wants.</param>
+    /// <param name="made">A namespace that was made for it and is empty yet, which is taken over; null makes one that belongs to the host's users.</param>
     /// <exception cref="EdgeHostException">
     /// <see cref="ErrorKind.NotFound"/>: a network; <see cref="ErrorKind.Conflict"/>: an address or a port is taken;
     /// <see cref="ErrorKind.Full"/>: no address is left; <see cref="ErrorKind.Unsupported"/>: what the kernel lacks.
     /// </exception>
-    public Sandbox Connect(SandboxSpec spec)
+    public Sandbox Connect(SandboxSpec spec, Fd? made)
     {
         try
         {
-            return ConnectWhole(spec);
+            return ConnectWhole(spec, made);
         }
         catch (LinuxException e) when (MissingOptions(e) is { Count: > 0 } missing)
         {
@@ -36,7 +38,7 @@ public sealed partial class NetworkHost
         }
     }
 
-    private Sandbox ConnectWhole(SandboxSpec spec)
+    private Sandbox ConnectWhole(SandboxSpec spec, Fd? made)
     {
         lock (_lock)
         {
@@ -54,12 +56,7 @@ public sealed partial class NetworkHost
             try
             {
                 var withIPv6 = networks.Any(each => each.Record.Subnets.Any(subnet => IsV6(subnet.Gateway)));
-                space = NetworkNamespace.Create(() =>
-                {
-                    HostSettings.PrepareSandbox();
-                    HostSettings.PrepareInterfaces(withIPv6);
-                    inside = RouteNetlink.Open();
-                });
+                space = made is null ? NetworkNamespace.Create(Prepare) : NetworkNamespace.Take(made, Prepare);
                 inside!.SetUp(RouteNetlink.Loopback);
                 for (var i = 0; i < networks.Count; i++)
                 {
@@ -77,6 +74,13 @@ public sealed partial class NetworkHost
                 _held[spec.Container] = new Held(status, published, spec.NameServers);
                 Change(firewall => firewall.Publish(published));
                 return new Sandbox(space, status);
+
+                void Prepare()
+                {
+                    HostSettings.PrepareSandbox();
+                    HostSettings.PrepareInterfaces(withIPv6);
+                    inside = RouteNetlink.Open();
+                }
             }
             catch
             {

@@ -311,7 +311,7 @@ public sealed partial class NetworkHost : INetworkWatcher
             var endpoint = endpoints[i];
             if (_links.FindLink(endpoint.HostInterface) is not { } port)
             {
-                pairs += Renew(network, containers[i], endpoint) ? 1 : 0;
+                pairs += MayRenew(network, containers[i], endpoint) ? 1 : 0;
             }
             else if (port.Master != network.Index)
             {
@@ -326,6 +326,12 @@ public sealed partial class NetworkHost : INetworkWatcher
             mended.Add($"{ports.ToString(CultureInfo.InvariantCulture)} of its ports");
         }
 
+        if (mended.Count == 0)
+        {
+            // What is taken from a container alone is between it and us, and uses up nobody else's patience.
+            _overLinks.Forget();
+        }
+
         if (pairs > 0)
         {
             mended.Add($"the interfaces of {pairs.ToString(CultureInfo.InvariantCulture)} containers");
@@ -334,10 +340,6 @@ public sealed partial class NetworkHost : INetworkWatcher
         if (mended.Count > 0)
         {
             LogMended(_log, record.Name, record.Interface, string.Join(", ", mended));
-        }
-        else
-        {
-            _overLinks.Forget();
         }
     }
 
@@ -371,6 +373,30 @@ public sealed partial class NetworkHost : INetworkWatcher
                 _links.Delete(link.Name);
                 LogStray(_log, network.Record.Name, link.Name);
             }
+        }
+    }
+
+    /// <summary>As <see cref="Renew"/>, unless it was too often. A container that has rights over its network may take its interfaces away itself, and be in the way of new ones.</summary>
+    private bool MayRenew(Network network, string container, Endpoint endpoint)
+    {
+        if (!_held[container].OverInterfaces.MayGoOn(out var isFirst))
+        {
+            if (isFirst)
+            {
+                LogInterfaceQuarrel(_log, endpoint.Names[0], endpoint.Interface, Quarrel.Most);
+            }
+
+            return false;
+        }
+
+        try
+        {
+            return Renew(network, container, endpoint);
+        }
+        catch (EdgeHostException e)
+        {
+            LogNotRenewed(_log, endpoint.Names[0], endpoint.Interface, e.Message);
+            return false;
         }
     }
 
@@ -422,6 +448,12 @@ public sealed partial class NetworkHost : INetworkWatcher
 
     [LoggerMessage(Level = LogLevel.Error, Message = "bridge {Bridge} or a port of it was changed by another program {Times} times within a minute, and is left so until the next container starts; end that program, or let it leave this interface alone")]
     private static partial void LogLinkQuarrel(ILogger log, string bridge, int times);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "container {Container} has lost its interface {Interface} {Times} times within a minute, and is left without until it is started again")]
+    private static partial void LogInterfaceQuarrel(ILogger log, string container, string @interface, int times);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "container {Container} is left without its interface {Interface}: {Reason}")]
+    private static partial void LogNotRenewed(ILogger log, string container, string @interface, string reason);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "another program drops what is forwarded: chain {Chain} has rules of ours by now that let {Bridges} through")]
     private static partial void LogLetThrough(ILogger log, string chain, string bridges);

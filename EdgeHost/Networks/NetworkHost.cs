@@ -404,5 +404,8 @@ public sealed partial class NetworkHost : INetworks, IDisposable
         internal IReadOnlyList<PublishedPort> Published { get; } = published;
 
         internal IReadOnlyList<IPAddress> NameServers { get; } = nameServers;
+
+        /// <summary>About interfaces of it that were taken from it: it may be the container itself that does.</summary>
+        internal Quarrel OverInterfaces { get; init; } = new();
     }
 }

@@ -50,14 +50,15 @@ public sealed class StateTable<T>
     /// <param name="id">At most 512 bytes of UTF-8.</param>
     /// <param name="row">At most 1 MiB as JSON; it is read now and may change later.</param>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: the id or the row is too large.</exception>
-    public void Upsert(string id, T row)
-    {
-        var json = JsonSerializer.Serialize(row, _type);
-        _database.Change(_name, id, json, () => _rows[id] = row);
-    }
+    public void Upsert(string id, T row) => Put(id, row, JsonSerializer.Serialize(row, _type));
+
+    /// <summary>As <see cref="Upsert(string, T)"/>, of a row that was written as JSON for another place already.</summary>
+    public void Upsert(string id, T row, ReadOnlySpan<byte> json) => Put(id, row, System.Text.Encoding.UTF8.GetString(json));
+
+    private void Put(string id, T row, string json) => _database.Change(_name, id, json, () => _rows[id] = row);
 
     /// <summary>Puts a row in place, and returns once it is on disk.</summary>
-    /// <inheritdoc cref="Upsert" path="/param|/exception"/>
+    /// <inheritdoc cref="Upsert(string, T)" path="/param|/exception"/>
     public Task UpsertDurablyAsync(string id, T row)
     {
         Upsert(id, row);

@@ -51,8 +51,38 @@ internal static unsafe partial class LaunchChild
             return Keep(slots, slot, fd);
         }
 
+        // As a rule all but the last component is there, and no link in its place.
+        if (MakeLast(root, path, create == 2) == 0 && (fd = Resolve(root, path, Libc.O_PATH)) != -1)
+        {
+            return Keep(slots, slot, fd);
+        }
+
         var error = MakePath(root, path, create == 2, LinksMaximum);
         return error != 0 ? error : Keep(slots, slot, Resolve(root, path, Libc.O_PATH));
+    }
+
+    private static int MakeLast(int root, byte* path, bool file)
+    {
+        var end = Length(path);
+        if (end >= PathMaximum)
+        {
+            return (int)Errno.ENAMETOOLONG;
+        }
+
+        while (end > 0 && path[end - 1] == (byte)'/')
+        {
+            end--;
+        }
+
+        var start = end;
+        while (start > 0 && path[start - 1] != (byte)'/')
+        {
+            start--;
+        }
+
+        var prefix = stackalloc byte[PathMaximum];
+        Copy(prefix, path, end);
+        return start == end ? 0 : MakeComponent(root, prefix, start, end, file, LinksMaximum);
     }
 
     // Each prefix is resolved again from the root, so that no component can be swapped for a link to elsewhere. A link to

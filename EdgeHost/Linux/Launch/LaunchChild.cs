@@ -33,16 +33,36 @@ internal static unsafe partial class LaunchChild
         Call(Nr.exit_group, 255);
     }
 
-    /// <summary>Waits until the pipe's other end is closed everywhere, and ends.</summary>
-    internal static void Wait(int read, int write)
+    /// <summary>Makes namespaces when a byte comes, and says what came of it; ends when the pipe's other end is closed everywhere.</summary>
+    internal static void Wait(int read, int status, nint namespaces)
     {
-        byte nothing;
-        Call(Nr.close, write);
-        while (Call(Nr.read, read, (nint)(&nothing), 1) == -1 && LastError() == (int)Errno.EINTR)
+        // Whoever was born before it and waits in the same way would wait for its end, too, and every reader of a pipe whose
+        // writing end was open at the moment of the clone.
+        var low = read < status ? read : status;
+        var high = read < status ? status : read;
+        CloseRange(0, low - 1);
+        CloseRange(low + 1, high - 1);
+        CloseRange(high + 1, int.MaxValue);
+        byte go;
+        nint count;
+        while ((count = Call(Nr.read, read, (nint)(&go), 1)) == 1 || (count == -1 && LastError() == (int)Errno.EINTR))
         {
+            if (count == 1)
+            {
+                var error = Error(Call(Nr.unshare, namespaces));
+                Call(Nr.write, status, (nint)(&error), sizeof(int));
+            }
         }
 
         Call(Nr.exit_group, 0);
+    }
+
+    private static void CloseRange(int first, int last)
+    {
+        if (first <= last)
+        {
+            Call(Nr.close_range, first, last, 0);
+        }
     }
 
     private static int Execute(byte* block, LaunchStep* step, int* slots, int* status)
@@ -70,6 +90,8 @@ internal static unsafe partial class LaunchChild
                 return ChangeDirectory(text1);
             case LaunchOp.OpenHost:
                 return Keep(slots, step->Slot, Call(Nr.openat, Libc.AT_FDCWD, (nint)text1, Libc.O_PATH | Libc.O_CLOEXEC));
+            case LaunchOp.OpenNamespace:
+                return Keep(slots, step->Slot, Call(Nr.openat, Libc.AT_FDCWD, (nint)text1, Libc.O_RDONLY | Libc.O_CLOEXEC));
             case LaunchOp.OpenFifo:
                 return Keep(slots, step->Slot, Call(Nr.openat, Libc.AT_FDCWD, (nint)text1, Libc.O_RDWR | Libc.O_CLOEXEC | Libc.O_NOFOLLOW));
             case LaunchOp.OpenInRoot:

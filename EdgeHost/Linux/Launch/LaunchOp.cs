@@ -147,7 +147,10 @@ public enum LaunchOp
     /// <summary>The signal A when the parent ends, which is outside of the pid namespace.</summary>
     EndWithParent = 46,
 
-    /// <summary>Before the clone: a user namespace with the maps Text1 of users and Text2 of groups, into Slot.</summary>
+    /// <summary>
+    /// Before the clone: a user namespace with the maps Text1 of users and Text2 of groups, into Slot; where Slot2 is given,
+    /// a network namespace that belongs to it, into that.
+    /// </summary>
     MakeUserNamespace = 47,
 
     /// <summary>As <see cref="Bind"/>; files belong to whom the user namespace in Slot2 says.</summary>
@@ -162,8 +165,11 @@ public enum LaunchOp
     /// <summary>Gives the pipe in Slot to user A and group B; anything but a pipe stays as it is.</summary>
     GivePipe = 51,
 
-    /// <summary>As <see cref="JoinProcess"/>, and Slot stays open.</summary>
+    /// <summary>As <see cref="JoinProcess"/>, and Slot stays open; it may be a namespace of kind A, too.</summary>
     EnterProcess = 52,
+
+    /// <summary>Opens the namespace that the host's path Text1 is, into Slot.</summary>
+    OpenNamespace = 53,
 
     /// <summary>
     /// Opens a terminal of the file system at /dev/pts, whose slave takes the place of descriptors 0 to 2 and belongs to

@@ -68,8 +68,8 @@ public sealed partial class LaunchPlan
     /// <summary>The namespaces that the clone makes (CLONE_NEW… flags).</summary>
     public ulong CloneFlags => BinaryPrimitives.ReadUInt64LittleEndian(_block.AsSpan(16));
 
-    /// <summary>The user namespace that is made before the clone, and the slot for it.</summary>
-    internal (string Users, string Groups, int Slot)? UserNamespace
+    /// <summary>The user namespace that is made before the clone, the slot for it, and that for a network namespace of its own or -1.</summary>
+    internal (string Users, string Groups, int Slot, int NetworkSlot)? UserNamespace
     {
         get
         {
@@ -77,7 +77,7 @@ public sealed partial class LaunchPlan
             {
                 if (step.Op == LaunchOp.MakeUserNamespace)
                 {
-                    return (Text(step.Text1), Text(step.Text2), step.Slot);
+                    return (Text(step.Text1), Text(step.Text2), step.Slot, step.Slot2);
                 }
             }
 
@@ -152,7 +152,7 @@ public sealed partial class LaunchPlan
             LaunchOp.JoinNamespace => $"join namespace {Text(step.Text1)}",
             LaunchOp.Propagation => "set mount propagation",
             LaunchOp.ChangeDirectory => $"change directory to {Text(step.Text1)}",
-            LaunchOp.OpenHost => $"open {Text(step.Text1)}",
+            LaunchOp.OpenHost or LaunchOp.OpenNamespace => $"open {Text(step.Text1)}",
             LaunchOp.OpenInRoot => $"open {Text(step.Text1)} in the container",
             LaunchOp.Mount or LaunchOp.MountByData => $"mount {Text(step.Text1)} on {TargetOf(index)}",
             LaunchOp.Bind or LaunchOp.BindMapped => $"bind {Text(step.Text1)} on {TargetOf(index)}",
@@ -163,6 +163,7 @@ public sealed partial class LaunchPlan
             LaunchOp.Mask => $"mask {Text(step.Text1)}",
             LaunchOp.MakeReadOnly => $"make {Text(step.Text1)} read-only",
             LaunchOp.WriteProc => $"write \"{Text(step.Text2)}\" to /proc/{Text(step.Text1)}",
+            LaunchOp.WriteHost when Confines(index) => $"confine it by AppArmor profile {Text(step.Text2)["exec ".Length..]}",
             LaunchOp.WriteHost => $"write \"{Text(step.Text2)}\" to {Text(step.Text1)}",
             LaunchOp.SetHostname => $"set host name {Text(step.Text1)}",
             LaunchOp.SetDomainname => $"set domain name {Text(step.Text1)}",
@@ -261,6 +262,9 @@ public sealed partial class LaunchPlan
 
         return text.ToString();
     }
+
+    /// <summary>Whether a step says which AppArmor profile the program is to have.</summary>
+    internal bool Confines(int index) => Steps[index] is { Op: LaunchOp.WriteHost } step && Text(step.Text1) == AppArmor.OnExec;
 
     private static void Append(StringBuilder text, string name, int slot)
     {
@@ -363,7 +367,7 @@ public sealed partial class LaunchPlan
                 CheckTable(index, step.Text2, step.B);
                 CheckTable(index, step.Text3, step.C);
                 break;
-            case LaunchOp.OpenInit or LaunchOp.ExecuteWithInit or LaunchOp.JoinProcess or LaunchOp.EnterProcess or LaunchOp.MakeUserNamespace or LaunchOp.JoinUserNamespace when step.Slot < 0:
+            case LaunchOp.OpenInit or LaunchOp.ExecuteWithInit or LaunchOp.JoinProcess or LaunchOp.EnterProcess or LaunchOp.MakeUserNamespace or LaunchOp.JoinUserNamespace or LaunchOp.OpenNamespace when step.Slot < 0:
             case LaunchOp.BindMapped when step.Slot2 < 0:
                 throw Bad($"step {index} ({step.Op}) names no slot");
             case LaunchOp.Mount:

@@ -29,26 +29,7 @@ public static unsafe class Launcher
             slots[i] = i < descriptors.Length ? descriptors[i] : -1;
         }
 
-        if (plan.UserNamespace is not { } wanted)
-        {
-            return Clone(plan, cgroup, slots, 0);
-        }
-
-        using var users = UserNamespace.Create(wanted.Users, wanted.Groups, out var maker);
-        slots[wanted.Slot] = users.Value;
-        try
-        {
-            return Clone(plan, cgroup, slots, maker);
-        }
-        catch (LinuxException)
-        {
-            UserNamespace.Reap(maker);
-            throw;
-        }
-    }
-
-    private static LaunchedProcess Clone(LaunchPlan plan, Fd? cgroup, int* slots, int maker)
-    {
+        using var made = Make(plan, slots);
         var pipe = stackalloc int[2];
         Libc.Check(Libc.pipe2(pipe, Libc.O_CLOEXEC), "make the status pipe of a launch");
         using var read = new Fd(pipe[0]);
@@ -76,7 +57,7 @@ public static unsafe class Launcher
                 throw new LinuxException("clone a process of the container", (Errno)(*Libc.errno_location()));
             }
 
-            return new LaunchedProcess(plan, pid, new Fd(pidfd), new Fd(read.Release()), maker);
+            return new LaunchedProcess(plan, pid, new Fd(pidfd), new Fd(read.Release()));
         }
     }
 
@@ -92,20 +73,39 @@ public static unsafe class Launcher
         }
     }
 
+    private static MadeNamespaces? Make(LaunchPlan plan, int* slots)
+    {
+        if (plan.UserNamespace is not { } wanted)
+        {
+            return null;
+        }
+
+        using var making = new UserNamespace(wanted.Users, wanted.Groups, wanted.NetworkSlot >= 0);
+        var made = making.Take();
+        slots[wanted.Slot] = made.User.Value;
+        if (made.Network is { } network)
+        {
+            slots[wanted.NetworkSlot] = network.Value;
+        }
+
+        return made;
+    }
+
     /// <summary>Clones a process that does nothing but wait until nobody holds the other end of a pipe any more.</summary>
     /// <param name="flags">The namespaces that it is born in.</param>
-    /// <param name="read">The end on which it waits.</param>
-    /// <param name="write">The other one.</param>
+    /// <param name="read">The end on which it waits; of all other descriptors it keeps but the next.</param>
+    /// <param name="status">Where it says what came of the second namespaces, as an errno.</param>
+    /// <param name="second">The namespaces that it makes when a byte comes.</param>
     /// <returns>Its pid; it sends no signal when it ends, and is waited for with __WALL.</returns>
     /// <exception cref="LinuxException">The clone failed.</exception>
-    internal static int CloneWaiting(ulong flags, int read, int write)
+    internal static int CloneWaiting(ulong flags, int read, int status, ulong second)
     {
         var arguments = new Libc.clone_args { flags = flags | Libc.CLONE_CLEAR_SIGHAND };
         LetFinalizersEnd();
         var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
         if (pid == 0)
         {
-            LaunchChild.Wait(read, write);
+            LaunchChild.Wait(read, status, (nint)second);
         }
 
         return pid != -1 ? pid : throw new LinuxException("make a user namespace", (Errno)(*Libc.errno_location()));
@@ -117,15 +117,13 @@ public sealed unsafe class LaunchedProcess : IDisposable
 {
     private LaunchPlan? _plan;
     private Fd? _status;
-    private int _maker;
 
-    internal LaunchedProcess(LaunchPlan plan, int pid, Fd pidFd, Fd status, int maker)
+    internal LaunchedProcess(LaunchPlan plan, int pid, Fd pidFd, Fd status)
     {
         _plan = plan;
         Pid = pid;
         PidFd = pidFd;
         _status = status;
-        _maker = maker;
     }
 
     /// <summary>One that has long executed its plan.</summary>
@@ -154,7 +152,10 @@ public sealed unsafe class LaunchedProcess : IDisposable
         }
         finally
         {
-            EndLaunch();
+            // This lives as long as the container: its plan takes ten times what else is known of it.
+            _plan = null;
+            _status!.Dispose();
+            _status = null;
         }
     }
 
@@ -201,20 +202,7 @@ public sealed unsafe class LaunchedProcess : IDisposable
     public void Dispose()
     {
         PidFd.Dispose();
-        EndLaunch();
-    }
-
-    // It lives as long as the container: its plan takes ten times what else is known of it.
-    private void EndLaunch()
-    {
-        _plan = null;
         _status?.Dispose();
-        _status = null;
-        if (_maker != 0)
-        {
-            UserNamespace.Reap(_maker);
-            _maker = 0;
-        }
     }
 }
 
@@ -244,6 +232,8 @@ public sealed class LaunchFailure
         ? new EdgeHostException(ErrorKind.CannotExecute, Message)
         : _plan.IsMapping(Step) && IsUnmappable
         ? new EdgeHostException(ErrorKind.Unsupported, $"{Cause}; give the mount idmap=none, and it shows the host's users as 65534, or run the container with --userns host")
+        : _plan.Confines(Step) && Errno == Errno.ENOENT
+        ? new EdgeHostException(ErrorKind.Infeasible, $"{_plan.Describe(Step)}: it is not loaded; load it with apparmor_parser --replace FILE, or restart the daemon for the profile of ours")
         : new LinuxException(_plan.Describe(Step), Errno);
 
     /// <summary>What failed and why, without what to do.</summary>

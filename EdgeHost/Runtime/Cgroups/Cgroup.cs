@@ -133,22 +133,7 @@ public abstract class Cgroup
     protected static bool BoardHasSwap => File.ReadLines("/proc/swaps").Skip(1).Any();
 
     /// <summary>Reads a cgroup file without its line end; null when it is not there.</summary>
-    protected static string? TryRead(string file)
-    {
-        try
-        {
-            return File.ReadAllText(file).TrimEnd('\n');
-        }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            return null;
-        }
-        catch (IOException e)
-        {
-            // ENODEV: the cgroup was removed between open and read.
-            return Directory.Exists(Path.GetDirectoryName(file)) ? throw new EdgeHostException(ErrorKind.Internal, $"read {file}: {e.Message}", e) : null;
-        }
-    }
+    protected static string? TryRead(string file) => CgroupFile.TryRead(file);
 
     /// <summary>Reads the number in a cgroup file; null when it is not there or says <c>max</c>.</summary>
     protected static long? TryReadNumber(string file) =>
@@ -238,6 +223,12 @@ public abstract class Cgroup
     /// <summary>The directories beneath one, deepest first, itself last.</summary>
     protected static IEnumerable<string> DeepestFirst(string directory)
     {
+        if (CgroupFile.HasNoneBeneath(directory))
+        {
+            yield return directory;
+            yield break;
+        }
+
         string[] children;
         try
         {
@@ -276,7 +267,8 @@ public abstract class Cgroup
 
     /// <summary>Removes a directory and all beneath it.</summary>
     /// <returns>False while processes are in one of them.</returns>
-    protected static bool RemoveBeneath(string directory) => DeepestFirst(directory).ToList().TrueForAll(CgroupFile.TryRemoveDirectory);
+    protected static bool RemoveBeneath(string directory) =>
+        CgroupFile.TryRemoveDirectory(directory) || DeepestFirst(directory).ToList().TrueForAll(CgroupFile.TryRemoveDirectory);
 
     /// <summary>Kills what is in a directory and beneath it, again until nothing new appears.</summary>
     protected static void KillBeneath(string directory)

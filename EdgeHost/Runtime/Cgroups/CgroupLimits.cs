@@ -15,9 +15,6 @@ public sealed record CgroupLimits
     /// <summary>The soft limit in bytes.</summary>
     public long? MemoryReservationBytes { get; init; }
 
-    /// <summary>Whether the kernel kills all processes of the cgroup when it kills one for want of memory (v2, memory.oom.group).</summary>
-    public bool KillAsGroup { get; init; } = true;
-
     /// <summary>Of cgroup v1 only, 0 to 100.</summary>
     public long? Swappiness { get; init; }
 

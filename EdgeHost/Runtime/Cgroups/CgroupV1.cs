@@ -39,7 +39,13 @@ public sealed class CgroupV1 : Cgroup
     /// <inheritdoc/>
     public override void Create()
     {
-        if (Exists && !TryDelete())
+        // Its parent is there as a rule, and it is not.
+        if (Make())
+        {
+            return;
+        }
+
+        if (!TryDelete())
         {
             throw new EdgeHostException(ErrorKind.Conflict, $"cgroup {CgroupPath} holds processes of somebody else; choose another name or end them");
         }
@@ -62,7 +68,33 @@ public sealed class CgroupV1 : Cgroup
             }
         }
 
-        // The children of a cgroup count against it only with use_hierarchy, the default since Linux 5.11.
+        AccountHierarchically();
+    }
+
+    // False where some of it was there, or a parent is missing: what was made meanwhile is empty.
+    private bool Make()
+    {
+        foreach (var (controller, directory) in _directories)
+        {
+            if (!CgroupFile.TryMake(directory))
+            {
+                return false;
+            }
+
+            // Its parent hands its CPUs and nodes on, unless it was made by somebody who did not ask for it.
+            if (controller == "cpuset" && string.IsNullOrEmpty(TryRead(directory + "/cpuset.cpus")))
+            {
+                CreateCpuset(_roots[controller]);
+            }
+        }
+
+        AccountHierarchically();
+        return true;
+    }
+
+    // The children of a cgroup count against it only with use_hierarchy, the default since Linux 5.11.
+    private void AccountHierarchically()
+    {
         if (_directories.TryGetValue("memory", out var memory) && TryRead(memory + "/memory.use_hierarchy") == "0")
         {
             WriteAndVerify(memory + "/memory.use_hierarchy", "1", "hierarchical memory accounting");
@@ -291,7 +323,8 @@ public sealed class CgroupV1 : Cgroup
         }
     }
 
-    // A new cpuset is empty and takes no process until it has CPUs and nodes: each level takes its parent's.
+    // A new cpuset is empty and takes no process until it has CPUs and nodes: each level takes its parent's, and hands
+    // them on to those that are made in it.
     private void CreateCpuset(string root)
     {
         var directory = root;
@@ -307,6 +340,8 @@ public sealed class CgroupV1 : Cgroup
                     CgroupFile.Write($"{directory}/{file}", TryRead($"{parent}/{file}") ?? string.Empty, file);
                 }
             }
+
+            CgroupFile.Write(directory + "/cgroup.clone_children", "1", "hand CPUs on");
         }
     }
 

@@ -60,10 +60,6 @@ public sealed class CgroupV2 : Cgroup
             // Swap is closed before memory is: no moment in which the limit leaks into it.
             ApplySwap(limits, memory);
             WriteAndVerify(File_("memory.max"), Text(memory), "memory limit", held => HoldsBytes(held, memory));
-            if (limits.KillAsGroup && File.Exists(File_("memory.oom.group")))
-            {
-                WriteAndVerify(File_("memory.oom.group"), "1", "killing the whole container for want of memory");
-            }
         }
         else if (limits.MemoryAndSwapBytes is > 0)
         {

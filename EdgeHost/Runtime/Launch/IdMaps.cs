@@ -31,7 +31,12 @@ internal sealed class IdMaps
     {
         var users = spec.Linux?.UidMappings ?? [];
         var groups = spec.Linux?.GidMappings ?? [];
-        if (!namespaces.IsNew("user"))
+        if (namespaces.User is not null && users.Count + groups.Count == 0)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, "linux.namespaces: joining a user namespace whose maps are not said is not in this version; give those that it has as linux.uidMappings and linux.gidMappings");
+        }
+
+        if (!namespaces.Has("user"))
         {
             return users.Count + groups.Count == 0 ? null : throw Invalid("linux.uidMappings: mean nothing without a user namespace; add one to linux.namespaces");
         }

@@ -49,6 +49,7 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.WriteHost, text1: "/proc/self/oom_score_adj", text2: adjustment.ToString(CultureInfo.InvariantCulture));
         }
 
+        AddProfile(plan, process);
         var namespaces = new Namespaces(spec.Linux?.Namespaces ?? []);
         var maps = IdMaps.Of(spec, namespaces);
         if (!isCheck)

@@ -19,7 +19,7 @@ public static partial class LaunchPlanCompiler
         "/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/slabinfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/net/dev",
     ];
 
-    private static int AddRoot(LaunchPlan.Builder plan, RuntimeSpec spec, LaunchTarget target, (IdMaps Maps, int Slot)? users)
+    private static int AddRoot(LaunchPlan.Builder plan, RuntimeSpec spec, LaunchTarget target, Users? users)
     {
         var root = plan.TakeSlot();
         plan.Add(LaunchOp.Propagation, a: (long)(Libc.MS_REC | (FollowsHost(spec) ? Libc.MS_SLAVE : Libc.MS_PRIVATE)));
@@ -65,7 +65,7 @@ public static partial class LaunchPlanCompiler
         plan.Add(LaunchOp.OpenHost, slot: root, text1: path);
         if (users is not null)
         {
-            AddMakeAs(plan, users.Value.Maps);
+            AddMakeAs(plan, users.Maps);
         }
 
         return root;
@@ -100,7 +100,7 @@ public static partial class LaunchPlanCompiler
         return common;
     }
 
-    private static void AddMounts(LaunchPlan.Builder plan, RuntimeSpec spec, LaunchTarget target, Namespaces namespaces, int root, int scratch, (IdMaps Maps, int Slot)? users)
+    private static void AddMounts(LaunchPlan.Builder plan, RuntimeSpec spec, LaunchTarget target, Namespaces namespaces, int root, int scratch, Users? users)
     {
         foreach (var mount in spec.Mounts ?? [])
         {
@@ -121,7 +121,7 @@ public static partial class LaunchPlanCompiler
             {
                 var type = mount.Type is { Length: > 0 } ? mount.Type : throw Invalid($"mounts: {destination}: the type is missing");
                 plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination, a: 1);
-                AddMount(plan, type, mount.Source ?? type, users is null ? options.Data : Owned(options.Data, destination, users.Value.Maps), options.Set, scratch);
+                AddMount(plan, type, mount.Source ?? type, users is null ? options.Data : Owned(options.Data, destination, users.Maps), options.Set, scratch);
             }
 
             if ((options.Propagation & Libc.MS_SHARED) != 0)
@@ -154,7 +154,7 @@ public static partial class LaunchPlanCompiler
     private static void AddMount(LaunchPlan.Builder plan, string type, string source, IReadOnlyList<string> data, ulong attributes, int slot) =>
         plan.AddRaw(LaunchOp.Mount, slot, -1, plan.Put(type), plan.Put(source), data.Count == 0 ? -1 : plan.PutList(data), (long)attributes, 0, 0);
 
-    private static void AddBind(LaunchPlan.Builder plan, RuntimeMount mount, MountOptions options, LaunchTarget target, string destination, int root, int scratch, (IdMaps Maps, int Slot)? users)
+    private static void AddBind(LaunchPlan.Builder plan, RuntimeMount mount, MountOptions options, LaunchTarget target, string destination, int root, int scratch, Users? users)
     {
         if (mount.Source is not { Length: > 0 } source)
         {
@@ -240,7 +240,7 @@ public static partial class LaunchPlanCompiler
         plan.Add(LaunchOp.SetMountAttributes, slot: scratch, a: (long)Libc.MOUNT_ATTR_RDONLY);
     }
 
-    private static void AddDevices(LaunchPlan.Builder plan, RuntimeSpec spec, int root, int scratch, (IdMaps Maps, int Slot)? users)
+    private static void AddDevices(LaunchPlan.Builder plan, RuntimeSpec spec, int root, int scratch, Users? users)
     {
         // A /dev that was bound from the host has its own nodes.
         if ((spec.Mounts ?? []).Any(mount => mount.Destination?.TrimEnd('/') == "/dev" && MountOptions.Parse(mount).Bind))

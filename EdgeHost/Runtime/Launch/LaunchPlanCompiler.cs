@@ -26,6 +26,8 @@ public static partial class LaunchPlanCompiler
         "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
     ];
 
+    private static volatile CompiledFilter? _lastFilter;
+
     /// <summary>Compiles.</summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: the configuration contradicts itself or lacks something;
     /// <see cref="ErrorKind.Infeasible"/> or <see cref="ErrorKind.Unsupported"/>: it asks for what this version or machine cannot do.</exception>
@@ -40,12 +42,10 @@ public static partial class LaunchPlanCompiler
 
         var plan = new LaunchPlan.Builder(StandardSlots);
         var namespaces = new Namespaces(spec.Linux?.Namespaces ?? []);
-        plan.CloneFlags = namespaces.CloneFlags;
-
         // The two fifo slots are always set aside.
         _ = plan.TakeSlot();
         _ = plan.TakeSlot();
-        var users = TakeUsers(plan, spec, namespaces);
+        var users = TakeUsers(plan, spec, namespaces, target);
 
         foreach (var file in target.Cgroup?.JoinFiles ?? [])
         {
@@ -59,6 +59,13 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.JoinNamespace, text1: path, a: (long)kind);
         }
 
+        plan.CloneFlags = namespaces.CloneFlags;
+        if (users is { Network: >= 0 and var network })
+        {
+            plan.CloneFlags &= ~Libc.CLONE_NEWNET;
+            plan.Add(LaunchOp.EnterProcess, slot: network, a: (long)Libc.CLONE_NEWNET);
+        }
+
         if (namespaces.NewCgroup)
         {
             // Only now: a cgroup namespace takes as its root the cgroup that the process is in.
@@ -70,6 +77,7 @@ public static partial class LaunchPlanCompiler
             plan.Add(LaunchOp.WriteHost, text1: "/proc/self/oom_score_adj", text2: adjustment.ToString(CultureInfo.InvariantCulture));
         }
 
+        AddProfile(plan, process);
         if (target.Fifos is { } fifos)
         {
             plan.Add(LaunchOp.OpenFifo, slot: StartSlot(plan), text1: fifos.Start);
@@ -80,7 +88,7 @@ public static partial class LaunchPlanCompiler
         var scratch = plan.TakeSlot();
         AddMounts(plan, spec, target, namespaces, root, scratch, users);
         AddDevices(plan, spec, root, scratch, users);
-        if (namespaces.IsNew("network"))
+        if (namespaces.IsNew("network") || target.LoopbackUp)
         {
             plan.Add(LaunchOp.LoopbackUp);
         }
@@ -120,7 +128,7 @@ public static partial class LaunchPlanCompiler
 
     // Everything that takes rights over the host is done before it is joined: only then can layers be mapped and mounts
     // be made by which nothing of the host can be changed from inside.
-    private static (IdMaps Maps, int Slot)? TakeUsers(LaunchPlan.Builder plan, RuntimeSpec spec, Namespaces namespaces)
+    private static Users? TakeUsers(LaunchPlan.Builder plan, RuntimeSpec spec, Namespaces namespaces, LaunchTarget target)
     {
         if (IdMaps.Of(spec, namespaces) is not { } maps)
         {
@@ -128,8 +136,15 @@ public static partial class LaunchPlanCompiler
         }
 
         var slot = plan.TakeSlot();
-        plan.Add(LaunchOp.MakeUserNamespace, slot: slot, text1: maps.Users, text2: maps.Groups);
-        return (maps, slot);
+        if (namespaces.User is { } path)
+        {
+            plan.Add(LaunchOp.OpenNamespace, slot: slot, text1: path);
+            return new Users(maps, slot, -1);
+        }
+
+        var network = target.OwnsNetwork && namespaces.IsNew("network") ? plan.TakeSlot() : -1;
+        plan.Add(LaunchOp.MakeUserNamespace, slot: slot, slot2: network, text1: maps.Users, text2: maps.Groups);
+        return new Users(maps, slot, network);
     }
 
     // Fixed, so that a plan with fifos differs from one without in nothing else.
@@ -156,7 +171,11 @@ public static partial class LaunchPlanCompiler
             throw new EdgeHostException(ErrorKind.Unsupported, "hooks: not in this version; take them out");
         }
 
-        RefuseText(process.ApparmorProfile is "unconfined" ? null : process.ApparmorProfile, "process.apparmorProfile");
+        if (process.ApparmorProfile?.Any(static c => char.IsControl(c) || char.IsWhiteSpace(c)) == true)
+        {
+            throw Invalid("process.apparmorProfile: is no name of a profile");
+        }
+
         RefuseText(process.SelinuxLabel, "process.selinuxLabel");
         RefuseText(spec.Linux?.MountLabel, "linux.mountLabel");
         RefuseObject(spec.Linux?.IntelRdt, "linux.intelRdt");
@@ -176,6 +195,15 @@ public static partial class LaunchPlanCompiler
             {
                 throw new EdgeHostException(ErrorKind.Unsupported, $"{name}: is not in this version; take it out");
             }
+        }
+    }
+
+    // Said while the host's procfs is there, which alone can be trusted; it counts from the exec on.
+    private static void AddProfile(LaunchPlan.Builder plan, RuntimeProcess process)
+    {
+        if (process.ApparmorProfile is { Length: > 0 } profile and not AppArmor.Unconfined)
+        {
+            plan.Add(LaunchOp.WriteHost, text1: AppArmor.OnExec, text2: "exec " + profile);
         }
     }
 
@@ -257,7 +285,7 @@ public static partial class LaunchPlanCompiler
         }
     }
 
-    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, (IdMaps Maps, int Slot)? users, int init)
+    private static void AddProcess(LaunchPlan.Builder plan, RuntimeProcess process, LaunchTarget target, RuntimeSeccomp? seccomp, Users? users, int init)
     {
         AddRlimits(plan, process);
         if (target.GivesStreams)
@@ -284,7 +312,7 @@ public static partial class LaunchPlanCompiler
 
         if (users is not null)
         {
-            plan.Add(LaunchOp.JoinUserNamespace, slot: users.Value.Slot);
+            plan.Add(LaunchOp.JoinUserNamespace, slot: users.Slot);
         }
 
         AddCredentials(plan, process);
@@ -358,8 +386,15 @@ public static partial class LaunchPlanCompiler
     {
         if (seccomp is not null)
         {
-            var filter = SeccompFilter.Compile(seccomp);
-            plan.AddRaw(LaunchOp.LoadSeccomp, -1, -1, plan.PutBytes(filter.ToBytes()), -1, -1, filter.Count, filter.Flags, 0);
+            // The same one again and again is compiled once.
+            var last = _lastFilter;
+            if (last is null || !ReferenceEquals(last.Source, seccomp))
+            {
+                var made = SeccompFilter.Compile(seccomp);
+                _lastFilter = last = new CompiledFilter(seccomp, made.ToBytes(), made.Count, made.Flags);
+            }
+
+            plan.AddRaw(LaunchOp.LoadSeccomp, -1, -1, plan.PutBytes(last.Bytes), -1, -1, last.Count, last.Flags, 0);
         }
     }
 
@@ -380,5 +415,29 @@ public static partial class LaunchPlanCompiler
 
         var path = environment.LastOrDefault(variable => variable.StartsWith("PATH=", StringComparison.Ordinal))?[5..] ?? DefaultPath;
         return path.Split(':').Select(directory => directory.Length == 0 ? "./" + program : $"{directory}/{program}");
+    }
+
+    private sealed class CompiledFilter(RuntimeSeccomp source, byte[] bytes, int count, uint flags)
+    {
+        internal RuntimeSeccomp Source => source;
+
+        internal byte[] Bytes => bytes;
+
+        internal int Count => count;
+
+        internal uint Flags => flags;
+    }
+
+    /// <summary>The container's users.</summary>
+    private sealed class Users(IdMaps maps, int slot, int network)
+    {
+        /// <summary>Which of the host's they are.</summary>
+        internal IdMaps Maps { get; } = maps;
+
+        /// <summary>The slot of their namespace.</summary>
+        internal int Slot { get; } = slot;
+
+        /// <summary>The slot of the network namespace that belongs to it; -1 where it is not made by the launch.</summary>
+        internal int Network { get; } = network;
     }
 }

@@ -20,6 +20,12 @@ public sealed record LaunchTarget
     /// <summary>Whether who executes the plan can give standard streams to the container's user; one from an older version cannot.</summary>
     public bool GivesStreams { get; init; } = true;
 
+    /// <summary>Whether who executes the plan makes network namespaces that belong to the user namespace; one from an older version does not.</summary>
+    public bool OwnsNetwork { get; init; } = true;
+
+    /// <summary>Whether the loopback of a network namespace that is joined is brought up, as that of a new one is.</summary>
+    public bool LoopbackUp { get; init; }
+
     /// <summary>
     /// The lines of a terminal, and the columns in the upper half; null when the caller takes none: it gives a socket as
     /// standard input then, through which the terminal's master comes.

@@ -27,9 +27,9 @@ internal sealed class Namespaces
                 throw new EdgeHostException(ErrorKind.Invalid, $"linux.namespaces: type \"{entry.Type}\" is not known");
             }
 
-            if (entry.Type is "time" || (entry.Type is "user" && !string.IsNullOrEmpty(entry.Path)))
+            if (entry.Type is "time")
             {
-                throw new EdgeHostException(ErrorKind.Unsupported, $"linux.namespaces: {(entry.Type is "time" ? "time namespaces are" : "joining a user namespace is")} not in this version; take it out");
+                throw new EdgeHostException(ErrorKind.Unsupported, "linux.namespaces: time namespaces are not in this version; take it out");
             }
 
             if (!_all.Add(entry.Type!))
@@ -40,6 +40,10 @@ internal sealed class Namespaces
             if (string.IsNullOrEmpty(entry.Path))
             {
                 _new.Add(entry.Type!);
+            }
+            else if (entry.Type is "user")
+            {
+                User = entry.Path;
             }
             else if (entry.Type is "pid" or "mount")
             {
@@ -67,7 +71,11 @@ internal sealed class Namespaces
 
     internal bool NewCgroup => _new.Contains("cgroup");
 
+    /// <summary>Those that are joined at the beginning.</summary>
     internal IReadOnlyList<(ulong Flag, string Path)> Joined => _joined;
+
+    /// <summary>The user namespace that was made before, and is joined at the end; null where one is made, or none is there.</summary>
+    internal string? User { get; }
 
     internal bool IsNew(string kind) => _new.Contains(kind);
 

@@ -64,9 +64,18 @@ public static class DefaultSeccomp
 
     private const ulong NewNamespaces = 0x7E020080;
 
+    private static volatile Made? _last;
+
     /// <summary>The filter.</summary>
     /// <param name="bounding">The capabilities that the container may have: some calls come with them.</param>
     public static RuntimeSeccomp For(ulong bounding)
+    {
+        // Nearly all containers have the same capabilities.
+        var last = _last;
+        return last?.Bounding == bounding ? last.Filter : (_last = new Made(bounding, Make(bounding))).Filter;
+    }
+
+    private static RuntimeSeccomp Make(ulong bounding)
     {
         var forbidden = new HashSet<string>(Words(Forbidden), StringComparer.Ordinal);
         var allowed = new List<string>(Words(Allowed));
@@ -145,6 +154,13 @@ public static class DefaultSeccomp
         ("CAP_PERFMON", "perf_event_open"),
         ("CAP_DAC_READ_SEARCH", "open_by_handle_at"),
     ];
+
+    private sealed class Made(ulong bounding, RuntimeSeccomp filter)
+    {
+        internal ulong Bounding => bounding;
+
+        internal RuntimeSeccomp Filter => filter;
+    }
 
     private static string[] Words(string text) => text.Split([' ', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
 }

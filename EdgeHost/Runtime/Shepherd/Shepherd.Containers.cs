@@ -9,6 +9,43 @@ namespace EdgeHost.Runtime.Shepherd;
 /// <summary>The containers, from their clone until their exit was taken.</summary>
 internal sealed partial class Shepherd
 {
+    private readonly List<UserNamespace> _making = [];
+
+    // A container's network has to be there before it is launched, and belongs to its users. The kernel may take a while,
+    // when other networks are taken apart: it is not waited for.
+    private void MakeNamespaces(PacketSocket client, int request, string users, string groups)
+    {
+        var making = new UserNamespace(users, groups, withNetwork: true);
+        _making.Add(making);
+        _loop.Add(making.Made, () => OnMade(client, request, making));
+    }
+
+    private void OnMade(PacketSocket client, int request, UserNamespace making)
+    {
+        if (making.IsLetGo)
+        {
+            _loop.Remove(making.Made);
+            _making.Remove(making);
+            making.Dispose();
+            return;
+        }
+
+        try
+        {
+            using var made = making.Take();
+            var answer = new ShepherdMessageWriter(_answer, ShepherdMessageKind.NamespacesMade);
+            answer.Put(request);
+            Answer(client, answer, made.User.Value, made.Network!.Value);
+        }
+        catch (EdgeHostException e)
+        {
+            Fail(client, request, e);
+        }
+
+        // Nor is its end waited for, which on busy CPUs has its turn later.
+        making.LetGo();
+    }
+
     private void Launch(PacketSocket client, int request, ref ShepherdMessageReader reader, List<Fd> descriptors, bool withStreams)
     {
         var id = reader.TakeText();
@@ -50,6 +87,12 @@ internal sealed partial class Shepherd
 
         // Neither the plan nor the program is waited for: the other containers go on.
         _loop.Add(container.Process.Status, () => OnLaunched(client, request, container));
+        if (!container.HasTerminal)
+        {
+            // Beside the child, which is busy with its plan; the name says that it counts.
+            container.StartTime = Processes.TryReadStartTimeOfAny(container.Process.Pid) ?? 0;
+            container.FactsAreWritten = container.StartTime != 0 && TryWriteFacts(id, NewStateFile, container.WriteFile());
+        }
     }
 
     private void OnLaunched(PacketSocket client, int request, ShepherdContainer container)
@@ -63,7 +106,7 @@ internal sealed partial class Shepherd
                 throw failure.ToException();
             }
 
-            container.StartTime = Processes.ReadStartTime(process.Pid);
+            container.StartTime = container.StartTime == 0 ? Processes.ReadStartTime(process.Pid) : container.StartTime;
             TakeTerminal(container);
         }
         catch (EdgeHostException e)
@@ -75,7 +118,11 @@ internal sealed partial class Shepherd
         }
 
         container.Running = true;
-        WriteFacts(container.Id, StateFile, container.WriteFile());
+        if (!container.FactsAreWritten || !Files.TryRename($"{RunDirectoryOf(container.Id)}/{NewStateFile}", $"{RunDirectoryOf(container.Id)}/{StateFile}"))
+        {
+            WriteFacts(container.Id, StateFile, container.WriteFile());
+        }
+
         Store(container);
         _logger.Add(container);
         _loop.Add(process.PidFd, () => OnExit(container));
@@ -152,10 +199,23 @@ internal sealed partial class Shepherd
         }
     }
 
+    // Once for all streams that end together, and not at all for what has ended itself.
+    private void WriteChangedFacts()
+    {
+        foreach (var container in _containers.Values)
+        {
+            if (container is { FactsChanged: true, Running: true })
+            {
+                container.FactsChanged = false;
+                WriteFacts(container.Id, StateFile, container.WriteFile());
+            }
+        }
+    }
+
     // What a successor finds when this process has died. A run directory that is full must not take it down.
     private void WriteFacts(string id, string name, ReadOnlySpan<byte> facts)
     {
-        var directory = $"{_runDirectory}/containers/{id}";
+        var directory = RunDirectoryOf(id);
         try
         {
             Directory.CreateDirectory(directory);
@@ -166,6 +226,23 @@ internal sealed partial class Shepherd
             SingleThread.PrintError($"edgehost shepherd: {directory}/{name} is not written: {e.Message}\n");
         }
     }
+
+    // Under a name that nobody reads yet.
+    private bool TryWriteFacts(string id, string name, ReadOnlySpan<byte> facts)
+    {
+        try
+        {
+            using var directory = Files.OpenDirectoryForPaths(RunDirectoryOf(id));
+            Files.WriteIn(directory, name, facts, 0x180);
+            return true;
+        }
+        catch (EdgeHostException)
+        {
+            return false;
+        }
+    }
+
+    private string RunDirectoryOf(string id) => $"{_runDirectory}/containers/{id}";
 
     private void SendSignal(string id, int signal)
     {
@@ -199,11 +276,7 @@ internal sealed partial class Shepherd
         {
             container.CloseStream(stream);
             Unstore(container, stream);
-            if (container.Running)
-            {
-                WriteFacts(container.Id, StateFile, container.WriteFile());
-            }
-
+            container.FactsChanged = true;
             if (_draining.Contains(container) && container.Drained)
             {
                 _draining.Remove(container);

@@ -140,13 +140,13 @@ internal sealed partial class Shepherd
                 RefuseHandover($"its check has not ended within {HandoverCheckMilliseconds / 1000} s");
             }
         }
-        else if (BusyContainer is not { } busy)
+        else if (BusyContainer is null && _making.Count == 0)
         {
             HandOver(handover);
         }
         else if (late)
         {
-            RefuseHandover($"a start or check of container {ShortId(busy)} has not come to its end within {HandoverPatienceMilliseconds / 1000} s; try again");
+            RefuseHandover($"a start or check of {(BusyContainer is { } busy ? $"container {ShortId(busy)}" : "a container")} has not come to its end within {HandoverPatienceMilliseconds / 1000} s; try again");
         }
     }
 

@@ -123,6 +123,9 @@ internal sealed partial class Shepherd
                 case ShepherdMessageKind.Exec:
                     Exec(client, request, ref reader, descriptors);
                     return;
+                case ShepherdMessageKind.MakeNamespaces:
+                    MakeNamespaces(client, request, reader.TakeText(), reader.TakeText());
+                    return;
                 case ShepherdMessageKind.TakeInput:
                     TakeInput(client, request, reader.TakeText());
                     return;

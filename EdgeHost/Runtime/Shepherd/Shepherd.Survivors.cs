@@ -12,6 +12,7 @@ namespace EdgeHost.Runtime.Shepherd;
 internal sealed partial class Shepherd
 {
     private const string StateFile = "shepherd";
+    private const string NewStateFile = ".shepherd";
 
     // In the place of a stream's number.
     private const int StandardInput = -1;

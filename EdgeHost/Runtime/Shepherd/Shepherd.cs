@@ -10,7 +10,7 @@ namespace EdgeHost.Runtime.Shepherd;
 internal sealed partial class Shepherd : IDisposable
 {
     /// <summary>The version of the protocol.</summary>
-    internal const int ProtocolVersion = 5;
+    internal const int ProtocolVersion = 6;
 
     /// <summary>The first one whose plans may have user namespaces, and pipes that are given away.</summary>
     internal const int VersionWithUsers = 3;
@@ -20,6 +20,9 @@ internal sealed partial class Shepherd : IDisposable
 
     /// <summary>The first one that starts programs in running containers, and has terminals and standard inputs.</summary>
     internal const int VersionWithExec = 5;
+
+    /// <summary>The first one that makes network namespaces which belong to the users of a container.</summary>
+    internal const int VersionWithNetworks = 6;
 
     private const int DrainMilliseconds = 1000;
     private const int QuietMilliseconds = 2000;
@@ -88,6 +91,7 @@ internal sealed partial class Shepherd : IDisposable
             GiveMemoryBack(busy);
             _logger.GoOn();
             TellExits();
+            WriteChangedFacts();
             GoOnChecking();
             if (Environment.TickCount64 >= _listenAt)
             {
@@ -176,6 +180,8 @@ internal sealed partial class Shepherd : IDisposable
         {
             check.Dispose();
         }
+
+        _making.ForEach(static each => each.Dispose());
 
         _handover?.Dispose();
         foreach (var exec in _execs)

@@ -34,6 +34,9 @@ public sealed partial class ShepherdClient : IDisposable
     /// <summary>Whether it runs checks: one that was started by an older version of this program does not.</summary>
     public bool CanCheck => Version >= 2;
 
+    /// <summary>Whether the network of a container with users of its own can belong to these.</summary>
+    public bool MakesNetworks => Version >= Shepherd.VersionWithNetworks;
+
     /// <summary>The shepherd's pid.</summary>
     public int Pid { get; private set; }
 
@@ -90,6 +93,22 @@ public sealed partial class ShepherdClient : IDisposable
 
         new Thread(client.Receive, 256 << 10) { IsBackground = true, Name = "shepherd" }.Start();
         return client;
+    }
+
+    /// <summary>Makes a user namespace, and a network namespace that belongs to it.</summary>
+    /// <param name="users">The lines of uid_map.</param>
+    /// <param name="groups">The lines of gid_map.</param>
+    /// <exception cref="EdgeHostException">The kernel refuses, or the shepherd is one from before <see cref="MakesNetworks"/>.</exception>
+    public async Task<MadeNamespaces> MakeNamespacesAsync(string users, string groups)
+    {
+        var pending = new Pending();
+        Send(Register(pending), ShepherdMessageKind.MakeNamespaces, (ref ShepherdMessageWriter writer) =>
+        {
+            writer.Put(users);
+            writer.Put(groups);
+        });
+        await pending.Answer.Task.ConfigureAwait(false);
+        return pending.Namespaces!;
     }
 
     /// <summary>Clones a container and waits until its program runs.</summary>
@@ -408,6 +427,10 @@ public sealed partial class ShepherdClient : IDisposable
                 pending.Input = new Fd(input.Release());
                 pending.Answer.TrySetResult();
                 break;
+            case ShepherdMessageKind.NamespacesMade when descriptors is [var user, var network]:
+                pending.Namespaces = new MadeNamespaces(new Fd(user.Release()), new Fd(network.Release()));
+                pending.Answer.TrySetResult();
+                break;
             case ShepherdMessageKind.ExecEnded:
                 pending.ExecEnd = new ExecEnd(reader.TakeInt32(), reader.TakeInt32() != 0);
                 pending.Answer.TrySetResult();
@@ -439,6 +462,8 @@ public sealed partial class ShepherdClient : IDisposable
         internal ExecEnd? ExecEnd { get; set; }
 
         internal Fd? Input { get; set; }
+
+        internal MadeNamespaces? Namespaces { get; set; }
 
         internal void Fail(EdgeHostException why)
         {

@@ -38,6 +38,12 @@ internal sealed partial class ShepherdContainer : IDisposable
     /// <summary>Whether its program was executed.</summary>
     internal bool Running { get; set; }
 
+    /// <summary>Whether what a successor needs lies beside its place, for when its program was executed.</summary>
+    internal bool FactsAreWritten { get; set; }
+
+    /// <summary>Whether what a successor needs has changed since it was written.</summary>
+    internal bool FactsChanged { get; set; }
+
     internal ContainerExit? Exit { get; set; }
 
     /// <summary>When its exit is told at the latest, in ticks of <see cref="Environment.TickCount64"/>; null before it ends and once it was told.</summary>

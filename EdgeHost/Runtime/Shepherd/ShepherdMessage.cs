@@ -133,6 +133,12 @@ internal enum ShepherdMessageKind : ushort
 
     /// <summary>Client, from version 5 on: request, id, lines, columns of its terminal.</summary>
     Resize = 47,
+
+    /// <summary>Client, from version 6 on: request, the maps of users and of groups. Asks for a user namespace, and a network namespace that belongs to it.</summary>
+    MakeNamespaces = 48,
+
+    /// <summary>Shepherd: request; with it the two namespaces in this order.</summary>
+    NamespacesMade = 49,
 }
 
 /// <summary>Writes a message into a buffer: little-endian numbers, strings with a 16-bit length.</summary>
