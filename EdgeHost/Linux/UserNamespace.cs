@@ -96,13 +96,7 @@ public sealed unsafe class UserNamespace : IDisposable
         }
     }
 
-    /// <summary>Whether the process in it was let go.</summary>
-    public bool IsLetGo => !_go.IsOpen;
-
-    /// <summary>Lets the process in it end. It may wait for a CPU until it does: <see cref="Made"/> is readable, with nothing to read, then.</summary>
-    public void LetGo() => _go.Dispose();
-
-    /// <summary>Lets the process in it end, and waits for that; what nobody has taken is gone with it.</summary>
+    /// <summary>Lets the process in it end; what nobody has taken is gone with it.</summary>
     public void Dispose()
     {
         _go.Dispose();

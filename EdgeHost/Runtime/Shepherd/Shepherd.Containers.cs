@@ -17,33 +17,25 @@ internal sealed partial class Shepherd
     {
         var making = new UserNamespace(users, groups, withNetwork: true);
         _making.Add(making);
-        _loop.Add(making.Made, () => OnMade(client, request, making));
-    }
-
-    private void OnMade(PacketSocket client, int request, UserNamespace making)
-    {
-        if (making.IsLetGo)
+        _loop.Add(making.Made, () =>
         {
             _loop.Remove(making.Made);
             _making.Remove(making);
-            making.Dispose();
-            return;
-        }
-
-        try
-        {
-            using var made = making.Take();
-            var answer = new ShepherdMessageWriter(_answer, ShepherdMessageKind.NamespacesMade);
-            answer.Put(request);
-            Answer(client, answer, made.User.Value, made.Network!.Value);
-        }
-        catch (EdgeHostException e)
-        {
-            Fail(client, request, e);
-        }
-
-        // Nor is its end waited for, which on busy CPUs has its turn later.
-        making.LetGo();
+            using (making)
+            {
+                try
+                {
+                    using var made = making.Take();
+                    var answer = new ShepherdMessageWriter(_answer, ShepherdMessageKind.NamespacesMade);
+                    answer.Put(request);
+                    Answer(client, answer, made.User.Value, made.Network!.Value);
+                }
+                catch (EdgeHostException e)
+                {
+                    Fail(client, request, e);
+                }
+            }
+        });
     }
 
     private void Launch(PacketSocket client, int request, ref ShepherdMessageReader reader, List<Fd> descriptors, bool withStreams)
