@@ -20,10 +20,13 @@ import time
 
 
 class Parts:
-    """Everything that was started, with its log, ended in reverse."""
+    """Everything that was started, with its log, ended in reverse. What lives in /run on a board has a tmpfs here, as /run is one."""
 
     def __init__(self, work):
         self.work = work
+        self.run = work / "run"
+        self.run.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(self.run)], check=True)
         self.processes = []
 
     def start(self, name, *command, env=None, space=None):
@@ -48,6 +51,7 @@ class Parts:
     def end(self):
         for process in reversed(self.processes):
             end(process.pid, wait=process.wait)
+        subprocess.run(["umount", "--recursive", str(self.run)], check=True)
 
 
 def end(pid, wait=None, seconds=30):
@@ -225,7 +229,7 @@ class EdgeHost:
     def __init__(self, parts, binary, mosquitto=None, registry=None, space=None):
         self.binary, self.parts = binary, parts
         self.name_on_disk = f"edgehost-bench-{os.getpid()}{'-' + space if space else ''}"
-        self.data, self.run = parts.work / f"e{space or ''}", parts.work / f"er{space or ''}"
+        self.data, self.run = parts.work / f"e{space or ''}", parts.run / f"e{space or ''}"
         configuration = {"device": {"id": "bench"}, "cgroupRoot": self.name_on_disk, "network": {"bridge": "ehbench0"}}
         if mosquitto:
             (parts.work / "secret").write_text(mosquitto.password)
@@ -268,13 +272,13 @@ class Docker:
         work, own = parts.work, space or ""
         self.socket, self.address = work / f"d{own}.sock", work / f"c{own}.sock"
         self.containerd = parts.start(
-            f"containerd{own}", "containerd", "--root", work / f"c{own}", "--state", work / f"cs{own}", "--address", self.address, "--log-level", "error", space=space)
+            f"containerd{own}", "containerd", "--root", work / f"c{own}", "--state", parts.run / f"c{own}", "--address", self.address, "--log-level", "error", space=space)
         parts.until(self.containerd, "containerd", self.address.exists)
         # In a namespace of its own it has its bridge and its rules, as on a board.
         network = [] if space else ["--iptables=false", "--ip6tables=false", "--bridge=none"]
         self.process = parts.start(
             f"dockerd{own}", "dockerd", "--containerd", self.address, *network,
-            "--data-root", work / f"d{own}", "--exec-root", work / f"dx{own}", "--pidfile", work / f"d{own}.pid", "-H", f"unix://{self.socket}", space=space)
+            "--data-root", work / f"d{own}", "--exec-root", parts.run / f"d{own}", "--pidfile", work / f"d{own}.pid", "-H", f"unix://{self.socket}", space=space)
         parts.until(self.process, "dockerd", lambda: self.socket.exists() and Api(self.socket).answers())
         self.api = Api(self.socket)
 

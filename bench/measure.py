@@ -17,9 +17,10 @@ import tarfile
 import time
 
 from engines import Docker, EdgeHost, Events, Mosquitto, Mqtt, Parts, Registry, forget_peak, memory_of, peak_of
+from many import ManyBench
 from network import NetworkBench
 
-PARTS = ["memory", "size", "api", "oci", "deploy", "cli", "exec", "pull", "network"]
+PARTS = ["memory", "density", "size", "api", "request", "burst", "oci", "deploy", "cli", "exec", "pull", "network"]
 MIB = 1 << 20
 
 
@@ -33,10 +34,12 @@ def quiet(numbers):
     return f"{statistics.median(ordered):.1f} ({low:.1f}–{high:.1f})"
 
 
-def spawn(*command):
-    """Milliseconds from the start of a program to its reaping."""
+def spawn(*command, output=None):
+    """Milliseconds from the start of a program to its reaping; its output goes nowhere, unless a descriptor is given."""
     words = [str(word) for word in command]
     null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1)]
+    if output is not None:
+        null.append((os.POSIX_SPAWN_DUP2, output, 1))
     begin = time.perf_counter_ns()
     pid = os.posix_spawnp(words[0], words, os.environ, file_actions=null)
     _, status = os.waitpid(pid, 0)
@@ -77,15 +80,24 @@ class Bench:
     def measure_network(self):
         NetworkBench(self.work, self.binary, self.options.image, self.report, self.notes, quiet).run()
 
+    def measure_density(self):
+        ManyBench(self, quiet, spawn).measure_density()
+
+    def measure_burst(self):
+        ManyBench(self, quiet, spawn).measure_burst()
+
+    def measure_request(self):
+        ManyBench(self, quiet, spawn).measure_request()
+
     def run(self):
         load = os.getloadavg()
         try:
-            if {"memory", "api", "deploy", "cli", "exec", "pull"} & set(self.wanted):
+            if {"memory", "density", "api", "request", "burst", "deploy", "cli", "exec", "pull"} & set(self.wanted):
                 self.mosquitto = Mosquitto(self.parts)
                 self.registry = Registry(self.parts)
                 self.busybox = self.registry.push(f"oci-archive:{self.options.image}:latest", "busybox:latest")
                 self.edgehost = EdgeHost(self.parts, self.binary, self.mosquitto, self.registry)
-            if {"memory", "api", "pull", "cli", "exec"} & set(self.wanted):
+            if {"memory", "density", "api", "request", "burst", "pull", "cli", "exec"} & set(self.wanted):
                 self.docker = Docker(self.parts)
             for engine in filter(None, (self.edgehost, self.docker)):
                 self.pull(engine, self.busybox)
@@ -147,8 +159,8 @@ class Bench:
         for container in containers:
             self.docker.api.call("DELETE", f"/containers/{container}?force=1")
         self.deploy(mqtt, 2, {})
-        ours, theirs = totals["EdgeHost"] / MIB, totals["dockerd"] / MIB
-        self.report.add("memory of all its processes after 95 s of idling, 3 containers, connected to mosquitto (PSS, MiB)", f"{ours:.1f}", f"dockerd, containerd, shims {theirs:.1f}", f"{ours / theirs:.2f}", "≤ 22", ours <= 22)
+        ours, theirs = totals["EdgeHost"] / 1e6, totals["dockerd"] / 1e6
+        self.report.add("memory of all its processes after 95 s of idling, 3 containers, connected to mosquitto (PSS, 10^6 bytes)", f"{ours:.1f}", f"dockerd, containerd, shims {theirs:.1f}", f"{ours / theirs:.2f}", "≤ 20", ours <= 20)
         self.notes.append("Memory: " + "; ".join(lines) + ".")
 
     def measure_size(self):
@@ -178,19 +190,25 @@ class Bench:
         for name, times in steps.items():
             self.notes.append(f"API, {name}: " + ", ".join(f"{step} {statistics.median(column):.1f} ms" for step, column in zip(("create", "start", "wait", "remove"), zip(*times))) + ".")
 
-    def measure_oci(self):
-        bundle = self.work / "bundle"
+    def bundle(self, name, arguments, resources=None):
+        """A bundle of busybox with what `runc spec` writes, but for the program and limits."""
+        bundle = self.work / f"bundle-{name}"
         subprocess.run(["umoci", "unpack", "--image", f"{self.unpacked_layout()}:latest", str(bundle)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         (bundle / "config.json").unlink()
         subprocess.run(["runc", "spec"], cwd=bundle, check=True)
         spec = json.loads((bundle / "config.json").read_text())
-        spec["process"].update(terminal=False, args=["true"])
+        spec["process"].update(terminal=False, args=arguments)
+        spec["linux"]["resources"].update(resources or {})
         (bundle / "config.json").write_text(json.dumps(spec))
+        return bundle
+
+    def measure_oci(self):
+        bundle = self.bundle("oci", ["true"])
         ours, theirs, rounds = [], [], 60
         for index in range(rounds + 3):
             pair = (
-                spawn(self.binary, "oci", "--root", self.work / "or", "run", "-b", bundle, f"bench-e-{index}"),
-                spawn("runc", "--root", self.work / "rr", "run", "-b", bundle, f"bench-r-{index}"),
+                spawn(self.binary, "oci", "--root", self.parts.run / "oci", "run", "-b", bundle, f"bench-e-{index}"),
+                spawn("runc", "--root", self.parts.run / "runc", "run", "-b", bundle, f"bench-r-{index}"),
             )
             if index >= 3:
                 ours.append(pair[0])

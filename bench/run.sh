@@ -1,11 +1,12 @@
 #!/bin/bash
 # Measures EdgeHost against Debian's dockerd and runc, in one run on one machine, and prints a table in Markdown.
 #
-#   bench/run.sh [PART…]     memory size api oci deploy cli exec pull network; without an argument all of them
+#   bench/run.sh [PART…]     memory density size api request burst oci deploy cli exec pull network; without an argument all of them
 #
 # Run as root, on a machine with as little else to do as can be had. What is compared is measured in turn, A B A B …,
-# and medians are given. Everything started here lives in a directory of its own under /var/tmp and is ended with it;
-# the distribution's services are not used. EDGEHOST_BINARY names a binary that was built elsewhere.
+# and medians are given. Everything started here lives in a file system of its own under /var/tmp, ext4 with a journal as
+# a board has it, and is ended with it; the distribution's services are not used. EDGEHOST_BINARY names a binary that was
+# built elsewhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,12 +44,17 @@ if [[ -z $binary ]]; then
 fi
 image=$(images/build.sh busybox)
 
+# Without a journal, as on some virtual machines, ext4 passes over each inode of the last seconds when it makes one: what
+# was removed before would slow the starts down that are measured.
 work=$(mktemp -d /var/tmp/edgehost-bench.XXXXXX)
+truncate -s 20G "$work.ext4"
+mkfs.ext4 -q "$work.ext4"
+mount -o loop "$work.ext4" "$work" || fail "no loop device for the file system to measure on"
 code=0
 # It ends what it started, also when it is interrupted.
 python3 -B bench/measure.py --binary "$(readlink -f "$binary")" --image "$image" --work "$work" "$@" || code=$?
-awk -v work="$work/" 'index($5, work) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
+awk -v work="$work" '$5 == work || index($5, work "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
   umount "$mount"
 done
-rm -rf --one-file-system "$work"
+rm -rf --one-file-system "$work" "$work.ext4"
 exit "$code"

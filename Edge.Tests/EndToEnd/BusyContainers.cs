@@ -3,10 +3,10 @@ using Xunit;
 
 namespace Edge.Tests.EndToEnd;
 
-/// <summary>Twenty containers that write numbered lines without a pause until they are told to stop, each with an exit code of its own.</summary>
+/// <summary>Twenty containers, unless fewer are asked for, that write numbered lines without a pause until they are told to stop, each with an exit code of its own.</summary>
 internal sealed class BusyContainers
 {
-    private const int Count = 20;
+    private const int Usual = 20;
     private const int Batch = 1000;
 
     private readonly DaemonUnderTest _daemon;
@@ -19,10 +19,11 @@ internal sealed class BusyContainers
     /// <summary>Starts them, and waits until all have written.</summary>
     /// <param name="daemon">Where.</param>
     /// <param name="host">A directory of this test.</param>
-    internal static async Task<BusyContainers> StartAsync(DaemonUnderTest daemon, string host)
+    /// <param name="count">How many.</param>
+    internal static async Task<BusyContainers> StartAsync(DaemonUnderTest daemon, string host, int count = Usual)
     {
         var busy = new BusyContainers(daemon, host);
-        for (var i = 0; i < Count; i++)
+        for (var i = 0; i < count; i++)
         {
             busy._ids.Add(await daemon.RunDetachedAsync(
                 "-v",
@@ -54,7 +55,7 @@ internal sealed class BusyContainers
     /// <summary>None is another process than at the beginning.</summary>
     internal async Task AssertSameProcessesAsync()
     {
-        for (var i = 0; i < Count; i++)
+        for (var i = 0; i < _ids.Count; i++)
         {
             Assert.True(DaemonUnderTest.Lives(_pids[i]));
             Assert.Equal(_pids[i], await _daemon.PidOfAsync(_ids[i]));
@@ -67,7 +68,7 @@ internal sealed class BusyContainers
     {
         await File.WriteAllTextAsync(Path.Combine(_host, "stop"), string.Empty, TestContext.Current.CancellationToken);
         var logs = new List<(string[], string)>();
-        for (var i = 0; i < Count; i++)
+        for (var i = 0; i < _ids.Count; i++)
         {
             Assert.Equal(string.Create(CultureInfo.InvariantCulture, $"{ExitCodeOf(i)}\n"), (await _daemon.DockerAsync("wait", _ids[i])).Output);
             var log = (await _daemon.DockerAsync("logs", _ids[i])).Succeeds();

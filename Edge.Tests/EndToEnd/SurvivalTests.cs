@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using Edge.Tests.Fixtures;
 using Edge.Tests.Images;
@@ -67,6 +68,45 @@ public sealed class SurvivalTests : IDisposable
         // Of its own: beside those whose parent has died.
         (await daemon.RunAsync("--rm", "busybox", "true")).Succeeds();
         BusyContainers.AssertComplete(await busy.StopAsync());
+    }
+
+    [Fact]
+    public async Task A_shepherd_that_is_killed_while_one_logger_takes_anothers_place_takes_back_what_either_has()
+    {
+        const int Lines = 1_000_000;
+        await using var daemon = await StartAsync(await PublishedBinary.NativeAsync());
+        var busy = await BusyContainers.StartAsync(daemon, _host.Path, 2);
+        using var client = Process.Start(new ProcessStartInfo(
+            "docker",
+            ["-H", "unix://" + daemon.Socket, "run", "--name", "held", "-v", _host.Path + ":/host", "busybox", "sh", "-c", $"echo; until [ -e /host/go ]; do sleep 0.05; done; seq {Lines}; until [ -e /host/stop ]; do sleep 0.05; done; exit 7"])
+        { RedirectStandardOutput = true })!;
+        Assert.Equal(string.Empty, await client.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken));
+        var (shepherd, logger, before) = (await daemon.ShepherdPidAsync(), await daemon.LoggerPidAsync(), daemon.Said.Length);
+        var held = await daemon.InspectAsync("held", "{{.Id}}");
+
+        // Of a container whose client does not read the logger has more than it can give away, and keeps its place until then.
+        await DaemonUnderTest.SignalAsync(daemon.Pid, "STOP");
+        await File.WriteAllTextAsync(_host.Sub("go"), string.Empty, TestContext.Current.CancellationToken);
+        await daemon.UntilLogGrowsAsync(held, 1 << 20);
+        await DaemonUnderTest.SignalAsync(shepherd, "HUP");
+        await daemon.SaysAsync("has taken over 3 containers", before);
+        await busy.GoOnAsync();
+        Assert.True(DaemonUnderTest.Lives(logger));
+        await DaemonUnderTest.SignalAsync(shepherd, "KILL");
+        await DaemonUnderTest.SignalAsync(daemon.Pid, "CONT");
+
+        await daemon.SaysAsync("3 containers are taken back", before);
+        await daemon.SaysAsync("of them running; the shepherd is process", before);
+        var output = client.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await DaemonUnderTest.GoneAsync(logger);
+        await busy.GoOnAsync();
+        await busy.AssertSameProcessesAsync();
+        BusyContainers.AssertComplete(await busy.StopAsync());
+        var wanted = Enumerable.Range(1, Lines).Select(number => number.ToString(CultureInfo.InvariantCulture)).ToArray();
+        Assert.Equal(wanted, (await output).Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        Assert.Equal(wanted, (await daemon.DockerAsync("logs", "held")).Succeeds().Output.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        await client.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(7, client.ExitCode);
     }
 
     [Fact]

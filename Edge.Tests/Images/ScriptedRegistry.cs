@@ -20,23 +20,17 @@ internal sealed record Answer(int Status, byte[] Body, params (string Name, stri
 }
 
 /// <summary>A registry that does what docker-registry never would: a small HTTP/1.1 server with a script.</summary>
-internal sealed class ScriptedRegistry : IAsyncDisposable
+internal sealed class ScriptedRegistry : LoopbackServer
 {
-    private readonly TcpListener _listener = new(IPAddress.Loopback, 0);
-    private readonly CancellationTokenSource _stop = new();
     private readonly Func<Request, Answer> _script;
-    private readonly Task _accepting;
     private readonly List<Request> _seen = [];
 
     internal ScriptedRegistry(Func<Request, Answer> script)
+        : base(IPAddress.Loopback)
     {
         _script = script;
-        _listener.Start();
-        Host = $"127.0.0.1:{((IPEndPoint)_listener.LocalEndpoint).Port}";
-        _accepting = AcceptAsync();
+        Start();
     }
-
-    internal string Host { get; }
 
     internal IReadOnlyList<Request> Seen
     {
@@ -63,37 +57,13 @@ internal sealed class ScriptedRegistry : IAsyncDisposable
         return new Answer(200, File.ReadAllBytes(path), ("Docker-Content-Digest", digest), ("Content-Type", request.Target.Contains("/manifests/") ? "application/vnd.oci.image.manifest.v1+json" : "application/octet-stream"));
     }
 
-    public async ValueTask DisposeAsync()
-    {
-        await _stop.CancelAsync();
-        _listener.Stop();
-        await _accepting;
-        _stop.Dispose();
-    }
-
-    private async Task AcceptAsync()
-    {
-        var running = new List<Task>();
-        try
-        {
-            while (true)
-            {
-                running.Add(ServeAsync(await _listener.AcceptTcpClientAsync(_stop.Token)));
-            }
-        }
-        catch (OperationCanceledException)
-        {
-            await Task.WhenAll(running);
-        }
-    }
-
-    private async Task ServeAsync(TcpClient client)
+    private protected override async Task ServeAsync(Socket client)
     {
         using (client)
         {
             try
             {
-                await using var stream = client.GetStream();
+                await using var stream = new NetworkStream(client);
                 while (await ReadAsync(stream) is { } request)
                 {
                     lock (_seen)
@@ -108,10 +78,10 @@ internal sealed class ScriptedRegistry : IAsyncDisposable
                         head.Append($"{name}: {value}\r\n");
                     }
 
-                    await stream.WriteAsync(Encoding.ASCII.GetBytes(head.Append("\r\n").ToString()), _stop.Token);
+                    await stream.WriteAsync(Encoding.ASCII.GetBytes(head.Append("\r\n").ToString()), Stopped);
                     if (request.Method != "HEAD")
                     {
-                        await stream.WriteAsync(answer.Body, _stop.Token);
+                        await stream.WriteAsync(answer.Body, Stopped);
                     }
                 }
             }
@@ -128,7 +98,7 @@ internal sealed class ScriptedRegistry : IAsyncDisposable
         var one = new byte[1];
         while (head.Count < 4 || !head[^4..].SequenceEqual("\r\n\r\n"u8.ToArray()))
         {
-            if (await stream.ReadAsync(one, _stop.Token) == 0)
+            if (await stream.ReadAsync(one, Stopped) == 0)
             {
                 return null;
             }
@@ -145,7 +115,7 @@ internal sealed class ScriptedRegistry : IAsyncDisposable
         var headers = lines[1..].Where(line => line.Contains(':')).ToDictionary(
             line => line[..line.IndexOf(':')], line => line[(line.IndexOf(':') + 1)..].Trim(), StringComparer.OrdinalIgnoreCase);
         var body = new byte[int.Parse(headers.GetValueOrDefault("Content-Length", "0"))];
-        await stream.ReadExactlyAsync(body, _stop.Token);
+        await stream.ReadExactlyAsync(body, Stopped);
         var first = lines[0].Split(' ');
         return new Request(first[0], first[1], headers, Encoding.UTF8.GetString(body));
     }

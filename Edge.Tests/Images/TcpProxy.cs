@@ -4,25 +4,18 @@ using System.Net.Sockets;
 namespace Edge.Tests.Images;
 
 /// <summary>A proxy before a registry that cuts and stalls connections, and counts what came back through it.</summary>
-internal sealed class TcpProxy : IAsyncDisposable
+internal sealed class TcpProxy : LoopbackServer
 {
-    private readonly TcpListener _listener;
-    private readonly CancellationTokenSource _stop = new();
     private readonly int _target;
-    private readonly Task _accepting;
     private long _received;
     private int _connections;
 
     internal TcpProxy(int target, IPAddress? address = null)
+        : base(address ?? IPAddress.Loopback)
     {
         _target = target;
-        _listener = new TcpListener(address ?? IPAddress.Loopback, 0);
-        _listener.Start();
-        Host = _listener.LocalEndpoint.ToString()!;
-        _accepting = AcceptAsync();
+        Start();
     }
-
-    internal string Host { get; }
 
     /// <summary>Bytes that the registry sent through here.</summary>
     internal long Received => Interlocked.Read(ref _received);
@@ -38,36 +31,12 @@ internal sealed class TcpProxy : IAsyncDisposable
     /// <summary>Told when a connection has carried <see cref="CutAfter"/> bytes.</summary>
     internal TaskCompletionSource Reached { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    public async ValueTask DisposeAsync()
+    private protected override async Task ServeAsync(Socket client)
     {
-        await _stop.CancelAsync();
-        _listener.Stop();
-        await _accepting;
-        _stop.Dispose();
-    }
-
-    private async Task AcceptAsync()
-    {
-        var running = new List<Task>();
-        try
-        {
-            while (true)
-            {
-                running.Add(CarryAsync(await _listener.AcceptSocketAsync(_stop.Token)));
-                Interlocked.Increment(ref _connections);
-            }
-        }
-        catch (OperationCanceledException)
-        {
-            await Task.WhenAll(running);
-        }
-    }
-
-    private async Task CarryAsync(Socket client)
-    {
+        Interlocked.Increment(ref _connections);
         using (client)
         using (var server = new Socket(SocketType.Stream, ProtocolType.Tcp))
-        using (var stop = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token))
+        using (var stop = CancellationTokenSource.CreateLinkedTokenSource(Stopped))
         {
             try
             {

@@ -87,7 +87,7 @@ internal static class LoginCommand
         if (string.IsNullOrEmpty(secret))
         {
             output.Write("Password: ");
-            using (var echo = TerminalEcho.Off())
+            using (var echo = ChangedTerminal.HideInput())
             {
                 // Whoever gives up here wants to see what is typed next.
                 using var interrupted = PosixSignalRegistration.Create(PosixSignal.SIGINT, _ => echo?.Dispose());

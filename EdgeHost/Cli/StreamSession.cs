@@ -18,7 +18,7 @@ internal sealed class StreamSession : IDisposable
 
     private readonly DaemonConnection _connection;
     private readonly bool _framed;
-    private readonly RawTerminal? _raw;
+    private readonly ChangedTerminal? _raw;
     private readonly DetachKeys? _keys;
     private PosixSignalRegistration? _resized;
     private volatile bool _left;
@@ -33,7 +33,7 @@ internal sealed class StreamSession : IDisposable
         _connection = connection;
         _framed = !terminal;
         _keys = terminal ? keys : null;
-        _raw = terminal && input ? RawTerminal.Make(0) : null;
+        _raw = terminal && input ? ChangedTerminal.MakeRaw(0) : null;
         if (input)
         {
             // Nobody waits for it: it may sit in a read of a terminal when everything else is over.

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace EdgeHost.Linux;
 
-/// <summary>Terminals (tty(4), pty(7)): their size, and the user's own without its line editing.</summary>
+/// <summary>Terminals (tty(4), pty(7)): their size, and the user's own.</summary>
 public static unsafe class Terminal
 {
     /// <summary>Sets the size; the program in it is sent SIGWINCH when it is another than before.</summary>
@@ -46,8 +46,8 @@ public static unsafe class Terminal
     public static bool Is(int descriptor) => ReadSize(descriptor) is not null;
 }
 
-/// <summary>The user's terminal while each key goes to a program elsewhere as it is typed; given back as it was.</summary>
-public sealed unsafe class RawTerminal : IDisposable
+/// <summary>The user's terminal while it does something else than usual with what is typed; given back as it was.</summary>
+public sealed unsafe class ChangedTerminal : IDisposable
 {
     private const int TCGETS = 0x5401;
     private const int TCSETS = 0x5402;
@@ -55,7 +55,8 @@ public sealed unsafe class RawTerminal : IDisposable
     // asm-generic/termbits.h.
     private const uint InputFlags = 0x1 | 0x2 | 0x8 | 0x20 | 0x40 | 0x80 | 0x100 | 0x400; // IGNBRK BRKINT PARMRK ISTRIP INLCR IGNCR ICRNL IXON
     private const uint OutputFlags = 0x1; // OPOST
-    private const uint LocalFlags = 0x1 | 0x2 | 0x8 | 0x40 | 0x8000; // ISIG ICANON ECHO ECHONL IEXTEN
+    private const uint EchoFlag = 0x8; // ECHO
+    private const uint LocalFlags = 0x1 | 0x2 | EchoFlag | 0x40 | 0x8000; // ISIG ICANON ECHO ECHONL IEXTEN
     private const uint SizeAndParity = 0x30 | 0x100; // CSIZE PARENB
     private const uint EightBits = 0x30; // CS8
 
@@ -64,34 +65,39 @@ public sealed unsafe class RawTerminal : IDisposable
     private const int LeastBytes = 1 + 6;
 
     private readonly int _descriptor;
-    private Termios _before;
+    private readonly Termios _before;
 
-    private RawTerminal(int descriptor, Termios before)
+    private ChangedTerminal(int descriptor, Termios before)
     {
         _descriptor = descriptor;
         _before = before;
     }
 
-    /// <summary>Makes a terminal of this process raw (cfmakeraw(3)).</summary>
+    /// <summary>Makes a terminal of this process raw (cfmakeraw(3)): each key goes to a program elsewhere as it is typed.</summary>
     /// <returns>Null when the descriptor is no terminal.</returns>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    public static RawTerminal? Make(int descriptor)
+    public static ChangedTerminal? MakeRaw(int descriptor)
     {
-        Termios settings;
-        if (Libc.syscall(Nr.ioctl, descriptor, TCGETS, (nint)(&settings)) == -1)
-        {
-            return null;
-        }
-
-        var raw = new RawTerminal(descriptor, settings);
+        var changed = Read(descriptor, out var settings);
         settings.c_iflag &= ~InputFlags;
         settings.c_oflag &= ~OutputFlags;
         settings.c_lflag &= ~LocalFlags;
         settings.c_cflag = (settings.c_cflag & ~SizeAndParity) | EightBits;
         settings.c_line_and_cc[LeastTime] = 0;
         settings.c_line_and_cc[LeastBytes] = 1;
-        Libc.Check(Libc.syscall(Nr.ioctl, descriptor, TCSETS, (nint)(&settings)), "make the terminal raw");
-        return raw;
+        changed?.Set(&settings, "make the terminal raw");
+        return changed;
+    }
+
+    /// <summary>Keeps what is typed at standard input from being shown, for a password.</summary>
+    /// <returns>Null when that is no terminal.</returns>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public static ChangedTerminal? HideInput()
+    {
+        var changed = Read(0, out var settings);
+        settings.c_lflag &= ~EchoFlag;
+        changed?.Set(&settings, "switch the echo of the terminal off");
+        return changed;
     }
 
     /// <inheritdoc/>
@@ -100,6 +106,16 @@ public sealed unsafe class RawTerminal : IDisposable
         var settings = _before;
         _ = Libc.syscall(Nr.ioctl, _descriptor, TCSETS, (nint)(&settings)); // A terminal that is gone has nobody to show anything to.
     }
+
+    private static ChangedTerminal? Read(int descriptor, out Termios settings)
+    {
+        fixed (Termios* into = &settings)
+        {
+            return Libc.syscall(Nr.ioctl, descriptor, TCGETS, (nint)into) == -1 ? null : new ChangedTerminal(descriptor, settings);
+        }
+    }
+
+    private void Set(Termios* settings, string what) => Libc.Check(Libc.syscall(Nr.ioctl, _descriptor, TCSETS, (nint)settings), what);
 
     /// <summary>struct termios of the kernel (asm-generic/termbits.h).</summary>
     [StructLayout(LayoutKind.Sequential)]

@@ -27,7 +27,7 @@ public sealed unsafe class UserNamespace : IDisposable
         try
         {
             made = withNetwork ? Pipe.MakeForInput() : null;
-            _pid = Launcher.CloneWaiting(Libc.CLONE_NEWUSER, read.Value, go.Value, made?.Write.Value ?? -1, withNetwork ? Libc.CLONE_NEWNET : 0);
+            _pid = Launcher.CloneWaiting(Libc.CLONE_NEWUSER, read.Value, made?.Write.Value ?? -1, withNetwork ? Libc.CLONE_NEWNET : 0);
             (_go, _made) = (go, made?.Read);
         }
         catch

@@ -34,10 +34,16 @@ internal static unsafe partial class LaunchChild
     }
 
     /// <summary>Makes namespaces when a byte comes, and says what came of it; ends when the pipe's other end is closed everywhere.</summary>
-    internal static void Wait(int read, int write, int status, nint namespaces)
+    internal static void Wait(int read, int status, nint namespaces)
     {
+        // Whoever was born before it and waits in the same way would wait for its end, too, and every reader of a pipe whose
+        // writing end was open at the moment of the clone.
+        var low = read < status ? read : status;
+        var high = read < status ? status : read;
+        CloseRange(0, low - 1);
+        CloseRange(low + 1, high - 1);
+        CloseRange(high + 1, int.MaxValue);
         byte go;
-        Call(Nr.close, write);
         nint count;
         while ((count = Call(Nr.read, read, (nint)(&go), 1)) == 1 || (count == -1 && LastError() == (int)Errno.EINTR))
         {
@@ -49,6 +55,14 @@ internal static unsafe partial class LaunchChild
         }
 
         Call(Nr.exit_group, 0);
+    }
+
+    private static void CloseRange(int first, int last)
+    {
+        if (first <= last)
+        {
+            Call(Nr.close_range, first, last, 0);
+        }
     }
 
     private static int Execute(byte* block, LaunchStep* step, int* slots, int* status)

@@ -30,7 +30,6 @@ public static unsafe class Launcher
         }
 
         using var made = Make(plan, slots);
-
         var pipe = stackalloc int[2];
         Libc.Check(Libc.pipe2(pipe, Libc.O_CLOEXEC), "make the status pipe of a launch");
         using var read = new Fd(pipe[0]);
@@ -94,20 +93,19 @@ public static unsafe class Launcher
 
     /// <summary>Clones a process that does nothing but wait until nobody holds the other end of a pipe any more.</summary>
     /// <param name="flags">The namespaces that it is born in.</param>
-    /// <param name="read">The end on which it waits.</param>
-    /// <param name="write">The other one.</param>
+    /// <param name="read">The end on which it waits; of all other descriptors it keeps but the next.</param>
     /// <param name="status">Where it says what came of the second namespaces, as an errno.</param>
     /// <param name="second">The namespaces that it makes when a byte comes.</param>
     /// <returns>Its pid.</returns>
     /// <exception cref="LinuxException">The clone failed.</exception>
-    internal static int CloneWaiting(ulong flags, int read, int write, int status, ulong second)
+    internal static int CloneWaiting(ulong flags, int read, int status, ulong second)
     {
         var arguments = new Libc.clone_args { flags = flags | Libc.CLONE_CLEAR_SIGHAND, exit_signal = 17 };
         LetFinalizersEnd();
         var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
         if (pid == 0)
         {
-            LaunchChild.Wait(read, write, status, (nint)second);
+            LaunchChild.Wait(read, status, (nint)second);
         }
 
         return pid != -1 ? pid : throw new LinuxException("make a user namespace", (Errno)(*Libc.errno_location()));
@@ -117,8 +115,8 @@ public static unsafe class Launcher
 /// <summary>A cloned process that executes its plan.</summary>
 public sealed unsafe class LaunchedProcess : IDisposable
 {
-    private readonly LaunchPlan? _plan;
-    private readonly Fd? _status;
+    private LaunchPlan? _plan;
+    private Fd? _status;
 
     internal LaunchedProcess(LaunchPlan plan, int pid, Fd pidFd, Fd status)
     {
@@ -141,12 +139,25 @@ public sealed unsafe class LaunchedProcess : IDisposable
     /// <summary>Its pidfd.</summary>
     public Fd PidFd { get; }
 
-    /// <summary>Readable once the plan has ended, one way or the other.</summary>
-    public Fd Status => _status ?? throw new InvalidOperationException("its plan was executed before it was taken over");
+    /// <summary>Readable once the plan has ended, one way or the other; until <see cref="Wait"/> was called.</summary>
+    public Fd Status => _status ?? throw new InvalidOperationException("its plan was executed before");
 
-    /// <summary>Waits until the program was executed, or until a step failed.</summary>
+    /// <summary>Waits until the program was executed, or until a step failed. Then nothing of the launch is kept.</summary>
     /// <returns>Null when it runs, else what failed.</returns>
-    public LaunchFailure? Wait() => ReadOutcome(_plan!, Status);
+    public LaunchFailure? Wait()
+    {
+        try
+        {
+            return ReadOutcome(_plan!, Status);
+        }
+        finally
+        {
+            // This lives as long as the container: its plan takes ten times what else is known of it.
+            _plan = null;
+            _status!.Dispose();
+            _status = null;
+        }
+    }
 
     /// <summary>Reads what a status pipe holds, blocking until its other end is closed or a report comes.</summary>
     /// <exception cref="LinuxException">It cannot be read.</exception>

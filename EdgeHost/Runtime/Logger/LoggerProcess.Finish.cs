@@ -13,6 +13,7 @@ internal sealed partial class LoggerProcess
     private void Finish()
     {
         _finishing = true;
+        TakeReleased();
         foreach (var stream in _streams)
         {
             _loop.Remove(stream.Pipe);
@@ -58,15 +59,33 @@ internal sealed partial class LoggerProcess
 
     private void Release(int run)
     {
-        foreach (var stream in _streams.Where(stream => stream.Run == run).ToArray())
+        var streams = _streams.FindAll(stream => stream.Run == run);
+        streams.ForEach(Leave);
+        _openStreams.Remove(run);
+        var released = new ShepherdMessageWriter(stackalloc byte[16], ShepherdMessageKind.Released);
+        released.Put(run);
+        if (_isToldTaken)
         {
-            LetGo(stream);
+            // The shepherd may die before another has them.
+            _released.Add(run, streams);
+            released.Put(1);
+        }
+        else
+        {
+            streams.ForEach(Close);
         }
 
-        _openStreams.Remove(run);
-        var released = new ShepherdMessageWriter(stackalloc byte[8], ShepherdMessageKind.Released);
-        released.Put(run);
         _ = _shepherd.Send(released.Written);
+    }
+
+    private void TakeReleased()
+    {
+        foreach (var (run, streams) in _released)
+        {
+            Take(run, streams[0].Policy, streams);
+        }
+
+        _released.Clear();
     }
 
     // It goes on with what it has, and listens for another shepherd.
@@ -80,6 +99,7 @@ internal sealed partial class LoggerProcess
         {
             // It died before it could go on with what is here.
             _finishing = false;
+            TakeReleased();
             foreach (var stream in _streams.Where(static stream => stream.Holds == 0))
             {
                 _loop.Add(stream.Pipe, () => OnOutput(stream));

@@ -20,6 +20,7 @@ internal sealed partial class LoggerProcess
     private readonly Dictionary<string, (LogWriter Writer, int Users)> _writers = new(StringComparer.Ordinal);
     private readonly Dictionary<int, int> _openStreams = [];
     private readonly List<LoggedStream> _streams = [];
+    private readonly Dictionary<int, List<LoggedStream>> _released = [];
     private readonly List<(LoggedStream Stream, byte[] Record)> _waiting = [];
     private readonly LogBudget _budget = new();
     private readonly Gathering _gathering = new();
@@ -28,6 +29,7 @@ internal sealed partial class LoggerProcess
     private long _retryAt;
     private bool _ended;
     private bool _finishing;
+    private bool _isToldTaken;
     private bool _settled;
 
     private LoggerProcess(PacketSocket shepherd, Fd listener) => (_shepherd, _listener) = (shepherd, listener);
@@ -43,7 +45,7 @@ internal sealed partial class LoggerProcess
             _ = process._loop.RunOnce(process._waiting.Count > 0 ? FullPauseMilliseconds : process._settled ? -1 : SettleMilliseconds);
             process.RetryWaiting();
             process.Settle();
-            if (process._finishing && process._streams.Count == 0)
+            if (process._finishing && process._streams.Count == 0 && process._released.Count == 0)
             {
                 break;
             }
@@ -79,7 +81,15 @@ internal sealed partial class LoggerProcess
                 AddStreams(ref reader, descriptors);
                 break;
             case ShepherdMessageKind.Finish:
+                _isToldTaken = !reader.IsAtEnd;
                 Finish();
+                break;
+            case ShepherdMessageKind.Taken:
+                if (_released.Remove(reader.TakeInt32(), out var taken))
+                {
+                    taken.ForEach(Close);
+                }
+
                 break;
             default:
                 throw new EdgeHostException(ErrorKind.Invalid, $"the shepherd sent message {(int)reader.Kind}");
@@ -105,19 +115,24 @@ internal sealed partial class LoggerProcess
             }
         }
 
-        var (writer, users) = _writers.GetValueOrDefault(policy.Directory, (new LogWriter(policy), 0));
-        _writers[policy.Directory] = (writer, users + added.Count);
-        _openStreams[run] = added.Count;
+        Take(run, policy, added);
         if (gap)
         {
-            MarkGap(policy.Directory, writer);
+            MarkGap(policy.Directory, _writers[policy.Directory].Writer);
         }
 
         foreach (var stream in added)
         {
-            _streams.Add(stream);
             _loop.Add(stream.Pipe, () => OnOutput(stream));
         }
+    }
+
+    private void Take(int run, LogPolicy policy, List<LoggedStream> streams)
+    {
+        var (writer, users) = _writers.GetValueOrDefault(policy.Directory, (new LogWriter(policy), 0));
+        _writers[policy.Directory] = (writer, users + streams.Count);
+        _openStreams[run] = streams.Count;
+        _streams.AddRange(streams);
     }
 
     private void OnOutput(LoggedStream stream)
@@ -268,18 +283,23 @@ internal sealed partial class LoggerProcess
             _ = WhyNotAppended(stream, end);
         }
 
-        LetGo(stream);
+        Leave(stream);
+        Close(stream);
         var ended = new ShepherdMessageWriter(stackalloc byte[16], ShepherdMessageKind.StreamEnded);
         ended.Put(stream.Run);
         ended.Put((int)stream.Number);
         _ = _shepherd.Send(ended.Written);
     }
 
-    private void LetGo(LoggedStream stream)
+    private static void Close(LoggedStream stream)
     {
-        _loop.Remove(stream.Pipe);
         stream.Pipe.Dispose();
         stream.Taps.ForEach(static tap => tap.Pipe.Dispose());
+    }
+
+    private void Leave(LoggedStream stream)
+    {
+        _loop.Remove(stream.Pipe);
         _streams.Remove(stream);
         var (writer, users) = _writers[stream.Policy.Directory];
         if (users == 1)

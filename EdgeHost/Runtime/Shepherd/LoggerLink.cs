@@ -19,19 +19,20 @@ internal sealed class LoggerLink : IDisposable
 
     private readonly EventLoop _loop;
     private readonly byte[] _buffer = new byte[PacketSocket.MaximumLength];
-    private readonly string _path;
+    private readonly string _directory;
     private readonly Action<int, int> _streamEnded;
     private readonly Func<IEnumerable<ShepherdContainer>> _containers;
     private readonly List<LoggerPeer> _finishing = [];
     private LoggerPeer? _current;
+    private string _path = string.Empty;
     private long _startedAt;
     private long? _startAt;
     private long? _retryAt;
 
-    internal LoggerLink(EventLoop loop, string path, Func<IEnumerable<ShepherdContainer>> containers, Action<int, int> streamEnded)
+    internal LoggerLink(EventLoop loop, string directory, Func<IEnumerable<ShepherdContainer>> containers, Action<int, int> streamEnded)
     {
         _loop = loop;
-        _path = path;
+        _directory = directory;
         _containers = containers;
         _streamEnded = streamEnded;
     }
@@ -48,12 +49,13 @@ internal sealed class LoggerLink : IDisposable
     {
         _startAt = null;
         _startedAt = Environment.TickCount64;
+        _path = FreePath();
         var (ours, theirs) = PacketSocket.MakePair();
         LaunchedProcess? process = null;
         try
         {
             using var listener = PacketSocket.Listen(_path);
-            process = Launcher.Start(Plan(theirs.Fd, listener), null, [theirs.Fd.Value, listener.Value]);
+            process = Launcher.Start(Plan(theirs.Fd, listener, _path), null, [theirs.Fd.Value, listener.Value]);
             if (process.Wait() is { } failure)
             {
                 throw failure.ToException();
@@ -78,6 +80,8 @@ internal sealed class LoggerLink : IDisposable
                     Processes.Wait(process.Pid);
                     process.Dispose();
                 }
+
+                File.Delete(_path);
             }
         }
 
@@ -94,33 +98,55 @@ internal sealed class LoggerLink : IDisposable
         _retryAt = Environment.TickCount64;
     }
 
-    /// <summary>Asks the logger of a shepherd that has died to finish, and to say what it has.</summary>
-    /// <param name="path">Where it listens.</param>
-    /// <param name="held">The pipes that it has, by run; the caller closes them.</param>
-    /// <returns>Null where none lives.</returns>
+    /// <summary>Asks the loggers of a shepherd that has died to finish, and to say what they have. More than one is there while one takes another's place.</summary>
+    /// <param name="directory">Where they listen.</param>
+    /// <param name="held">The pipes that they have, by run; the caller closes them.</param>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
-    internal static LoggerPeer? TakeBack(string path, Dictionary<int, HeldPipes> held)
+    internal static List<LoggerPeer> TakeBack(string directory, Dictionary<int, HeldPipes> held)
     {
-        if (PacketSocket.TryConnect(path) is not { } socket)
+        var loggers = new List<LoggerPeer>();
+        foreach (var path in Directory.GetFiles(directory, "logger*.sock"))
         {
-            return null;
+            if (PacketSocket.TryConnect(path) is not { } socket)
+            {
+                File.Delete(path);
+            }
+            else if (TakeBack(path, socket, held) is { } logger)
+            {
+                loggers.Add(logger);
+            }
         }
+
+        return loggers;
+    }
+
+    private static LoggerPeer? TakeBack(string path, PacketSocket socket, Dictionary<int, HeldPipes> held)
+    {
+        var logger = new LoggerPeer(socket, 0, null);
 
         // A disk may hold it up: the containers' output waits for it as well.
         var buffer = new byte[PacketSocket.MaximumLength];
         var descriptors = new List<Fd>();
-        var alive = socket.Send(new ShepherdMessageWriter(buffer, ShepherdMessageKind.Finish).Written);
+        var alive = TrySayFinish(logger, buffer) is true;
         while (alive && SingleThread.WaitReadable([socket.Fd.Value], TakeBackMilliseconds) == 0 && socket.Receive(buffer, descriptors) is > 0 and var length)
         {
             var reader = new ShepherdMessageReader(buffer.AsSpan(0, length));
             if (reader.Kind == ShepherdMessageKind.HeldAll)
             {
-                return new LoggerPeer(socket, 0, null) { ToldToFinish = true };
+                logger.ToldToFinish = true;
+                return logger;
             }
 
             if (reader.Kind == ShepherdMessageKind.Held)
             {
-                var pipes = held[reader.TakeInt32()] = new HeldPipes();
+                var run = reader.TakeInt32();
+                if (held.Remove(run, out var others))
+                {
+                    // Given to another when the shepherd died: one of the two is enough.
+                    others.Dispose();
+                }
+
+                var pipes = held[run] = new HeldPipes(logger);
                 foreach (var descriptor in descriptors)
                 {
                     var stream = reader.TakeInt32();
@@ -205,6 +231,8 @@ internal sealed class LoggerLink : IDisposable
             case true:
                 container.Logger = _current;
                 container.HasGap = false;
+                SayTaken(container.ReleasedBy, container.Rank);
+                container.ReleasedBy = null;
                 break;
             case null:
                 _retryAt ??= Environment.TickCount64 + BusyPauseMilliseconds;
@@ -232,9 +260,21 @@ internal sealed class LoggerLink : IDisposable
         }
     }
 
-    private static LaunchPlan Plan(Fd socket, Fd listener)
+    // Where another shepherd finds each of those that live.
+    private string FreePath()
     {
-        string[] arguments = ["edgehost", "logger", Number(socket), Number(listener)];
+        var path = _directory + "/logger.sock";
+        for (var number = 2; File.Exists(path); number++)
+        {
+            path = $"{_directory}/logger-{number}.sock";
+        }
+
+        return path;
+    }
+
+    private static LaunchPlan Plan(Fd socket, Fd listener, string path)
+    {
+        string[] arguments = ["edgehost", "logger", Number(socket), Number(listener), path];
         var plan = new LaunchPlan.Builder(callerSlots: 2);
         plan.Add(LaunchOp.NewSession);
         plan.Add(LaunchOp.CloseFrom, a: 3);
@@ -263,13 +303,36 @@ internal sealed class LoggerLink : IDisposable
     {
         if (!peer.ToldToFinish)
         {
-            var finish = new ShepherdMessageWriter(_buffer, ShepherdMessageKind.Finish);
-            peer.ToldToFinish = peer.Socket.TrySend(finish.Written) is not null;
+            peer.ToldToFinish = TrySayFinish(peer, _buffer) is not null;
             if (!peer.ToldToFinish)
             {
                 _retryAt ??= Environment.TickCount64 + BusyPauseMilliseconds;
             }
         }
+    }
+
+    private void SayTaken(LoggerPeer? peer, int run)
+    {
+        if (peer is null)
+        {
+            return;
+        }
+
+        var taken = new ShepherdMessageWriter(_buffer, ShepherdMessageKind.Taken);
+        taken.Put(run);
+        if (peer.Socket.TrySend(taken.Written) is null)
+        {
+            // Told to finish once more it says again what it has.
+            peer.ToldToFinish = false;
+            _retryAt ??= Environment.TickCount64 + BusyPauseMilliseconds;
+        }
+    }
+
+    private static bool? TrySayFinish(LoggerPeer peer, byte[] buffer)
+    {
+        var finish = new ShepherdMessageWriter(buffer, ShepherdMessageKind.Finish);
+        finish.Put(1);
+        return peer.Socket.TrySend(finish.Written);
     }
 
     private void OnCurrentMessage() => OnMessage(_current!);
@@ -308,10 +371,16 @@ internal sealed class LoggerLink : IDisposable
         else if (reader.Kind == ShepherdMessageKind.Released)
         {
             var rank = reader.TakeInt32();
-            if (_containers().FirstOrDefault(container => container.Rank == rank && container.Logger == peer) is { } released)
+            var waits = !reader.IsAtEnd;
+            if (_containers().FirstOrDefault(container => container.Rank == rank && (container.Logger ?? peer) == peer) is { } released)
             {
                 released.Logger = null;
+                released.ReleasedBy = waits ? peer : null;
                 AddAll();
+            }
+            else if (waits)
+            {
+                SayTaken(peer, rank);
             }
         }
 
@@ -335,6 +404,7 @@ internal sealed class LoggerLink : IDisposable
         _loop.Remove(peer.Socket.Fd);
         _loop.Remove(peer.Process!.PidFd);
         _current = null;
+        File.Delete(_path);
         Forget(peer);
 
         // One that dies at once (a full or broken disk) must not become a busy loop.
@@ -345,10 +415,14 @@ internal sealed class LoggerLink : IDisposable
     private void Forget(LoggerPeer peer)
     {
         peer.Dispose();
-        foreach (var container in _containers().Where(container => container.Logger == peer).ToArray())
+        foreach (var container in _containers())
         {
-            container.Logger = null;
-            container.HasGap = true;
+            container.ReleasedBy = container.ReleasedBy == peer ? null : container.ReleasedBy;
+            if (container.Logger == peer)
+            {
+                container.Logger = null;
+                container.HasGap = true;
+            }
         }
 
         AddAll();

@@ -25,8 +25,10 @@ internal sealed class LoggerPeer(PacketSocket socket, int pid, LaunchedProcess? 
 }
 
 /// <summary>The pipes of a run that a logger has.</summary>
-internal sealed class HeldPipes : IDisposable
+internal sealed class HeldPipes(LoggerPeer logger) : IDisposable
 {
+    internal LoggerPeer Logger { get; } = logger;
+
     internal Fd?[] Streams { get; } = new Fd?[2];
 
     /// <summary>Those that get what comes, for each stream.</summary>

@@ -79,7 +79,7 @@ internal sealed partial class Shepherd
         _containers.Add(id, container);
 
         // Neither the plan nor the program is waited for: the other containers go on.
-        _loop.Add(container.Process.Status, () => OnLaunched(client, request, container, plan));
+        _loop.Add(container.Process.Status, () => OnLaunched(client, request, container));
         if (!container.HasTerminal)
         {
             // Beside the child, which is busy with its plan; the name says that it counts.
@@ -88,13 +88,13 @@ internal sealed partial class Shepherd
         }
     }
 
-    private void OnLaunched(PacketSocket client, int request, ShepherdContainer container, LaunchPlan plan)
+    private void OnLaunched(PacketSocket client, int request, ShepherdContainer container)
     {
         var process = container.Process;
         _loop.Remove(process.Status);
         try
         {
-            if (LaunchedProcess.ReadOutcome(plan, process.Status) is { } failure)
+            if (process.Wait() is { } failure)
             {
                 throw failure.ToException();
             }
@@ -110,7 +110,6 @@ internal sealed partial class Shepherd
             return;
         }
 
-        process.Status.Dispose();
         container.Running = true;
         if (!container.FactsAreWritten || !Files.TryRename($"{RunDirectoryOf(container.Id)}/{NewStateFile}", $"{RunDirectoryOf(container.Id)}/{StateFile}"))
         {

@@ -21,7 +21,7 @@ internal sealed partial class Shepherd
     {
         var held = new Dictionary<int, HeldPipes>();
         var stored = ServiceSupervisor.TakeStored();
-        var logger = LoggerLink.TakeBack(_runDirectory + "/logger.sock", held);
+        var loggers = LoggerLink.TakeBack(_runDirectory, held);
         var kept = new HashSet<string>(StringComparer.Ordinal);
         foreach (var directory in Directory.EnumerateDirectories(_runDirectory + "/containers"))
         {
@@ -36,7 +36,7 @@ internal sealed partial class Shepherd
                 // What has ended has no process any more, but what it wrote last may still be in its pipes.
                 if (ShepherdContainer.ReadFile(File.ReadAllBytes(file), static (pid, start) => OpenProcess(pid, start) ?? Pipe.OpenNull()) is { } container)
                 {
-                    TakeBack(container, logger, held, stored, kept);
+                    TakeBack(container, loggers.Count > 0, held, stored, kept);
                 }
             }
             catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException or OverflowException)
@@ -59,10 +59,7 @@ internal sealed partial class Shepherd
             pipes.Dispose();
         }
 
-        if (logger is not null)
-        {
-            _logger.Succeed(logger);
-        }
+        loggers.ForEach(_logger.Succeed);
 
         if (_containers.Count > 0)
         {
@@ -70,7 +67,7 @@ internal sealed partial class Shepherd
         }
     }
 
-    private void TakeBack(ShepherdContainer container, LoggerPeer? logger, Dictionary<int, HeldPipes> held, Dictionary<string, Fd> stored, HashSet<string> kept)
+    private void TakeBack(ShepherdContainer container, bool hasLogger, Dictionary<int, HeldPipes> held, Dictionary<string, Fd> stored, HashSet<string> kept)
     {
         _nextRank = Math.Max(_nextRank, container.Rank + 1);
         var isThere = Processes.TryReadStartTimeOfAny(container.Process.Pid) == container.StartTime;
@@ -78,13 +75,13 @@ internal sealed partial class Shepherd
         {
             pipes.Streams.CopyTo(container.Streams, 0);
             pipes.Taps.CopyTo(container.Taps, 0);
-            container.Logger = logger;
+            container.Logger = pipes.Logger;
         }
 
         for (var stream = 0; stream < container.Streams.Length; stream++)
         {
             var name = StoredName(container, stream);
-            if (logger is null && stored.Remove(name, out var descriptor))
+            if (!hasLogger && stored.Remove(name, out var descriptor))
             {
                 container.Streams[stream] = descriptor;
                 container.HasGap = true;
@@ -106,7 +103,7 @@ internal sealed partial class Shepherd
             container.Input = Pipe.Duplicate(terminal);
         }
 
-        if (isThere && container.Drained && container.HadStreams && logger is null)
+        if (isThere && container.Drained && container.HadStreams && !hasLogger)
         {
             SingleThread.PrintError($"edgehost shepherd: container {ShortId(container)} (process {container.Process.Pid}) is not taken back: its logger has died too\n");
             container.Dispose();

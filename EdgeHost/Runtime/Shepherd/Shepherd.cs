@@ -60,7 +60,7 @@ internal sealed partial class Shepherd : IDisposable
         _stopWithin = (long)stopWithin.TotalMilliseconds;
         _signals = signals;
         _startedFrom = startedFrom;
-        _logger = new LoggerLink(_loop, runDirectory + "/logger.sock", () => _draining.Concat(_containers.Values.Where(container => container.Running || container.Exit is not null)), OnStreamEnded);
+        _logger = new LoggerLink(_loop, runDirectory, () => _draining.Concat(_containers.Values.Where(container => container.Running || container.Exit is not null)), OnStreamEnded);
         if (before is not null)
         {
             _lock = new DirectoryLock(before.Lock!);

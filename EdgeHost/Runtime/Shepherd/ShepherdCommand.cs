@@ -83,11 +83,11 @@ public static class ShepherdCommand
     }
 
     /// <summary>Runs the logger until its shepherd and all pipes are gone, or another logger takes its place.</summary>
-    /// <param name="arguments">The descriptors of its socket and of the one on which it listens for another shepherd.</param>
+    /// <param name="arguments">The descriptors of its socket and of the one on which it listens for another shepherd, and the path of that one.</param>
     /// <returns>The exit code.</returns>
     public static int RunLogger(ReadOnlySpan<string> arguments)
     {
-        if (arguments.Length != 2
+        if (arguments.Length != 3
             || !int.TryParse(arguments[0], NumberStyles.None, CultureInfo.InvariantCulture, out var socket)
             || !int.TryParse(arguments[1], NumberStyles.None, CultureInfo.InvariantCulture, out var listener))
         {
@@ -97,7 +97,9 @@ public static class ShepherdCommand
 
         try
         {
-            return Logger.LoggerProcess.Run(new PacketSocket(new Fd(socket)), new Fd(listener));
+            var code = Logger.LoggerProcess.Run(new PacketSocket(new Fd(socket)), new Fd(listener));
+            File.Delete(arguments[2]);
+            return code;
         }
         catch (EdgeHostException e)
         {

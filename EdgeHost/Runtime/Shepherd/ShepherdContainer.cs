@@ -58,6 +58,9 @@ internal sealed partial class ShepherdContainer : IDisposable
     /// <summary>The logger that has its pipes; null while none has.</summary>
     internal LoggerPeer? Logger { get; set; }
 
+    /// <summary>The logger that keeps its pipes until it hears that another has them; null where none does.</summary>
+    internal LoggerPeer? ReleasedBy { get; set; }
+
     /// <summary>Whether a logger died that had its pipes: what it had read and not written is missing, and the log is to say so.</summary>
     internal bool HasGap { get; set; }
 

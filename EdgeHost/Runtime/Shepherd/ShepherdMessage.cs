@@ -83,7 +83,10 @@ internal enum ShepherdMessageKind : ushort
     /// <summary>Shepherd, unasked: 0, version. Another build has taken its place.</summary>
     Replaced = 31,
 
-    /// <summary>To a logger of any build since version 4: read no more, write out what was read, give the pipes back, end.</summary>
+    /// <summary>
+    /// To a logger of any build since version 4: read no more, write out what was read, give the pipes back, end. Where
+    /// anything follows, it is also told <see cref="Taken"/>.
+    /// </summary>
     Finish = 32,
 
     /// <summary>From a logger that was told to finish, with pipes: run, and for each pipe its stream. It has these.</summary>
@@ -92,8 +95,14 @@ internal enum ShepherdMessageKind : ushort
     /// <summary>From a logger that was told to finish: it has said all that it has.</summary>
     HeldAll = 34,
 
-    /// <summary>From a logger that was told to finish: run. All that it had read is in the log, and it has closed its pipes.</summary>
+    /// <summary>
+    /// From a logger that was told to finish: run. All that it had read is in the log, and it has closed its pipes; or, where
+    /// anything follows, it closes them once it is told <see cref="Taken"/>.
+    /// </summary>
     Released = 35,
+
+    /// <summary>To a logger that waits for it: run. Another has its pipes.</summary>
+    Taken = 36,
 
     /// <summary>
     /// Client, from version 5 on: request, id, whether a descriptor of a cgroup's directory follows the plan's; then standard
