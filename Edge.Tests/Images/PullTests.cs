@@ -202,6 +202,9 @@ public sealed class PullTests : IAsyncLifetime
         Store.Discard("c1");
         Store.Discard("c1");
         Assert.Empty(Store.List());
+
+        // Out of sight at once; what was in them is removed in turn.
+        await EdgeHost.Linux.Afterwards.Done;
         Assert.Empty(_fixture.Visible("snapshots"));
     }
 

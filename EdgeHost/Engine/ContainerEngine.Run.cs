@@ -203,6 +203,7 @@ public sealed partial class ContainerEngine
                     Error = string.Empty,
                 },
                 began: true);
+            _networks.Started(record.Id);
             Tell(container.Record, "start");
             StartHealth(container, started: true);
         }

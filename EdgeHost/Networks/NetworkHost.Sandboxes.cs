@@ -103,6 +103,7 @@ public sealed partial class NetworkHost
     {
         lock (_lock)
         {
+            _missed.Remove(container);
             if (_held.Remove(container, out var held))
             {
                 Change(firewall => firewall.Withdraw(held.Published));

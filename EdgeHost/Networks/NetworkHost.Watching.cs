@@ -16,6 +16,9 @@ public sealed partial class NetworkHost : INetworkWatcher
     private uint _ownPort;
     private bool _hadServers = true;
 
+    // Containers that lost an interface while nobody knew of a process of theirs.
+    private readonly HashSet<string> _missed = new(StringComparer.Ordinal);
+
     /// <summary>A process of a running container, by the container's id; null when it does not run.</summary>
     public Func<string, int?> ProcessOf { get; set; } = _ => null;
 
@@ -399,12 +402,35 @@ public sealed partial class NetworkHost : INetworkWatcher
         }
     }
 
+    /// <summary>Tells that a container is known as running now: what was taken from it in the moment before is put back.</summary>
+    /// <param name="container">Its id.</param>
+    public void Started(string container)
+    {
+        lock (_lock)
+        {
+            if (_missed.Remove(container) && _held.TryGetValue(container, out var held))
+            {
+                var names = held.Status.Endpoints.Select(each => each.HostInterface).ToHashSet(StringComparer.Ordinal);
+                foreach (var network in _networks.Values)
+                {
+                    if (network.IsUp)
+                    {
+                        Mend(network, names);
+                    }
+                }
+            }
+        }
+    }
+
     /// <summary>Gives a running container an interface with the addresses of the one that was taken from it.</summary>
     /// <returns>False when it has ended meanwhile, which took its interface along.</returns>
     private bool Renew(Network network, string container, Endpoint endpoint)
     {
         if (ProcessOf(container) is not { } pid)
         {
+            // It may be about to be known as running: then it is looked at again, and this look did not count.
+            _missed.Add(container);
+            _held[container].OverInterfaces.Forget();
             return false;
         }
 
