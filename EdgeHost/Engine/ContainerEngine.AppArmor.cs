@@ -1,7 +1,6 @@
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Runtime.Launch;
-using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Engine;
 
@@ -47,7 +46,4 @@ public sealed partial class ContainerEngine
             throw new EdgeHostException(ErrorKind.Unsupported, $"AppArmor profile {profile} is asked for, and no container can have one here: {why}");
         }
     }
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "containers are confined by no AppArmor profile: {Why}")]
-    private static partial void LogNoAppArmor(ILogger log, string why);
 }

@@ -3,7 +3,6 @@ using EdgeHost.Linux;
 using EdgeHost.Oci;
 using EdgeHost.Runtime.Launch;
 using EdgeHost.Runtime.Shepherd;
-using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Engine;
 
@@ -227,13 +226,4 @@ public sealed partial class ContainerEngine
 
     // By the kernel's clock that only goes forward: a board finds out what day it is when it runs already.
     private static TimeSpan SinceStart(Container container) => SystemClock.SinceBoot - (Tick * container.Record.StartTime);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "health checks pause: the shepherd (process {Pid}) was started by an older version and speaks protocol {Version}, which has none; they begin when it was ended and started again")]
-    private static partial void LogNoChecks(ILogger log, int pid, int version);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "what is known of the health of container {Name} is not kept for the next daemon: {Why}")]
-    private static partial void LogHealthNotKept(ILogger log, string name, string why);
-
-    [LoggerMessage(Level = LogLevel.Critical, Message = "internal error: container {Name} is checked no more")]
-    private static partial void LogHealthDefect(ILogger log, Exception defect, string name);
 }

@@ -3,7 +3,6 @@ using System.Net;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Networks;
-using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Engine;
 
@@ -118,9 +117,6 @@ public sealed partial class ContainerEngine
         _containers.TryGetValue(id, out var container) && container.Record is { State: ContainerState.Running } record && Processes.TryReadStartTime(record.Pid) == record.StartTime
             ? record.Pid
             : null;
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name} keeps the name servers that it has: {Reason}")]
-    private static partial void LogResolverNotFollowed(ILogger log, string name, string reason);
 
     private static IReadOnlyList<EndpointSpec> EndpointsOf(ContainerSpec spec) =>
         spec.Network != NetworkMode.Bridge ? [] : spec.Endpoints.Count > 0 ? spec.Endpoints : [new EndpointSpec(NetworkDrivers.Bridge)];

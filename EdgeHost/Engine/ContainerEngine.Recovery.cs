@@ -3,7 +3,6 @@ using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Runtime.Cgroups;
 using EdgeHost.Runtime.Shepherd;
-using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Engine;
 
@@ -317,31 +316,4 @@ public sealed partial class ContainerEngine
             // The daemon ends: the next one connects, or starts a shepherd.
         }
     }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "all containers together are not limited in {Root}: {Why}")]
-    private static partial void LogNoReserve(ILogger log, string root, string why);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "{Count} containers, {Running} of them running; the shepherd is process {Pid}")]
-    private static partial void LogFound(ILogger log, int count, int running, int pid);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Id} (process {Pid}) is in no file: it is ended")]
-    private static partial void LogUnknown(ILogger log, string id, int pid);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name} runs no more: {How}")]
-    private static partial void LogLost(ILogger log, string name, string how);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "the report on container {Id} is left for later: {Why}")]
-    private static partial void LogReportLater(ILogger log, string id, string why);
-
-    [LoggerMessage(Level = LogLevel.Critical, Message = "internal error while taking down what happened to container {Id}")]
-    private static partial void LogDefect(ILogger log, Exception defect, string id);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "the shepherd (process {Pid}) was told to end, and has ended all containers")]
-    private static partial void LogShepherdEnded(ILogger log, int pid);
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "the shepherd (process {Pid}) is gone; another one is started")]
-    private static partial void LogShepherdGone(ILogger log, int pid);
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "no shepherd: {Why}")]
-    private static partial void LogShepherdNotBack(ILogger log, string why);
 }

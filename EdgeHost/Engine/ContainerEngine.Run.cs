@@ -506,16 +506,4 @@ public sealed partial class ContainerEngine
             await Task.Delay(pause).ConfigureAwait(false);
         }
     }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name}: {Remark}")]
-    private static partial void LogRemark(ILogger log, string name, string remark);
-
-    [LoggerMessage(Message = "container {Name} was not started again: {Why}")]
-    private static partial void LogNotRestarted(ILogger log, LogLevel level, string name, string why);
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "cgroup {Path} is left behind: processes {Pids} cannot be killed; a device or file system may hang")]
-    private static partial void LogCgroupLeft(ILogger log, string path, string pids);
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "container {Name} was not removed at its end: {Why}")]
-    private static partial void LogNotRemoved(ILogger log, string name, string why);
 }

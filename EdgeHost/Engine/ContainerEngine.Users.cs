@@ -64,10 +64,4 @@ public sealed partial class ContainerEngine
         uint[] taken = [.. _containers.Values.Where(other => !other.Removed).Select(other => other.Record.FirstUser).OfType<uint>()];
         return Volatile.Read(ref _ready) is { } ready && !UserRanges.Overlaps(taken, ready.FirstUser) ? ready.FirstUser : _ranges.Take(taken);
     }
-
-    [LoggerMessage(Message = "containers have the host's users unless they ask for their own: {Why}")]
-    private static partial void LogHostUsers(ILogger log, LogLevel level, string why);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "container {Name} has the host's users: {Right} is asked for, which means nothing in a user namespace")]
-    private static partial void LogNeedsHostUsers(ILogger log, string name, string right);
 }

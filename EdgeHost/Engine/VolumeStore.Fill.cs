@@ -1,7 +1,6 @@
 using System.Text;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
-using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Engine;
 
@@ -122,7 +121,4 @@ internal sealed partial class VolumeStore
             LogNotFilled(_log, name, e.Message);
         }
     }
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "volume {Name} was not filled whole from its image: {Why}; the next start goes on")]
-    private static partial void LogNotFilled(ILogger log, string name, string why);
 }

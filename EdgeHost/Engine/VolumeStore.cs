@@ -356,13 +356,4 @@ internal sealed partial class VolumeStore : IVolumes
             LogStuck(_log, $"{_root}/{name}", e.Message);
         }
     }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "volume {Name}: {File} was written anew from what is there ({Why}); labels are lost")]
-    private static partial void LogRebuilt(ILogger log, string name, string file, string why);
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "{Why}")]
-    private static partial void LogUnusable(ILogger log, string why);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Path} cannot be removed: {Why}; the next start tries again")]
-    private static partial void LogStuck(ILogger log, string path, string why);
 }

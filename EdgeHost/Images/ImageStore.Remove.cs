@@ -1,6 +1,5 @@
 using EdgeHost.Errors;
 using EdgeHost.Oci;
-using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Images;
 
@@ -149,7 +148,4 @@ public sealed partial class ImageStore
     private HashSet<string> WantedBlobs() => [.. _images.Values.SelectMany(held => BlobsOf(held.Facts))];
 
     private HashSet<string> WantedChains() => [.. _images.Values.SelectMany(held => held.Chains), .. _leases.Keys];
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "Removed {What}, which belongs to no image")]
-    private static partial void LogCollected(ILogger logger, string what);
 }

@@ -428,8 +428,5 @@ public sealed partial class ImageStore : IImageStore, IDisposable
 
     private static string Number(int count, string one, string many) => $"{count.ToString(CultureInfo.InvariantCulture)} {(count == 1 ? one : many)}";
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Image {Image} is not used: {Problem}")]
-    private static partial void LogUnusable(ILogger logger, string image, string problem);
-
     private sealed record Held(Image Image, ImageFacts Facts, IReadOnlyList<string> Chains);
 }

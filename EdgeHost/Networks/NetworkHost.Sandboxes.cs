@@ -5,7 +5,6 @@ using System.Security.Cryptography;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Networks.Nftables;
-using Microsoft.Extensions.Logging;
 
 namespace EdgeHost.Networks;
 
@@ -463,10 +462,4 @@ public sealed partial class NetworkHost
             _offered);
         LetThrough();
     }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "published ports of container {Container} are not held: {Reason}")]
-    private static partial void LogNotHeld(ILogger log, string container, string reason);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "switched on for networks, and left on: {Names}")]
-    private static partial void LogSwitched(ILogger log, string names);
 }

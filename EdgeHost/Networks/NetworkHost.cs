@@ -373,9 +373,6 @@ public sealed partial class NetworkHost : INetworks, IDisposable
         return new NetworkSubnet(subnet, given.Gateway ?? Subnet.At(subnet, 1), given.Range);
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "bridges and rules stay in the kernel: {Reason}")]
-    private static partial void LogNotRemoved(ILogger log, string reason);
-
     /// <summary>A network and what is known of it while it runs.</summary>
     private sealed class Network(NetworkRecord record)
     {
