@@ -113,42 +113,44 @@ class ManyBench:
 
     def measure_density(self):
         count = 50
-        before = {engine.name: self.idle(engine) for engine in self.in_quiet(1)}
+        for engine in self.engines:
+            container = self.create(engine, ["sleep", "1000000"])
+            self.start(engine, container)
+            self.remove(engine, [container])
+        before = self.idle({engine.name: [] for engine in self.engines})
         running = {engine.name: [self.create(engine, ["sleep", "1000000"], Memory=16 << 20) for _ in range(count)] for engine in self.engines}
         for engine in self.engines:
             for container in running[engine.name]:
                 self.start(engine, container)
         costs, lines = {}, []
-        for engine in self.in_quiet(0):
-            held, pids = self.idle(engine), self.pids(engine)
-            costs[engine.name] = {kind: (pss - before[engine.name].get(kind, 0)) / count / 1e3 for kind, pss in held.items()}
-            kernel = statistics.median(kernel_memory_of(pid) for pid in pids.values())
+        pids = {engine.name: list(self.pids(engine).values()) for engine in self.engines}
+        held = self.idle(pids)
+        for engine in self.engines:
+            costs[engine.name] = {kind: (pss - before[engine.name].get(kind, 0)) / count / 1e3 for kind, pss in held[engine.name].items()}
+            kernel = statistics.median(kernel_memory_of(pid) for pid in pids[engine.name])
             lines.append(f"{engine.name}: " + ", ".join(f"{kind} {cost:.1f}" for kind, cost in costs[engine.name].items()) + f"; the kernel holds {kernel / 1e3:.0f} for its cgroup")
-            if len(pids) != count:
-                raise SystemExit(f"bench: {len(pids)} of {count} containers run in {engine.name}")
+            if len(pids[engine.name]) != count:
+                raise SystemExit(f"bench: {len(pids[engine.name])} of {count} containers run in {engine.name}")
         for engine in self.engines:
             self.remove(engine, running[engine.name])
         ours, theirs = (sum(costs[engine.name].values()) for engine in self.engines)
         self.report.add(f"memory for each of {count} running containers, beyond its own process (PSS, 10^3 bytes)", f"{ours:.1f}", f"dockerd, containerd, shims {theirs:.0f}", f"{ours / theirs:.3f}", "≤ 100", ours <= 100)
         self.notes.append("Memory for each container, in 10^3 bytes: " + ". ".join(lines) + ".")
 
-    def in_quiet(self, lives):
-        """The engines, after so many containers and a quiet minute: by then they have given back what that work took."""
+    def idle(self, workloads):
+        """
+        PSS of each kind of each engine's processes, after as long as in the part memory, in which nothing is asked of them.
+        Whatever they started in or beside their containers, but these processes, is one more kind.
+        """
+        time.sleep(95)
+        found = {}
         for engine in self.engines:
-            for _ in range(lives):
-                container = self.create(engine, ["sleep", "1000000"])
-                self.start(engine, container)
-                self.remove(engine, [container])
-        time.sleep(65)
-        return self.engines
-
-    def idle(self, engine):
-        """PSS of each kind of the engine's processes; whatever it started in or beside its containers, but their own, is one more kind."""
-        kinds = engine.processes()
-        known = {pid for pids in kinds.values() for pid in pids} | set(self.pids(engine).values())
-        if engine is self.edgehost:
-            kinds["beside the containers"] = [pid for pid in descendants(engine.shepherd) if pid not in known]
-        return {kind: sum(memory_of(pid)[0] for pid in pids) for kind, pids in kinds.items()}
+            kinds = engine.processes()
+            known = {pid for pids in kinds.values() for pid in pids} | set(workloads[engine.name])
+            if engine is self.edgehost:
+                kinds["beside the containers"] = [pid for pid in descendants(engine.shepherd) if pid not in known]
+            found[engine.name] = {kind: sum(memory_of(pid)[0] for pid in pids) for kind, pids in kinds.items()}
+        return found
 
     # --- many at once ---
 
