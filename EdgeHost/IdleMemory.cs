@@ -5,13 +5,16 @@ namespace EdgeHost;
 
 /// <summary>
 /// Gives memory back to the board once work is done. The collector keeps what a start-up, a pull or a deployment has
-/// used, in case there is more of it; on a small board the workloads need it more. Looks twice a minute, and does
-/// nothing where nothing was allocated.
+/// used, in case there is more of it; on a small board the workloads need it more. Looks twice a minute, waits for the
+/// end of the work, though not for long, and does nothing where nothing was allocated.
 /// </summary>
 internal sealed class IdleMemory : BackgroundService
 {
     private const long WorthBytes = 512L << 10;
     private const long QuietBytes = 256L << 10;
+
+    // In this many looks one after the other work that goes on is let alone.
+    private const int Patience = 1;
 
     private static readonly TimeSpan First = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(30);
@@ -24,11 +27,14 @@ internal sealed class IdleMemory : BackgroundService
             using var timer = new PeriodicTimer(Interval);
             long collectedAt = 0, seen = 0;
             var collected = false;
+            var loud = 0;
             do
             {
                 var allocated = GC.GetTotalAllocatedBytes();
-                if (allocated - collectedAt > WorthBytes && (collectedAt == 0 || allocated - seen < QuietBytes))
+                loud = allocated - seen < QuietBytes ? 0 : loud + 1;
+                if (allocated - collectedAt > WorthBytes && (collectedAt == 0 || loud is 0 or > Patience))
                 {
+                    loud = 0;
                     GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
                     ProgramPages.GiveBack();
                     collectedAt = GC.GetTotalAllocatedBytes();

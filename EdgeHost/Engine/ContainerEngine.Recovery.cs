@@ -97,6 +97,7 @@ public sealed partial class ContainerEngine
     {
         var shepherd = await ShepherdClient.ConnectAsync(_options.RunDirectory, status => _reports.Writer.TryWrite(status), mayStart: !_options.ExternalShepherd, cancel).ConfigureAwait(false);
         _shepherd = shepherd;
+        Interlocked.Exchange(ref _connected, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult();
         var found = 0;
         var due = new List<Container>();
         try

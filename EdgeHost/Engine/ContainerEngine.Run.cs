@@ -13,6 +13,7 @@ namespace EdgeHost.Engine;
 public sealed partial class ContainerEngine
 {
     private static readonly TimeSpan DefaultGrace = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan NextShepherdPatience = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan KillPatience = TimeSpan.FromSeconds(10);
 
     /// <inheritdoc/>
@@ -77,7 +78,7 @@ public sealed partial class ContainerEngine
             Change(found, record => record with { StoppedByHand = true });
         }
 
-        await Shepherd.SignalAsync(found.Record.Id, signal).WaitAsync(cancel).ConfigureAwait(false);
+        await SignalAsync(found.Record.Id, signal).WaitAsync(cancel).ConfigureAwait(false);
         if (signal == Signals.SIGKILL || signal == found.Record.StopSignal)
         {
             // It is to end, and cannot while it is held; any other signal waits until it goes on.
@@ -320,6 +321,26 @@ public sealed partial class ContainerEngine
         }
     }
 
+    /// <summary>Sends a signal; when the shepherd dies in this moment, by the next one, which takes its containers back.</summary>
+    private async Task SignalAsync(string id, int signal)
+    {
+        var next = _connected.Task;
+        var shepherd = Shepherd;
+        try
+        {
+            await shepherd.SignalAsync(id, signal).ConfigureAwait(false);
+        }
+        catch (EdgeHostException e) when (e.Kind == ErrorKind.Unavailable)
+        {
+            if (await Task.WhenAny(next, Task.Delay(NextShepherdPatience)).ConfigureAwait(false) != next)
+            {
+                throw;
+            }
+
+            await Shepherd.SignalAsync(id, signal).ConfigureAwait(false);
+        }
+    }
+
     /// <summary>Asks a container to end, kills it after a while, and returns once its end was taken down.</summary>
     private async Task EndAsync(Container container, int signal, TimeSpan grace, bool byHand, CancellationToken cancel)
     {
@@ -331,7 +352,7 @@ public sealed partial class ContainerEngine
 
         try
         {
-            await Shepherd.SignalAsync(container.Record.Id, signal).ConfigureAwait(false);
+            await SignalAsync(container.Record.Id, signal).ConfigureAwait(false);
             Thaw(container);
         }
         catch (EdgeHostException e) when (e.Kind == ErrorKind.Conflict)
@@ -343,7 +364,7 @@ public sealed partial class ContainerEngine
         {
             try
             {
-                await Shepherd.SignalAsync(container.Record.Id, Signals.SIGKILL).ConfigureAwait(false);
+                await SignalAsync(container.Record.Id, Signals.SIGKILL).ConfigureAwait(false);
                 Thaw(container);
             }
             catch (EdgeHostException e) when (e.Kind == ErrorKind.Conflict)

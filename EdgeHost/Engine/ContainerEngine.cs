@@ -29,6 +29,9 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
     private readonly CancellationTokenSource _ending = new();
     private readonly CancellationToken _ended;
     private ShepherdClient? _shepherd;
+
+    // Done with the next connection to a shepherd.
+    private TaskCompletionSource _connected = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _disposed;
 
     /// <summary>Makes an engine; <see cref="StartAsync(CancellationToken)"/> brings it up.</summary>
