@@ -20,7 +20,7 @@ from engines import Docker, EdgeHost, Events, Mosquitto, Mqtt, Parts, Registry, 
 from many import ManyBench
 from network import NetworkBench
 
-PARTS = ["memory", "density", "size", "api", "request", "burst", "oci", "deploy", "cli", "exec", "pull", "network"]
+PARTS = ["memory", "density", "size", "api", "request", "burst", "oci", "deploy", "cli", "exec", "pull", "bridge", "network"]
 MIB = 1 << 20
 
 
@@ -77,8 +77,14 @@ class Bench:
         self.options = options
         self.edgehost = self.docker = None
 
+    def measure_bridge(self):
+        self.network("bridge").run("start")
+
     def measure_network(self):
-        NetworkBench(self.work, self.binary, self.options.image, self.report, self.notes, quiet).run()
+        self.network("network").run("ports", "many")
+
+    def network(self, name):
+        return NetworkBench(self.work / name, self.binary, self.options.image, self.report, self.notes, quiet)
 
     def measure_density(self):
         ManyBench(self, quiet, spawn).measure_density()

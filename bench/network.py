@@ -34,12 +34,12 @@ while True:
 
 class NetworkBench:
     def __init__(self, work, binary, image, report, notes, quiet):
-        self.work, self.binary, self.image = work / "network", binary, image
+        self.work, self.binary, self.image = work, binary, image
         self.report, self.notes, self.quiet = report, notes, quiet
         self.spaces = {name: f"ehbench-{os.getpid()}-{name}" for name in ("e", "d")}
         self.address = {"e": "198.18.1.2", "d": "198.18.2.2"}
 
-    def run(self):
+    def run(self, *measures):
         self.work.mkdir()
         self.parts = Parts(self.work)
         self.edgehost = self.docker = None
@@ -50,9 +50,8 @@ class NetworkBench:
             self.docker = Docker(self.parts, space=self.spaces["d"])
             self.engines = {"e": self.edgehost, "d": self.docker}
             self.load()
-            self.measure_start()
-            self.measure_ports()
-            self.measure_many()
+            for measure in measures:
+                getattr(self, "measure_" + measure)()
         finally:
             for engine in filter(None, (self.edgehost, self.docker)):
                 for container in engine.api.json("GET", "/containers/json?all=1"):

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures EdgeHost against Debian's dockerd and runc, in one run on one machine, and prints a table in Markdown.
 #
-#   bench/run.sh [PART…]     memory density size api request burst oci deploy cli exec pull network; without an argument all of them
+#   bench/run.sh [PART…]     memory density size api request burst oci deploy cli exec pull bridge network; without an argument all of them
 #
 # Run as root, on a machine with as little else to do as can be had. What is compared is measured in turn, A B A B …,
 # and medians are given. Everything started here lives in a file system of its own under /var/tmp, ext4 with a journal as
