@@ -54,8 +54,8 @@ publish() {
   trap "rm -f '$log' '$log.before'" EXIT
   mkdir -p "$native"
   touch -r "$native/edgehost.o" "$log.before" 2>/dev/null || touch -d @0 "$log.before"
-  # MSBuild takes files as the file system lists them, and what the compiler makes has their order: sorted, two builds are
-  # equal.
+  # MSBuild takes files as the file system lists them, and what the compiler makes has their order: here it is always the
+  # same.
   {
     echo '<Project><ItemGroup><Compile Remove="@(Compile)" />'
     (cd EdgeHost && find . \( -name obj -o -name bin \) -prune -o -name '*.cs' -print) | LC_ALL=C sort | sed 's,^./\(.*\),<Compile Include="\1" />,'

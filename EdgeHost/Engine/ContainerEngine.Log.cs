@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging;
 namespace EdgeHost.Engine;
 
 /// <summary>What it says in the log.</summary>
-/// <remarks>In one file: what is generated of them has an order within a file only, and two builds are to be equal.</remarks>
+/// <remarks>In one file: what is generated of them has a fixed order within a file only.</remarks>
 public sealed partial class ContainerEngine
 {
     [LoggerMessage(Level = LogLevel.Information, Message = "containers are confined by no AppArmor profile: {Why}")]

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging;
 namespace EdgeHost.Engine;
 
 /// <summary>What it says in the log.</summary>
-/// <remarks>In one file: what is generated of them has an order within a file only, and two builds are to be equal.</remarks>
+/// <remarks>In one file: what is generated of them has a fixed order within a file only.</remarks>
 internal sealed partial class VolumeStore
 {
     [LoggerMessage(Level = LogLevel.Error, Message = "volume {Name} was not filled whole from its image: {Why}; the next start goes on")]

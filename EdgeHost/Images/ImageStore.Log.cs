@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging;
 namespace EdgeHost.Images;
 
 /// <summary>What it says in the log.</summary>
-/// <remarks>In one file: what is generated of them has an order within a file only, and two builds are to be equal.</remarks>
+/// <remarks>In one file: what is generated of them has a fixed order within a file only.</remarks>
 public sealed partial class ImageStore
 {
     [LoggerMessage(Level = LogLevel.Information, Message = "Removed {What}, which belongs to no image")]

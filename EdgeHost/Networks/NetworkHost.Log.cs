@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging;
 namespace EdgeHost.Networks;
 
 /// <summary>What it says in the log.</summary>
-/// <remarks>In one file: what is generated of them has an order within a file only, and two builds are to be equal.</remarks>
+/// <remarks>In one file: what is generated of them has a fixed order within a file only.</remarks>
 public sealed partial class NetworkHost
 {
     [LoggerMessage(Level = LogLevel.Warning, Message = "published ports of container {Container} are not held: {Reason}")]
