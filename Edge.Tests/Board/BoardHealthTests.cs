@@ -88,7 +88,7 @@ public sealed class BoardHealthTests
     public void The_more_worn_part_of_an_eMMC_counts(string lifeTime, int? percent)
     {
         using var tree = BoardTree.OfRaspberryPi();
-        tree.Put(tree.Disk + "/../device/life_time", lifeTime + "\n");
+        tree.PutLifeTime(lifeTime);
 
         var health = tree.Reader().Read();
 

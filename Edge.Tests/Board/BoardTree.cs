@@ -8,6 +8,8 @@ namespace Edge.Tests.Board;
 /// <summary>Files of /proc and /sys as a board has them, in a directory.</summary>
 internal sealed class BoardTree : IDisposable
 {
+    private const string Disk = "/sys/devices/platform/mmc0/mmc0:0001/block/mmcblk0";
+
     private readonly TemporaryDirectory _root = new();
 
     public void Dispose() => _root.Dispose();
@@ -25,26 +27,22 @@ internal sealed class BoardTree : IDisposable
             tree.Put("/proc/pressure/" + kind, $"some avg10=9.99 avg60={percent} avg300=0.05 total=1234\nfull avg10=0.00 avg60=7.00 avg300=0.00 total=0\n");
         }
 
-        tree.Put(tree.Disk + "/partition", "2\n");
-        tree.Put(tree.Disk + "/../device/life_time", "0x01 0x01\n");
+        tree.Put(Disk + "/mmcblk0p2/partition", "2\n");
+        tree.PutLifeTime("0x01 0x01");
+        var device = Files.Stat(tree._root.Path).Device;
+        var links = tree._root.Sub("sys/dev/block");
+        Directory.CreateDirectory(links);
+        File.CreateSymbolicLink(string.Create(CultureInfo.InvariantCulture, $"{links}/{device >> 32}:{device & uint.MaxValue}"), $"../..{Disk["/sys".Length..]}/mmcblk0p2");
         return tree;
     }
 
-    /// <summary>The kernel's directory of the disk that holds the data.</summary>
-    internal string Disk
-    {
-        get
-        {
-            var device = Files.Stat(_root.Path).Device;
-            return string.Create(CultureInfo.InvariantCulture, $"/sys/dev/block/{device >> 32}:{device & uint.MaxValue}");
-        }
-    }
+    /// <summary>What the eMMC says of its life.</summary>
+    internal void PutLifeTime(string text) => Put(Disk + "/device/life_time", text + "\n");
 
     internal void Put(string path, string text)
     {
-        // As the kernel resolves it: the partition is there before its disk is looked for through it.
         var file = _root.Path + path;
-        Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(file))!);
+        Directory.CreateDirectory(Path.GetDirectoryName(file)!);
         File.WriteAllText(file, text);
     }
 

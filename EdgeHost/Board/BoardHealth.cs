@@ -227,8 +227,15 @@ public sealed class BoardHealthReader
         try
         {
             var device = Linux.Files.Stat(_dataDirectory).Device;
-            var directory = string.Create(CultureInfo.InvariantCulture, $"/sys/dev/block/{device >> 32}:{device & uint.MaxValue}");
-            var whole = File.Exists(_root + directory + "/partition") ? directory + "/.." : directory;
+
+            // A link to where the kernel has the disk, in which the directories of its partitions are.
+            var link = string.Create(CultureInfo.InvariantCulture, $"{_root}/sys/dev/block/{device >> 32}:{device & uint.MaxValue}");
+            if (Directory.ResolveLinkTarget(link, returnFinalTarget: false)?.FullName[_root.Length..] is not { } whole)
+            {
+                return null;
+            }
+
+            whole = File.Exists($"{_root}{whole}/partition") ? Path.GetDirectoryName(whole)! : whole;
             int? worn = null;
             foreach (var word in (Text(whole + "/device/life_time") ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries))
             {
@@ -241,9 +248,9 @@ public sealed class BoardHealthReader
 
             return worn;
         }
-        catch (Linux.LinuxException)
+        catch (Exception e) when (e is Linux.LinuxException or IOException)
         {
-            // Of its space it is told that it is not there.
+            // No disk, as under a tmpfs; of a directory that is not there it is told with its space.
             return null;
         }
     }
