@@ -20,22 +20,37 @@ public sealed partial class ContainerEngine
 
     private void LoadAppArmor()
     {
-        // To compile it takes a slow board a second: it is loaded anew after a boot, or when it has become another.
-        var loaded = _options.RunDirectory + "/apparmor";
-        if (AppArmor.WhyNot is null && File.Exists(loaded) && File.ReadAllText(loaded) == DefaultAppArmor.Text && AppArmor.Has(DefaultAppArmor.Name))
-        {
-            WhyNoAppArmor = null;
-            return;
-        }
-
-        WhyNoAppArmor = AppArmor.Load(DefaultAppArmor.Text);
-        if (WhyNoAppArmor is null)
-        {
-            DurableFile.WriteVolatile(loaded, System.Text.Encoding.UTF8.GetBytes(DefaultAppArmor.Text));
-        }
-        else
+        WhyNoAppArmor = TryLoadAppArmor(_options.RunDirectory + "/apparmor");
+        if (WhyNoAppArmor is not null)
         {
             LogNoAppArmor(_log, WhyNoAppArmor);
+        }
+    }
+
+    /// <summary>Loads the profile.</summary>
+    /// <param name="mark">A file of this boot that has the one which was loaded last.</param>
+    /// <returns>Null, or why it is not there: containers run without it then, and it is said.</returns>
+    private static string? TryLoadAppArmor(string mark)
+    {
+        try
+        {
+            // To compile it takes a slow board a second: it is loaded anew after a boot, or when it has become another.
+            if (AppArmor.WhyNot is null && File.Exists(mark) && File.ReadAllText(mark) == DefaultAppArmor.Text && AppArmor.Has(DefaultAppArmor.Name))
+            {
+                return null;
+            }
+
+            if (AppArmor.Load(DefaultAppArmor.Text) is { } why)
+            {
+                return why;
+            }
+
+            DurableFile.WriteVolatile(mark, System.Text.Encoding.UTF8.GetBytes(DefaultAppArmor.Text));
+            return null;
+        }
+        catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
+        {
+            return e.Message;
         }
     }
 

@@ -43,10 +43,16 @@ public static class Afterwards
 
     private static void Do(Task before, object? what)
     {
-        ((Action)what!)();
-        lock (Gate)
+        try
         {
-            _count--;
+            ((Action)what!)();
+        }
+        finally
+        {
+            lock (Gate)
+            {
+                _count--;
+            }
         }
     }
 }
