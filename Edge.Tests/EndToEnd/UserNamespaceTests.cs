@@ -36,6 +36,42 @@ public sealed class UserNamespaceTests(SharedDaemon shared) : IClassFixture<Shar
     }
 
     [Fact]
+    public async Task Namespaces_that_are_made_ahead_become_those_of_one_container_alone()
+    {
+        (await Daemon.EdgehostAsync("run", "--rm", "--network", "none", "busybox", "true")).Succeeds();
+        string[] ready;
+        using var patience = new CancellationTokenSource(DaemonUnderTest.Patience);
+        while ((ready = Held()).Length == 0)
+        {
+            // The daemon holds them by descriptors, which is all that there is of them.
+            await Task.Delay(20, patience.Token);
+        }
+
+        var ids = new List<string>();
+        for (var i = 0; i < 3; i++)
+        {
+            ids.Add(await Daemon.RunDetachedAsync("--network", "none", "busybox", "sleep", "1000"));
+        }
+
+        var users = new List<string>();
+        var ranges = new List<string>();
+        foreach (var id in ids)
+        {
+            var pid = await Daemon.PidOfAsync(id);
+            users.Add(new FileInfo($"/proc/{pid}/ns/user").LinkTarget!);
+            ranges.Add(await File.ReadAllTextAsync($"/proc/{pid}/uid_map", TestContext.Current.CancellationToken));
+        }
+
+        Assert.Equal(Assert.Single(ready), users[0]);
+        Assert.Equal(3, users.Distinct().Count());
+        Assert.Equal(3, ranges.Distinct().Count());
+        Assert.Empty(Held().Intersect(users));
+        (await Daemon.DockerAsync(["rm", "-f", .. ids])).Succeeds();
+
+        string[] Held() => [.. Directory.EnumerateFiles($"/proc/{Daemon.Pid}/fd").Select(file => new FileInfo(file).LinkTarget).OfType<string>().Where(target => target.StartsWith("user:[", StringComparison.Ordinal))];
+    }
+
+    [Fact]
     public async Task Two_of_them_share_a_volume_whose_owners_both_see_alike()
     {
         const string Write = "id -u; touch /data/$HOSTNAME; chown 5 /data/$HOSTNAME; stat -c %n:%u /data/*";

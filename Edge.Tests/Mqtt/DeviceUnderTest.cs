@@ -12,6 +12,7 @@ internal sealed class DeviceUnderTest : IAsyncDisposable
 {
     private readonly BrokerUnderTest _broker;
     private readonly MqttOptions _connection;
+    private Func<AgentOptions, AgentOptions> _change = static options => options;
 
     private DeviceUnderTest(BrokerUnderTest broker, MqttOptions connection)
     {
@@ -25,9 +26,9 @@ internal sealed class DeviceUnderTest : IAsyncDisposable
 
     public MqttAgent Agent { get; private set; } = null!;
 
-    public static async Task<DeviceUnderTest> StartAsync(BrokerUnderTest broker, MqttOptions? connection = null)
+    public static async Task<DeviceUnderTest> StartAsync(BrokerUnderTest broker, MqttOptions? connection = null, Func<AgentOptions, AgentOptions>? change = null)
     {
-        var device = new DeviceUnderTest(broker, connection ?? broker.DeviceConnection);
+        var device = new DeviceUnderTest(broker, connection ?? broker.DeviceConnection) { _change = change ?? (static options => options) };
         await device.Board.StartAsync();
         await device.StartAgentAsync();
         return device;
@@ -37,7 +38,7 @@ internal sealed class DeviceUnderTest : IAsyncDisposable
     {
         Agent = new MqttAgent(
             _connection,
-            new AgentOptions { Device = BrokerUnderTest.Device, Version = "0.1.0", BootId = Board.BootId, ReportInterval = TimeSpan.FromMilliseconds(10), EventQueueLength = 100 },
+            _change(new AgentOptions { Device = BrokerUnderTest.Device, Version = "0.1.0", BootId = Board.BootId, ReportInterval = TimeSpan.FromMilliseconds(10), EventQueueLength = 100 }),
             Board.Reconciler,
             new StateReporter(Board.Options, Board.Reconciler, Board.Engine, Board.Images, _tree.Reader(boots: 17)),
             Board.Engine,

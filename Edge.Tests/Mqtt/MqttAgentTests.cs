@@ -6,6 +6,7 @@ using EdgeHost.Deployments;
 using EdgeHost.Errors;
 using EdgeHost.Mqtt;
 using Xunit;
+using JsonNode = System.Text.Json.Nodes.JsonNode;
 
 namespace Edge.Tests.Mqtt;
 
@@ -80,6 +81,21 @@ public sealed class MqttAgentTests
 
         await device.StartAgentAsync();
         await status.UntilAsync(StateIs("online"));
+    }
+
+    [Fact]
+    public async Task The_health_of_the_board_is_told_now_and_then_though_nothing_else_changes()
+    {
+        await using var broker = await MosquittoUnderTest.StartAsync();
+        await using var reports = await Subscription.StartAsync(broker, broker.Topics.Reported);
+        await using var device = await DeviceUnderTest.StartAsync(broker, change: options => options with { UseInterval = TimeSpan.FromMilliseconds(20), HealthInterval = TimeSpan.FromMilliseconds(200) });
+
+        JsonNode first = JsonNode.Parse((await reports.UntilAsync(_ => true)).Payload)!, second = JsonNode.Parse((await reports.UntilAsync(_ => true)).Payload)!;
+
+        Assert.Equal(17, (int)second["board"]!["health"]!["boots"]!);
+        Assert.NotEqual((string?)first["time"], (string?)second["time"]);
+        first["time"] = second["time"]!.DeepClone();
+        Assert.Equal(first.ToJsonString(), second.ToJsonString());
     }
 
     [Fact]
