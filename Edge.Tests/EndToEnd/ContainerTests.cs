@@ -43,6 +43,20 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
     }
 
     [Fact]
+    public async Task A_container_that_writes_nothing_has_nothing_in_its_layer()
+    {
+        var id = await Daemon.RunDetachedAsync("busybox", "sleep", "1000");
+        var facts = Directory.EnumerateFiles(Daemon.Data, "snapshot.json", SearchOption.AllDirectories).Single(file => File.ReadAllText(file).Contains(id, StringComparison.Ordinal));
+        var layer = Path.Combine(Path.GetDirectoryName(facts)!, "fs");
+
+        Assert.Equal((await Daemon.DockerAsync("exec", id, "cat", "/etc/hostname")).Succeeds().Output.Trim(), id[..12]);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(layer));
+        (await Daemon.DockerAsync("exec", id, "sh", "-c", "echo kept > /etc/kept")).Succeeds();
+        Assert.Equal("kept\n", await File.ReadAllTextAsync(layer + "/etc/kept", TestContext.Current.CancellationToken));
+        (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
+    }
+
+    [Fact]
     public async Task Both_streams_arrive_apart_and_whole()
     {
         var run = await Daemon.RunAsync("--rm", "--network", "none", "busybox", "sh", "-c", "for i in $(seq 500); do echo out $i; echo err $i >&2; done");

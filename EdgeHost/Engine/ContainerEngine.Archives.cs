@@ -346,7 +346,7 @@ public sealed partial class ContainerEngine : IContainerArchives
                 : throw new EdgeHostException(ErrorKind.Invalid, $"bind source path does not exist: {source}"));
         }
 
-        return OverlayView.TryOpenContainer(snapshot.LowerDirectories, snapshot.UpperDirectory, write ? snapshot.WorkDirectory : null, mounts, _volumes.ViewDirectory);
+        return OverlayView.TryOpenContainer(snapshot.Below, snapshot.UpperDirectory, write ? snapshot.WorkDirectory : null, mounts, _volumes.ViewDirectory);
     }
 
     // Archives are read and written without async, by a thread that nobody else waits for and that ends with it.

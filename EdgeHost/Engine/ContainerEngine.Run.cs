@@ -123,6 +123,7 @@ public sealed partial class ContainerEngine
         var record = container.Record;
         Cgroup? cgroup = null;
         Task<MadeNamespaces>? making = null;
+        var limiting = Task.CompletedTask;
         var attaching = TakeAttaching(container);
         try
         {
@@ -138,19 +139,20 @@ public sealed partial class ContainerEngine
             await container.Unmounted.ConfigureAwait(false);
             var image = _images.Find(record.ImageId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"image {record.ImageId} of container {record.Name} is gone; load or pull it again");
             var snapshot = _images.Prepare(record.ImageId, record.Id, durable: ContainerFiles.IsDurable(record));
+            var devices = HostDevices.Find(record.Spec);
+            var limits = RuntimeSpecBuilder.LimitsOf(record.Spec, devices);
+            var own = cgroup = CgroupOf(record.Id);
+
+            // On another CPU, where there is one: version 1 has eight directories to make.
+            limiting = Task.Run(() =>
+            {
+                own.Create();
+                own.Apply(limits);
+            });
             var user = ContainerUser.Find(
                 record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
             var directory = _files.RunDirectory(record.Id);
             var root = _files.MountPoint;
-            var devices = HostDevices.Find(record.Spec);
-            cgroup = CgroupOf(record.Id);
-            cgroup.Create();
-            cgroup.Apply(RuntimeSpecBuilder.LimitsOf(record.Spec, devices));
-            if (cgroup.Remark is { } remark)
-            {
-                LogRemark(_log, record.Name, remark);
-            }
-
             var made = making is null ? null : await making.ConfigureAwait(false);
             using var place = PlaceInNetworks(container, made);
             record = container.Record;
@@ -169,7 +171,7 @@ public sealed partial class ContainerEngine
             var plan = LaunchPlanCompiler.Compile(spec, new LaunchTarget
             {
                 Bundle = directory,
-                Overlay = new OverlayRoot(root, snapshot.LowerDirectories, snapshot.UpperDirectory, snapshot.WorkDirectory),
+                Overlay = new OverlayRoot(root, snapshot.Below, snapshot.UpperDirectory, snapshot.WorkDirectory),
                 CgroupMounts = _cgroups,
                 Cgroup = cgroup,
                 Init = record.Spec.Init,
@@ -178,6 +180,12 @@ public sealed partial class ContainerEngine
                 LoopbackUp = record.Spec.Network == NetworkMode.None,
                 GivesStreams = Shepherd.Version >= Runtime.Shepherd.Shepherd.VersionWithUsers,
             });
+            await limiting.ConfigureAwait(false);
+            if (cgroup.Remark is { } remark)
+            {
+                LogRemark(_log, record.Name, remark);
+            }
+
             var (pid, startTime) = await Shepherd.LaunchAsync(
                 record.Id,
                 plan,
@@ -214,6 +222,7 @@ public sealed partial class ContainerEngine
             await EndAttachingAsync(container, attaching, runs: false).ConfigureAwait(false);
             LetMountsGo(container);
             _networks.Disconnect(record.Id);
+            await limiting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             if (cgroup is not null)
             {
                 await DeleteCgroupAsync(cgroup).ConfigureAwait(false);

@@ -117,4 +117,11 @@ public sealed record ImageRemoval(IReadOnlyList<string> Untagged, IReadOnlyList<
 /// <param name="LowerDirectories">Absolute paths, the topmost layer first.</param>
 /// <param name="UpperDirectory">What the container writes.</param>
 /// <param name="WorkDirectory">overlayfs's own.</param>
-public sealed record ContainerSnapshot(IReadOnlyList<string> LowerDirectories, string UpperDirectory, string WorkDirectory);
+public sealed record ContainerSnapshot(IReadOnlyList<string> LowerDirectories, string UpperDirectory, string WorkDirectory)
+{
+    /// <summary>A directory below all layers, with what every container gets something mounted on; null without one.</summary>
+    public string? MountPoints { get; init; }
+
+    /// <summary>What lies below the writable layer, the topmost first.</summary>
+    public IReadOnlyList<string> Below => MountPoints is { } places ? [.. LowerDirectories, places] : LowerDirectories;
+}

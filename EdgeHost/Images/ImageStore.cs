@@ -123,7 +123,7 @@ public sealed partial class ImageStore : IImageStore, IDisposable
             var lower = LowerLayers(held);
             var snapshot = there ?? _snapshots.AddContainer(
                 new SnapshotFacts { ContainerId = containerId, ImageId = held.Facts.Id }, lower.Count > 0 ? lower[0] : null, durable);
-            return new ContainerSnapshot([.. lower.Select(layer => layer.FileSystem)], snapshot.FileSystem, snapshot.Work);
+            return SnapshotOf(snapshot, lower);
         }
     }
 
@@ -133,7 +133,7 @@ public sealed partial class ImageStore : IImageStore, IDisposable
         lock (_gate)
         {
             return _snapshots.FindContainer(containerId) is { } snapshot && FindHeld(snapshot.Facts.ImageId!) is { } held
-                ? new ContainerSnapshot([.. LowerLayers(held).Select(layer => layer.FileSystem)], snapshot.FileSystem, snapshot.Work)
+                ? SnapshotOf(snapshot, LowerLayers(held))
                 : null;
         }
     }
@@ -425,6 +425,13 @@ public sealed partial class ImageStore : IImageStore, IDisposable
 
         return lower;
     }
+
+    private ContainerSnapshot SnapshotOf(Snapshot snapshot, List<Snapshot> lower) =>
+        new([.. lower.Select(layer => layer.FileSystem)], snapshot.FileSystem, snapshot.Work)
+        {
+            // Below a layer that hides all others it would show nothing.
+            MountPoints = lower.Count > 0 && lower[^1].Facts.OpaqueRoot ? null : _snapshots.MountPoints,
+        };
 
     private static string Number(int count, string one, string many) => $"{count.ToString(CultureInfo.InvariantCulture)} {(count == 1 ? one : many)}";
 

@@ -48,12 +48,14 @@ internal sealed record Snapshot(string Directory, SnapshotFacts Facts)
 /// The directories from which overlayfs is mounted: <c>N/fs</c> for a layer, <c>N/{fs,work}</c> for a container, with
 /// <c>N/snapshot.json</c>, which says what it is, and for a layer <c>N/tar-record.gz</c> (<see cref="LayerTar"/>). A directory is made under a name that begins with <c>.new-</c> and renamed when
 /// all of it is on disk, so a number is always whole. Numbers are short because all paths of a mount share one page.
+/// <c>0/fs</c> lies below all layers of every container (<see cref="MountPoints"/>).
 /// </summary>
 internal sealed partial class SnapshotStore
 {
     internal const string RecordName = "tar-record.gz";
 
     private const string FactsName = "snapshot.json";
+    private const string MountPointsName = "0";
 
     private readonly string _directory;
     private readonly ILogger _logger;
@@ -72,6 +74,11 @@ internal sealed partial class SnapshotStore
         foreach (var path in Directory.EnumerateDirectories(directory))
         {
             var name = Path.GetFileName(path);
+            if (name == MountPointsName)
+            {
+                continue;
+            }
+
             if (!long.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
             {
                 LogUnfinished(logger, path);
@@ -113,6 +120,21 @@ internal sealed partial class SnapshotStore
 
     /// <summary>Done once what was never finished is removed.</summary>
     internal Task Swept { get; }
+
+    /// <summary>
+    /// A layer of what every container gets something mounted on, so that a start need not make it in the container's
+    /// own layer, on the disk; what an image has of it is above. Null where there is no room for it.
+    /// </summary>
+    internal string? MountPoints
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return field ??= MakeMountPoints();
+            }
+        }
+    }
 
     internal string DirectoryPath => _directory;
 
@@ -243,6 +265,54 @@ internal sealed partial class SnapshotStore
         }
     }
 
+    private string? MakeMountPoints()
+    {
+        var path = Path.Combine(_directory, MountPointsName);
+        if (Directory.Exists(path))
+        {
+            return Path.Combine(path, "fs");
+        }
+
+        var staged = Stage();
+        try
+        {
+            var root = StagedFileSystem(staged);
+            foreach (var name in (string[])["dev", "etc", "proc", "sys"])
+            {
+                Make(Path.Combine(root, name));
+            }
+
+            foreach (var name in (string[])["", "dev", "etc", "proc", "sys"])
+            {
+                File.SetUnixFileMode(Path.Combine(root, name), (UnixFileMode)0x1ED);
+            }
+
+            using (var etc = Files.OpenDirectoryForPaths(Path.Combine(root, "etc")))
+            {
+                foreach (var name in (string[])["hostname", "hosts", "resolv.conf"])
+                {
+                    Files.WriteIn(etc, name, [], 0x1A4);
+                }
+            }
+
+            // Where a power cut takes some of it, a container makes that in its own layer.
+            foreach (var part in (string[])[root + "/etc", root, Path.Combine(_directory, staged)])
+            {
+                Files.FlushDirectory(part);
+            }
+
+            Directory.Move(Path.Combine(_directory, staged), path);
+            Files.FlushDirectory(_directory);
+            return Path.Combine(path, "fs");
+        }
+        catch (Exception e) when (e is LinuxException or IOException or UnauthorizedAccessException)
+        {
+            LogNoMountPoints(_logger, path, e.Message);
+            TryRemoveTree(staged);
+            return null;
+        }
+    }
+
     private static void Make(string directory)
     {
         if (!Files.TryMakeDirectory(directory, 0x1ED))
@@ -303,6 +373,9 @@ internal sealed partial class SnapshotStore
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Name} cannot be removed: {Reason}; the next start tries again")]
     private static partial void LogStuck(ILogger logger, string name, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Path} cannot be made: {Reason}; mount points are made in each container's own layer")]
+    private static partial void LogNoMountPoints(ILogger logger, string path, string reason);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Snapshot {Path} is left as it is, but not used: {Problem}")]
     private static partial void LogUnknown(ILogger logger, string path, string problem);
