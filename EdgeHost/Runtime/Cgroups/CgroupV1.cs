@@ -226,6 +226,16 @@ public sealed class CgroupV1 : Cgroup
     }
 
     /// <inheritdoc/>
+    // The memory controller of v1 kills one process at a time, so there is nothing to set apart.
+    public override CgroupEntry MakeExecEntry() => new(string.Empty, null, JoinFiles);
+
+    /// <inheritdoc/>
+    public override long ReadExecOomKills() => ReadOomKills();
+
+    /// <inheritdoc/>
+    public override bool IsDivided => false;
+
+    /// <inheritdoc/>
     public override bool TryDelete() => _directories.Values.Distinct().ToList().TrueForAll(RemoveBeneath);
 
     /// <inheritdoc/>
