@@ -151,6 +151,11 @@ public sealed class CgroupV1 : Cgroup
             WriteAndVerify(File_("pids", "pids.max"), Text(pids), "process limit");
         }
 
+        foreach (var block in limits.Blocks)
+        {
+            WriteAndVerify(File_("blkio", block.FileOfV1), block.LineOfV1, "rate of disk", held => held.Split('\n').Contains(block.LineOfV1));
+        }
+
         if (limits.Devices is { } devices)
         {
             ApplyDevices(devices, limits.RequiresDevices);

@@ -159,6 +159,15 @@ public sealed class CgroupV2 : Cgroup
             Hold("pids.max", Text(pids), "process limit");
         }
 
+        foreach (var block in limits.Blocks)
+        {
+            WriteAndVerify(
+                File_("io.max"),
+                $"{block.Device} {block.Setting}",
+                "rate of disk",
+                held => Array.Exists(held.Split('\n'), line => line.StartsWith(block.Device + " ", StringComparison.Ordinal) && line.Split(' ').Contains(block.Setting)));
+        }
+
         if (limits.Devices is { } devices)
         {
             try
