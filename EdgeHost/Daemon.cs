@@ -3,6 +3,7 @@ using EdgeHost.Cli;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Networks;
+using EdgeHost.Runtime.Shepherd;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -39,6 +40,12 @@ public static partial class Daemon
         {
             Leave(paths, log);
             return ExitCode.Ok;
+        }
+
+        // As its unit has it, where something else started it.
+        if (Processes.TrySpareThis(ShepherdCommand.DaemonSparedBy) is { } why)
+        {
+            LogNotSpared(log.CreateLogger("EdgeHost.Daemon"), why);
         }
 
         using var running = Start(paths, Environment.GetEnvironmentVariable, log, (services, context) =>
@@ -139,6 +146,9 @@ public static partial class Daemon
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "there is no group {Name}: only root can use {Socket}; 'groupadd --system edgehost' and a restart change that")]
     private static partial void LogNoGroup(ILogger log, string name, string socket);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "when the board is out of memory, the daemon is ended like any other process: {Why}")]
+    private static partial void LogNotSpared(ILogger log, string why);
 
     /// <summary>Tells systemd twice in its interval that work is still done.</summary>
     private sealed class WatchdogBeat(TimeSpan interval) : BackgroundService

@@ -17,6 +17,7 @@ public sealed class ContainerCreateTranslationTests
              "HostConfig":{"Binds":["/src:/host:ro","vol:/vol"],"Mounts":[{"Type":"tmpfs","Target":"/m","TmpfsOptions":{"SizeBytes":1024,"Mode":1023}}],
                "Tmpfs":{"/t":"size=1m"},"NetworkMode":"host","Memory":1048576,"MemorySwap":1048576,"CpuPeriod":50000,"CpuQuota":25000,"PidsLimit":9,
                "CpusetCpus":"0","RestartPolicy":{"Name":"on-failure","MaximumRetryCount":2},"ReadonlyRootfs":true,"CapAdd":["NET_ADMIN"],"CapDrop":["ALL"],
+               "BlkioDeviceReadBps":[{"Path":"/dev/sda","Rate":1048576}],"BlkioDeviceWriteIOps":[{"Path":"/dev/sdb","Rate":9}],"BlkioDeviceWriteBps":null,
                "SecurityOpt":["no-new-privileges"]}}
             """);
         Assert.Empty(warnings);
@@ -35,7 +36,8 @@ public sealed class ContainerCreateTranslationTests
             ],
             spec.Mounts);
         Assert.Equal(NetworkMode.Host, spec.Network);
-        Assert.Equal(new ResourceLimits { MemoryBytes = 1 << 20, MemoryAndSwapBytes = 1 << 20, NanoCpus = 500_000_000, Pids = 9, CpusetCpus = "0" }, spec.Limits);
+        Assert.Equal(new ResourceLimits { MemoryBytes = 1 << 20, MemoryAndSwapBytes = 1 << 20, NanoCpus = 500_000_000, Pids = 9, CpusetCpus = "0" }, spec.Limits with { BlockRates = null });
+        Assert.Equal(["/dev/sda rbps=1048576", "/dev/sdb wiops=9"], spec.Limits.BlockRates);
         Assert.Equal(new RestartPolicy(RestartKind.OnFailure, 2), spec.Restart);
         Assert.True(spec.ReadOnlyRoot);
         Assert.Equal(["NET_ADMIN"], spec.AddCapabilities);
@@ -67,6 +69,12 @@ public sealed class ContainerCreateTranslationTests
     [InlineData("""{"RestartPolicy":{"Name":"always"},"AutoRemove":true}""", ErrorKind.Invalid, "AutoRemove")]
     [InlineData("""{"SecurityOpt":["seccomp=unconfined"]}""", ErrorKind.Unsupported, "SecurityOpt=seccomp=unconfined")]
     [InlineData("""{"SecurityOpt":["apparmor=two words"]}""", ErrorKind.Invalid, "has no blanks")]
+    [InlineData("""{"BlkioWeight":500}""", ErrorKind.Unsupported, "HostConfig.BlkioWeight")]
+    [InlineData("""{"BlkioDeviceReadBps":{}}""", ErrorKind.Invalid, "HostConfig.BlkioDeviceReadBps is not a list")]
+    [InlineData("""{"BlkioDeviceReadBps":[{"Path":"/dev/sda","Rate":"1m"}]}""", ErrorKind.Invalid, "a Rate that is a number")]
+    [InlineData("""{"BlkioDeviceWriteBps":[null]}""", ErrorKind.Invalid, "HostConfig.BlkioDeviceWriteBps: null is not an object")]
+    [InlineData("""{"BlkioDeviceWriteBps":[{"Path":"sda","Rate":1}]}""", ErrorKind.Invalid, "HostConfig.BlkioDeviceWriteBps: \"sda\" is not the absolute path of a disk")]
+    [InlineData("""{"BlkioDeviceReadIOps":[{"Path":"/dev/sda","Rate":0}]}""", ErrorKind.Invalid, "HostConfig.BlkioDeviceReadIOps: a rate of 0 for /dev/sda is not within 1")]
     [InlineData("""{"OomScoreAdj":-500}""", ErrorKind.Unsupported, "HostConfig.OomScoreAdj")]
     [InlineData("""{"NeverHeardOf":{"a":[0,1]}}""", ErrorKind.Unsupported, "HostConfig.NeverHeardOf")]
     public void What_cannot_be_held_is_an_error_that_names_it(string host, ErrorKind kind, string words)

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
 using Edge.Tests.Fixtures;
+using Edge.Tests.Mqtt;
 using Xunit;
 
 namespace Edge.Tests.Board;
@@ -24,6 +25,12 @@ internal sealed record BoardSpec
 
     /// <summary>Whether the board reaches the host's loopback, as 10.0.2.2.</summary>
     internal bool Network { get; init; }
+
+    /// <summary>A port of the board that the host reaches at <see cref="EmulatedBoard.ForwardedPort"/>; with a network.</summary>
+    internal int? Forward { get; init; }
+
+    /// <summary>In MiB, the disk on which everything that is written stays over a power cut; null keeps it in memory, until then.</summary>
+    internal int? Disk { get; init; }
 }
 
 /// <summary>
@@ -31,7 +38,15 @@ internal sealed record BoardSpec
 /// Scripts run on it as root, one after the other, and see what earlier ones left. Its root is an overlayfs; /tmp is a
 /// tmpfs. When the tests die, the board notices that its line is dead and turns itself off.
 /// </summary>
-internal sealed class EmulatedBoard : IAsyncDisposable
+/// <example>
+/// <code>
+/// await using var board = await EmulatedBoard.StartAsync(new BoardSpec { Disk = 256, Network = true });
+/// (await board.RunAsync("echo data > /root/file; sync")).Succeeds();
+/// await board.CutPowerAsync();
+/// Assert.Equal("data\n", (await board.RunAsync("cat /root/file")).Succeeds().Output);
+/// </code>
+/// </example>
+internal sealed partial class EmulatedBoard : IAsyncDisposable
 {
     /// <summary>How long a script may take when the test does not say. Starting processes is slow on such a board.</summary>
     internal static readonly TimeSpan UsualPatience = TimeSpan.FromMinutes(3);
@@ -42,25 +57,27 @@ internal sealed class EmulatedBoard : IAsyncDisposable
     private static readonly TimeSpan Lifetime = TimeSpan.FromHours(1);
 
     private readonly DirectoryInfo _work;
-    private readonly Process _runner;
+    private readonly BoardSpec _spec;
+    private readonly Socket _listener;
     private readonly StringBuilder _said = new();
     private readonly SemaphoreSlim _oneAtATime = new(1);
+    private Process? _runner;
     private StreamReader? _answers;
     private StreamWriter? _orders;
     private int _scripts;
 
-    private EmulatedBoard(DirectoryInfo work, Process runner)
+    private EmulatedBoard(DirectoryInfo work, BoardSpec spec, Socket listener)
     {
         _work = work;
-        _runner = runner;
-        runner.OutputDataReceived += (_, line) => Said(line.Data);
-        runner.ErrorDataReceived += (_, line) => Said(line.Data);
-        runner.BeginOutputReadLine();
-        runner.BeginErrorReadLine();
+        _spec = spec;
+        _listener = listener;
     }
 
     /// <summary>The directory of the host that the board has as /mnt/share.</summary>
     internal string Share => Path.Combine(_work.FullName, "share");
+
+    /// <summary>Where 127.0.0.1 of the host leads to <see cref="BoardSpec.Forward"/>.</summary>
+    internal int ForwardedPort { get; private init; }
 
     private string Console => Path.Combine(_work.FullName, "console");
 
@@ -79,23 +96,19 @@ internal sealed class EmulatedBoard : IAsyncDisposable
         _ = share.CreateSubdirectory("run");
         File.Copy(binary, Path.Combine(share.CreateSubdirectory("bin").FullName, "edgehost"));
 
-        var path = Path.Combine(work.FullName, "ctl");
-        using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        listener.Bind(new UnixDomainSocketEndPoint(path));
-        listener.Listen();
+        if (spec.Disk is { } size)
+        {
+            var disk = Path.Combine(work.FullName, "disk");
+            (await CommandRun.RunAsync("sh", ["-c", "truncate -s \"$0\" \"$1\" && mkfs.ext4 -q \"$1\"", Text(size) + "M", disk])).Succeeds();
+        }
 
-        var start = new ProcessStartInfo(Script("board-run.sh")) { RedirectStandardOutput = true, RedirectStandardError = true };
-        string[] arguments = [spec.Kind, await File.ReadAllTextAsync(Script("board-serve")), share.FullName, Text(spec.Memory), Text(spec.Cpus)];
-        Array.ForEach(arguments, start.ArgumentList.Add);
-        start.Environment["BOARD_CONSOLE"] = Path.Combine(work.FullName, "console");
-        start.Environment["BOARD_TIMEOUT"] = Text((int)Lifetime.TotalSeconds);
-        start.Environment["BOARD_APPEND"] = spec.KernelArguments;
-        start.Environment["BOARD_NET"] = spec.Network ? "1" : null;
-        start.Environment["BOARD_QEMU"] = $"-chardev socket,id=ctl,path={path} -device virtserialport,chardev=ctl,name=board.ctl";
-        var board = new EmulatedBoard(work, Process.Start(start)!);
+        var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(new UnixDomainSocketEndPoint(Path.Combine(work.FullName, "ctl")));
+        listener.Listen();
+        var board = new EmulatedBoard(work, spec, listener) { ForwardedPort = spec.Forward is null ? 0 : BrokerUnderTest.FreePort() };
         try
         {
-            await board.MeetAsync(listener);
+            await board.BootAsync();
             return board;
         }
         catch
@@ -146,36 +159,65 @@ internal sealed class EmulatedBoard : IAsyncDisposable
     /// <summary>Turns the board off.</summary>
     public async ValueTask DisposeAsync()
     {
-        if (_orders is not null)
-        {
-            await _orders.DisposeAsync();
-            _answers!.Dispose();
-        }
-
-        using (var patience = new CancellationTokenSource(_orders is null ? TimeSpan.Zero : TimeSpan.FromSeconds(20)))
-        {
-            try
-            {
-                await _runner.WaitForExitAsync(patience.Token);
-            }
-            catch (OperationCanceledException)
-            {
-                _runner.Kill(entireProcessTree: true);
-                await _runner.WaitForExitAsync(CancellationToken.None);
-            }
-        }
-
-        _runner.Dispose();
+        await EndAsync(_orders is null ? TimeSpan.Zero : TimeSpan.FromSeconds(20));
+        _listener.Dispose();
         _oneAtATime.Dispose();
         _work.Delete(recursive: true);
     }
 
-    private async Task MeetAsync(Socket listener)
+    // Hung up on, the board turns itself off.
+    private async Task EndAsync(TimeSpan within)
     {
+        if (within > TimeSpan.Zero && _orders is not null)
+        {
+            await _orders.DisposeAsync();
+        }
+
+        if (_runner is { } runner)
+        {
+            using (var patience = new CancellationTokenSource(within))
+            {
+                try
+                {
+                    await runner.WaitForExitAsync(patience.Token);
+                }
+                catch (OperationCanceledException)
+                {
+                    runner.Kill(entireProcessTree: true);
+                    await runner.WaitForExitAsync(CancellationToken.None);
+                }
+            }
+
+            runner.Dispose();
+        }
+
+        _answers?.Dispose();
+        (_runner, _orders, _answers) = (null, null, null);
+    }
+
+    private async Task BootAsync()
+    {
+        var start = new ProcessStartInfo(Script("board-run.sh")) { RedirectStandardOutput = true, RedirectStandardError = true };
+        string[] arguments = [_spec.Kind, await File.ReadAllTextAsync(Script("board-serve")), Share, Text(_spec.Memory), Text(_spec.Cpus)];
+        Array.ForEach(arguments, start.ArgumentList.Add);
+        start.Environment["BOARD_CONSOLE"] = Console;
+        start.Environment["BOARD_TIMEOUT"] = Text((int)Lifetime.TotalSeconds);
+        start.Environment["BOARD_APPEND"] = _spec.KernelArguments;
+        start.Environment["BOARD_NET"] = _spec.Network ? "1" : null;
+        start.Environment["BOARD_HOSTFWD"] = _spec.Forward is { } port ? $"tcp:127.0.0.1:{Text(ForwardedPort)}-:{Text(port)}" : null;
+        start.Environment["BOARD_DATA"] = _spec.Disk is null ? null : Path.Combine(_work.FullName, "disk");
+        start.Environment["BOARD_KEEP"] = _spec.Disk is null ? null : "1";
+        start.Environment["BOARD_QEMU"] = $"-chardev socket,id=ctl,path={Path.Combine(_work.FullName, "ctl")} -device virtserialport,chardev=ctl,name=board.ctl";
+        _runner = Process.Start(start)!;
+        _runner.OutputDataReceived += (_, line) => Said(line.Data);
+        _runner.ErrorDataReceived += (_, line) => Said(line.Data);
+        _runner.BeginOutputReadLine();
+        _runner.BeginErrorReadLine();
+
         using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         patience.CancelAfter(BootPatience);
         var ended = _runner.WaitForExitAsync(patience.Token);
-        var accepted = listener.AcceptAsync(patience.Token).AsTask();
+        var accepted = _listener.AcceptAsync(patience.Token).AsTask();
         if (await Task.WhenAny(accepted, ended) != accepted)
         {
             Assert.Fail($"qemu did not start\n{await StateAsync()}");
@@ -199,7 +241,7 @@ internal sealed class EmulatedBoard : IAsyncDisposable
             }
 
             // The console is whole once qemu is gone.
-            await _runner.WaitForExitAsync(patience.Token);
+            await _runner!.WaitForExitAsync(patience.Token);
         }
         catch (OperationCanceledException)
         {

@@ -55,7 +55,7 @@ public sealed class SystemdTests : IDisposable
             : "a stop of the daemon stops the daemon alone, and says so"
             systemctl stop edgehost
             systemctl is-active edgehost-shepherd
-            test $(cat /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all/*/cgroup.procs | wc -l) -ge 3
+            test $(cat /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all/*/init/cgroup.procs | wc -l) -ge 3
             journalctl -u edgehost | grep 'stopping; containers go on'
             systemctl start edgehost
             test $(edgehost ps -q | wc -l) = 3
@@ -64,7 +64,7 @@ public sealed class SystemdTests : IDisposable
             run counting localhost/busybox:latest sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done'
             main() { systemctl show -P MainPID edgehost-shepherd; }
             logger() { pgrep -P $(main) -f 'edgehost logger'; }
-            pids() { cat /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all/$(id $1)/cgroup.procs | head -1; }
+            pids() { cat /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all/$(id $1)/init/cgroup.procs | head -1; }
             grows() { last=$(edgehost logs counting 2>/dev/null | tail -1); [ -n "$last" ]; until [ "$(edgehost logs counting 2>/dev/null | tail -1)" -gt "$last" ]; do sleep 0.2; done; }
             # systemd ends the daemon before it starts the next shepherd, so who answers from then on is the next daemon.
             again() { until now=$(main); [ $now != 0 ] && [ $now != $was ] && edgehost ps -q >all && [ $(wc -l <all) = 4 ]; do sleep 0.2; done; }
@@ -116,7 +116,7 @@ public sealed class SystemdTests : IDisposable
             : "the end of the shepherd is the end of the containers, each in its own way"
             systemctl stop edgehost-shepherd
             test "$(systemctl is-active edgehost)" = inactive
-            test ! -e /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all || test $(cat /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all/*/cgroup.procs | wc -l) = 0
+            test ! -e /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all || test $(cat /sys/fs/cgroup/edgehost.slice/edgehost-containers.service/all/*/init/cgroup.procs | wc -l) = 0
             journalctl -b -u edgehost-shepherd >said
             grep "container $polite ended with 0," said
             grep "container $deaf has not ended [0-9]* ms after signal 15: it is killed" said

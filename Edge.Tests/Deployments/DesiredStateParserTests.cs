@@ -25,6 +25,7 @@ public sealed class DesiredStateParserTests
               "cpuset": "0-1,3", "restart": "on-failure:5", "user": "1000:1000", "working_dir": "/srv", "hostname": "web",
               "read_only": true, "cap_add": ["NET_BIND_SERVICE"], "cap_drop": ["ALL"], "stop_signal": "SIGINT",
               "memswap_limit": "96m", "mem_reservation": "32m", "devices": ["/dev/ttyUSB0:/dev/modem:rw"], "device_cgroup_rules": ["c 189:* rwm"],
+              "blkio_config": {"device_read_bps": [{"path": "/dev/sda", "rate": "12mb"}], "device_write_iops": [{"path": "/dev/sda", "rate": 30}, {"path": "/dev/sdb", "rate": 1}]},
               "stop_grace_period": "1m30s", "labels": ["a=b", "c"],
               "healthcheck": {"test": ["CMD", "probe", "-q"], "interval": "1m30s", "timeout": "500ms", "retries": 5, "start_period": "10s", "start_interval": "1s"}}}}
             """);
@@ -49,7 +50,10 @@ public sealed class DesiredStateParserTests
             ],
             spec.Mounts);
         Assert.Equal(NetworkMode.Host, spec.Network);
-        Assert.Equal(new ResourceLimits { MemoryBytes = 64 << 20, MemoryAndSwapBytes = 96 << 20, MemoryReservationBytes = 32 << 20, NanoCpus = 250_000_000, Pids = 20, CpusetCpus = "0-1,3" }, spec.Limits);
+        Assert.Equal(
+            new ResourceLimits { MemoryBytes = 64 << 20, MemoryAndSwapBytes = 96 << 20, MemoryReservationBytes = 32 << 20, NanoCpus = 250_000_000, Pids = 20, CpusetCpus = "0-1,3" },
+            spec.Limits with { BlockRates = null });
+        Assert.Equal(["/dev/sda rbps=12582912", "/dev/sda wiops=30", "/dev/sdb wiops=1"], spec.Limits.BlockRates);
         Assert.Equal(new RestartPolicy(RestartKind.OnFailure, 5), spec.Restart);
         Assert.Equal(("1000:1000", "/srv", "web", true, "SIGINT"), (spec.User, spec.WorkingDirectory, spec.Hostname, spec.ReadOnlyRoot, spec.StopSignal));
         Assert.Equal(TimeSpan.FromSeconds(90), spec.StopGrace);
@@ -220,6 +224,13 @@ public sealed class DesiredStateParserTests
     [InlineData("\"cpus\":1e99", "cpus", ErrorKind.Invalid, "expected a number of CPUs")]
     [InlineData("\"cpuset\":\"0-7\"", "cpuset", ErrorKind.Infeasible, "CPU 7 is not there: the board has 4")]
     [InlineData("\"cpuset\":\"3-1\"", "cpuset", ErrorKind.Invalid, "expected a list of CPUs")]
+    [InlineData("\"blkio_config\":{\"weight\":300}", "blkio_config.weight", ErrorKind.Unsupported, "does not have")]
+    [InlineData("\"blkio_config\":{\"device_bps\":[]}", "blkio_config.device_bps", ErrorKind.Invalid, "unknown field")]
+    [InlineData("\"blkio_config\":{\"device_read_bps\":{}}", "blkio_config.device_read_bps", ErrorKind.Invalid, "a list of disks")]
+    [InlineData("\"blkio_config\":{\"device_read_bps\":[{\"path\":\"/dev/sda\"}]}", "blkio_config.device_read_bps[0]", ErrorKind.Invalid, "rate: missing")]
+    [InlineData("\"blkio_config\":{\"device_read_bps\":[{\"path\":\"sda\",\"rate\":1}]}", "blkio_config.device_read_bps[0].path", ErrorKind.Invalid, "an absolute path")]
+    [InlineData("\"blkio_config\":{\"device_read_iops\":[{\"path\":\"/dev/sda\",\"rate\":\"1m\"}]}", "blkio_config.device_read_iops[0].rate", ErrorKind.Invalid, "a number of operations")]
+    [InlineData("\"blkio_config\":{\"device_read_iops\":[{\"path\":\"/dev/sda\",\"rate\":5000000000}]}", "blkio_config.device_read_iops[0]", ErrorKind.Invalid, "is not within 1 and 4294967295")]
     [InlineData("\"pids_limit\":0", "pids_limit", ErrorKind.Invalid, "0 is not within 1")]
     [InlineData("\"restart\":\"sometimes\"", "restart", ErrorKind.Invalid, "unless-stopped")]
     [InlineData("\"restart\":false", "restart", ErrorKind.Invalid, "found false")]

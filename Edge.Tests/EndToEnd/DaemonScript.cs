@@ -22,7 +22,10 @@ internal static class DaemonScript
     internal static async Task<CommandRun> RunOnAsync(EmulatedBoard board, string name)
     {
         var image = await SampleImage.PathAsync("busybox", "arm64");
-        File.Copy(image, Path.Combine(board.Share, "busybox.tar"), overwrite: true);
+        // Renamed into place: another script may be about to read it.
+        var copy = Path.Combine(board.Share, Path.GetRandomFileName());
+        File.Copy(image, copy);
+        File.Move(copy, Path.Combine(board.Share, "busybox.tar"), overwrite: true);
         return await board.RunAsync("set -- /mnt/share/busybox.tar\n" + Read(name), TimeSpan.FromMinutes(6));
     }
 

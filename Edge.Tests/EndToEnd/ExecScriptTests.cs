@@ -21,7 +21,9 @@ public abstract class ExecScriptTests
         Assert.Contains("EXEC procs=2 code=7 missing=127 user=1234 input=2 filter=2\n", run.Output, StringComparison.Ordinal);
         Assert.Contains("TERMINAL exec=/dev/pts/0,1234, run=/dev/pts/0\n", run.Output, StringComparison.Ordinal);
         Assert.Contains("BYTES same=yes\n", run.Output, StringComparison.Ordinal);
-        Assert.Contains("OOM code=137 said=1 box=running,false hungry=exited,true greedy=exited,true codes=5,137,\n", run.Output, StringComparison.Ordinal);
+        const string Oom = "code=137 said=1 box=running,false hungry=exited,true greedy=exited,true codes=";
+        Assert.Contains(
+            run.Output.Contains("OOM unified=yes ", StringComparison.Ordinal) ? $"OOM unified=yes {Oom}137,137,\n" : $"OOM unified=no {Oom}5,137,\n", run.Output, StringComparison.Ordinal);
         Assert.Contains("INIT first=edgehost-init code=9\n", run.Output, StringComparison.Ordinal);
         Assert.Contains($"MAPPED {Mapped}\n", run.Output, StringComparison.Ordinal);
         Assert.Contains("LEFT cgroups=0 mounts=0\n", run.Output, StringComparison.Ordinal);

@@ -70,7 +70,7 @@ public sealed class HealthTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         const string Look =
             "cd . && id && pwd && env | grep -v -e SHLVL -e '^_=' | sort && for n in mnt pid net ipc uts cgroup user; do readlink /proc/self/ns/$n; done; "
             + "grep -e '^Cap' -e NoNewPrivs -e '^Seccomp' -e '^[UG]id' -e Groups -e Umask -e '^Sig[BIC]' /proc/self/status; cat /proc/self/limits /proc/self/oom_score_adj; "
-            + "sed 's,:/health$,:/,' /proc/self/cgroup; for f in /proc/$$/fd/*; do echo ${f##*/}; done; readlink /proc/self/fd/0; grep -c . /proc/self/mountinfo";
+            + "sed 's,:/\\(../\\)*health$,:/,' /proc/self/cgroup; for f in /proc/$$/fd/*; do echo ${f##*/}; done; readlink /proc/self/fd/0; grep -c . /proc/self/mountinfo";
         var id = await Daemon.RunDetachedAsync(
             "-u", "1234:99", "-w", "/tmp", "-e", "GREETING=hello world", "--cap-drop", "CHOWN", "--pids-limit", "30", "--health-cmd", Look + "; true", "--health-interval", "100ms", "busybox", "sh", "-c", Look + "; echo; sleep 1000");
         await BecomesAsync(Daemon, id, "healthy");

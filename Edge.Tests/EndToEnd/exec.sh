@@ -19,14 +19,14 @@ same=no
 [ "$sum" = "$(edgehost exec -i box cat < "$work/bytes" | sha256sum)" ] && [ "$sum" = "$(edgehost run --rm -i --network none "$image" cat < "$work/bytes" | sha256sum)" ] && same=yes
 echo "BYTES same=$same"
 
-# Its own end for want of memory is not that of the container, whose own is said to be.
+# Its own end for want of memory is not that of the container, whose own is said to be, and is that of all in it in v2.
 code=0
 edgehost exec -u 0 box tail /dev/zero 2> "$work/why" || code=$?
 edgehost run -d --name hungry --network none -m 16m "$image" sh -c 'tail /dev/zero; exit 5' > /dev/null
 edgehost run -d --name greedy --network none -m 16m "$image" tail /dev/zero > /dev/null
 edgehost wait hungry greedy > "$work/codes"
 state() { edgehost inspect -f '{{.State.Status}},{{.State.OOMKilled}}' "$1"; }
-echo "OOM code=$code said=$(grep -c 'memory limit of the container was reached' "$work/why") box=$(state box) hungry=$(state hungry) greedy=$(state greedy) codes=$(tr '\n' , < "$work/codes")"
+echo "OOM unified=$unified code=$code said=$(grep -c 'memory limit of the container was reached' "$work/why") box=$(state box) hungry=$(state hungry) greedy=$(state greedy) codes=$(tr '\n' , < "$work/codes")"
 
 edgehost run -d --name first --init --network none "$image" sh -c 'trap "exit 9" TERM; sleep 1000 & wait' > /dev/null
 first=$(edgehost exec first cat /proc/1/comm)

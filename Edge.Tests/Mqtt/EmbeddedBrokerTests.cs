@@ -9,6 +9,15 @@ namespace Edge.Tests.Mqtt;
 
 public sealed class EmbeddedBrokerTests
 {
+    [Fact]
+    public async Task One_that_listens_at_all_addresses_is_reached_by_its_own_daemon_and_operator()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync(static options => options with { Address = "0.0.0.0" });
+
+        Assert.Equal($"mqtt://127.0.0.1:{broker.Broker.Address.Port}", broker.DeviceConnection.Url);
+        Assert.Equal(broker.DeviceConnection.Url, broker.OperatorConnection.Url);
+    }
+
     [Theory]
     [InlineData("311")]
     [InlineData("5")]

@@ -95,11 +95,20 @@ public abstract class RuntimeChecks
     }
 
     [Fact]
+    public async Task A_rate_of_a_disk_is_held()
+    {
+        var disk = await LineAsync("DISK");
+
+        Assert.StartsWith(disk["number"] + ",", disk["held"], StringComparison.Ordinal);
+        Assert.Contains("1048576", disk["held"], StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_limit_that_cannot_be_held_is_refused_and_leaves_nothing()
     {
         var refused = await LinesAsync("REFUSED");
 
-        Assert.Equal(5, refused.Count);
+        Assert.Equal(6, refused.Count);
         Assert.All(refused, line =>
         {
             Assert.Equal("1", line["code"]);

@@ -70,7 +70,13 @@ if [ $unified = yes ]; then usage=$(sed -n 's/^usage_usec //p' "$stat"); else us
 echo "CPU periods=$(sed -n 's/^nr_periods //p' "$stat") throttled=$(sed -n 's/^nr_throttled //p' "$stat") usage=$usage quota=$(pick "$(cut -d' ' -f1 "$(counter cpu cpu cpu.max)" 2>/dev/null)" "$(cat "$(counter cpu cpu cpu.cfs_quota_us)" 2>/dev/null)") cpus=$(cat "$(counter cpu cpuset cpuset.cpus)")"
 oci delete cpu
 
-for bad in '{ "memory": { "limit": 20000000, "swap": 10000000 } }' '{ "cpu": { "cpus": "4000" } }' '{ "cpu": { "quota": 500, "period": 100000 } }' '{ "hugepageLimits": [{ "pageSize": "2MB", "limit": 1 }] }' '{ "blockIO": { "weight": 10 } }'; do
+number=$(cat "$(ls -d /sys/block/* | tail -1)/dev")
+bundle disk 'true' "{ \"blockIO\": { \"throttleWriteBpsDevice\": [{ \"major\": ${number%:*}, \"minor\": ${number#*:}, \"rate\": 1048576 }] } }"
+oci run --keep -b "$work/disk" disk > /dev/null 2>&1 < /dev/null
+echo "DISK number=$number held=$(tr ' ' , < "$(counter disk blkio "$(pick io.max blkio.throttle.write_bps_device)")")"
+oci delete disk
+
+for bad in '{ "memory": { "limit": 20000000, "swap": 10000000 } }' '{ "cpu": { "cpus": "4000" } }' '{ "cpu": { "quota": 500, "period": 100000 } }' '{ "hugepageLimits": [{ "pageSize": "2MB", "limit": 1 }] }' '{ "blockIO": { "weight": 10 } }' '{ "blockIO": { "throttleReadBpsDevice": [{ "major": 8, "rate": 1 }] } }'; do
   bundle refused 'echo never' "$bad"
   out=$(run refused 2>&1); echo "REFUSED code=$? left=$(ls "$work/state" | wc -l) message=$(tr '\n' ' ' <<<"$out")"
 done

@@ -99,6 +99,14 @@ internal sealed class HostConfigBody
 
     public string? CpusetCpus { get; set; }
 
+    public JsonElement BlkioDeviceReadBps { get; set; }
+
+    public JsonElement BlkioDeviceWriteBps { get; set; }
+
+    public JsonElement BlkioDeviceReadIOps { get; set; }
+
+    public JsonElement BlkioDeviceWriteIOps { get; set; }
+
     public RestartPolicyBody? RestartPolicy { get; set; }
 
     public bool AutoRemove { get; set; }

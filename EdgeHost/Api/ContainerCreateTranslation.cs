@@ -90,9 +90,9 @@ internal static class ContainerCreateTranslation
     internal static (ResourceLimits Limits, RestartPolicy? Restart, List<string> Warnings) TranslateUpdate(HostConfigBody body)
     {
         RefuseRest(string.Empty, body.Rest);
-        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { Devices.Count: > 0 } or { DeviceCgroupRules.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { Privileged: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 })
+        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { Devices.Count: > 0 } or { DeviceCgroupRules.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { Privileged: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 } || BlockRates(body) is not null)
         {
-            throw new EdgeHostException(ErrorKind.Invalid, "only limits and the restart policy of a container can be changed; make it anew for anything else");
+            throw new EdgeHostException(ErrorKind.Invalid, "only limits but those of disks and the restart policy of a container can be changed; make it anew for anything else");
         }
 
         if (body.PidsLimit is <= 0 || body.CpuQuota < 0)
@@ -276,7 +276,48 @@ internal static class ContainerCreateTranslation
             // 0 and -1 are Docker's ways to say "no limit".
             Pids = host.PidsLimit > 0 ? host.PidsLimit : null,
             CpusetCpus = NullIfEmpty(host.CpusetCpus),
+            BlockRates = BlockRates(host),
         };
+    }
+
+    private static List<string>? BlockRates(HostConfigBody host)
+    {
+        List<string>? rates = null;
+        JsonElement[] given = [host.BlkioDeviceReadBps, host.BlkioDeviceWriteBps, host.BlkioDeviceReadIOps, host.BlkioDeviceWriteIOps];
+        for (var kind = 0; kind < given.Length; kind++)
+        {
+            if (given[kind].ValueKind is JsonValueKind.Undefined or JsonValueKind.Null)
+            {
+                continue;
+            }
+
+            var field = "HostConfig." + BlockRate.DockerFields[kind];
+            if (given[kind].ValueKind != JsonValueKind.Array)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"{field} is not a list");
+            }
+
+            foreach (var item in given[kind].EnumerateArray())
+            {
+                if (item.ValueKind != JsonValueKind.Object
+                    || !item.TryGetProperty("Path", out var path) || path.ValueKind != JsonValueKind.String
+                    || !item.TryGetProperty("Rate", out var rate) || rate.ValueKind != JsonValueKind.Number || !rate.TryGetInt64(out var number))
+                {
+                    throw new EdgeHostException(ErrorKind.Invalid, $"{field}: {item.GetRawText()} is not an object with a Path and a Rate that is a number");
+                }
+
+                try
+                {
+                    (rates ??= []).Add(BlockRate.Make(kind, path.GetString()!, number));
+                }
+                catch (EdgeHostException e)
+                {
+                    throw new EdgeHostException(e.Kind, $"{field}: {e.Message}", e);
+                }
+            }
+        }
+
+        return rates;
     }
 
     private static int Lines(JsonElement size, int at) => size.ValueKind != JsonValueKind.Array || size.GetArrayLength() != 2 ? 0

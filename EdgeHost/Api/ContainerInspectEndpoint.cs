@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Serialization;
 using EdgeHost.Engine;
 using EdgeHost.Oci;
@@ -105,6 +106,10 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
         NanoCpus = spec.Limits.NanoCpus ?? 0,
         PidsLimit = spec.Limits.Pids,
         CpusetCpus = spec.Limits.CpusetCpus ?? string.Empty,
+        BlkioDeviceReadBps = RatesOf(spec.Limits, 0),
+        BlkioDeviceWriteBps = RatesOf(spec.Limits, 1),
+        BlkioDeviceReadIOps = RatesOf(spec.Limits, 2),
+        BlkioDeviceWriteIOps = RatesOf(spec.Limits, 3),
         RestartPolicy = new RestartPolicyView(
             spec.Restart.Kind switch
             {
@@ -126,6 +131,31 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
         CapAdd = spec.AddCapabilities.Count > 0 ? spec.AddCapabilities.ToList() : null,
         CapDrop = spec.DropCapabilities.Count > 0 ? spec.DropCapabilities.ToList() : null,
     };
+
+    private static JsonElement RatesOf(ResourceLimits limits, int kind)
+    {
+        var buffer = new System.Buffers.ArrayBufferWriter<byte>(64);
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            json.WriteStartArray();
+            foreach (var text in limits.BlockRates ?? [])
+            {
+                var parsed = BlockRate.Parse(text);
+                if (parsed.Kind == kind)
+                {
+                    json.WriteStartObject();
+                    json.WriteString("Path", parsed.Path);
+                    json.WriteNumber("Rate", parsed.Rate);
+                    json.WriteEndObject();
+                }
+            }
+
+            json.WriteEndArray();
+        }
+
+        using var document = JsonDocument.Parse(buffer.WrittenMemory);
+        return document.RootElement.Clone();
+    }
 
     private static Dictionary<string, string> DeviceOf(string device)
     {
@@ -306,6 +336,14 @@ internal sealed class HostConfigView
     public required string CpusetCpus { get; init; }
 
     public string CpusetMems { get; init; } = string.Empty;
+
+    public required JsonElement BlkioDeviceReadBps { get; init; }
+
+    public required JsonElement BlkioDeviceWriteBps { get; init; }
+
+    public required JsonElement BlkioDeviceReadIOps { get; init; }
+
+    public required JsonElement BlkioDeviceWriteIOps { get; init; }
 
     public List<Dictionary<string, string>> Devices { get; init; } = [];
 

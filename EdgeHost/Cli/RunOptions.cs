@@ -44,6 +44,14 @@ internal sealed class RunOptions
 
     private Option<string?> Cpuset { get; } = new("--cpuset-cpus") { Description = "CPUs to run on, as in 0-2,4", HelpName = "list" };
 
+    private Option<string[]> ReadBytes { get; } = new("--device-read-bps") { Description = "Bytes a second that it may read from a disk, as in /dev/sda:1m", HelpName = "disk:rate" };
+
+    private Option<string[]> WriteBytes { get; } = new("--device-write-bps") { Description = "Bytes a second that it may write to a disk", HelpName = "disk:rate" };
+
+    private Option<string[]> Reads { get; } = new("--device-read-iops") { Description = "Reads a second that it may do from a disk", HelpName = "disk:number" };
+
+    private Option<string[]> Writes { get; } = new("--device-write-iops") { Description = "Writes a second that it may do to a disk", HelpName = "disk:number" };
+
     private Option<string?> RestartPolicy { get; } = new("--restart") { Description = "When to start it again: no, always, unless-stopped, on-failure[:most]", HelpName = "policy" };
 
     private Option<string?> User { get; } = new("--user", "-u") { Description = "User, and group (name|uid[:group|gid])", HelpName = "user" };
@@ -94,7 +102,7 @@ internal sealed class RunOptions
     {
         Option[] options =
         [
-            Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, MemoryReservation, Cpus, Pids, Cpuset, RestartPolicy,
+            Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, MemoryReservation, Cpus, Pids, Cpuset, ReadBytes, WriteBytes, Reads, Writes, RestartPolicy,
             User, WorkDir, Entrypoint, Hostname, ReadOnly, Users, CapAdd, CapDrop, Device, DeviceRule, SecurityOpt, StopSignal, StopTimeout, .. Health.All, Label, Interactive, Tty,
             Attach, Keys, SignalProxy, Init, Privileged,
         ];
@@ -214,6 +222,12 @@ internal sealed class RunOptions
         }
 
         Text(json, "CpusetCpus", parsed.GetValue(Cpuset));
+        Option<string[]>[] rates = [ReadBytes, WriteBytes, Reads, Writes];
+        for (var kind = 0; kind < rates.Length; kind++)
+        {
+            Rates(json, rates[kind], kind, parsed.GetValue(rates[kind])!);
+        }
+
         Text(json, "UsernsMode", parsed.GetValue(Users));
         Texts(json, "CapAdd", parsed.GetValue(CapAdd));
         Texts(json, "CapDrop", parsed.GetValue(CapDrop));
@@ -240,6 +254,29 @@ internal sealed class RunOptions
             json.WriteNumber("MaximumRetryCount", most is null ? 0 : ParseNumber("--restart", policy, most));
             json.WriteEndObject();
         }
+    }
+
+    private static readonly string[] RateFields = ["BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps"];
+
+    // What is wrong with a disk says who makes the container.
+    private static void Rates(Utf8JsonWriter json, Option<string[]> option, int kind, string[] values)
+    {
+        json.WriteStartArray(RateFields[kind]);
+        foreach (var value in values)
+        {
+            var end = value.LastIndexOf(':');
+            if (end <= 0)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"{option.Name} {value}: not a disk and a rate, as in /dev/sda:{(kind < 2 ? "1m" : "100")}");
+            }
+
+            json.WriteStartObject();
+            json.WriteString("Path", value[..end]);
+            json.WriteNumber("Rate", kind < 2 ? Humanly.ParseSize(option.Name, value[(end + 1)..]) : ParseNumber(option.Name, value, value[(end + 1)..]));
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
     }
 
     private static void Devices(Utf8JsonWriter json, string[] devices)

@@ -130,6 +130,7 @@ public sealed record PlannedWorkload
             Added(json, "depends_on", workload.DependsOn.Select(static dependency => $"{dependency.On} {dependency.Condition}"));
             Added(json, "userns_mode", spec.Users == UserNamespaceMode.Default ? [] : [spec.Users.ToString()]);
             Added(json, "memory", spec.Limits is { MemoryAndSwapBytes: null, MemoryReservationBytes: null } ? [] : [$"{spec.Limits.MemoryAndSwapBytes} {spec.Limits.MemoryReservationBytes}"]);
+            Added(json, "blkio_config", spec.Limits.BlockRates ?? []);
             Added(json, "devices", spec.Devices);
             Added(json, "device_cgroup_rules", spec.DeviceRules);
             Added(json, "idmap", spec.Mounts.Where(static mount => mount.HostIds).Select(static mount => mount.Target));

@@ -25,13 +25,13 @@ internal static class WorkloadParser
         "image", "pull_policy", "command", "entrypoint", "environment", "volumes", "tmpfs", "network_mode", "networks", "ports", "dns",
         "dns_opt", "dns_search", "extra_hosts", "depends_on", "mem_limit", "cpus", "pids_limit", "cpuset", "restart", "user",
         "working_dir", "hostname", "read_only", "cap_add", "cap_drop", "stop_signal", "stop_grace_period", "labels", "mqtt", "healthcheck", "userns_mode", "devices",
-        "device_cgroup_rules", "init", "memswap_limit", "mem_reservation",
+        "device_cgroup_rules", "init", "memswap_limit", "mem_reservation", "blkio_config",
     ];
 
     // What people will write, told apart from a slip of the pen.
     private static readonly HashSet<string> ComposeFields = new(StringComparer.Ordinal)
     {
-        "annotations", "blkio_config", "build", "cgroup", "cgroup_parent", "configs", "container_name", "cpu_period", "cpu_quota",
+        "annotations", "build", "cgroup", "cgroup_parent", "configs", "container_name", "cpu_period", "cpu_quota",
         "cpu_shares", "cpu_count", "cpu_percent", "cpu_rt_period", "cpu_rt_runtime", "credential_spec", "deploy", "develop",
         "domainname", "env_file", "expose", "extends",
         "external_links", "gpus", "group_add", "ipc", "isolation", "links", "logging", "mac_address",
@@ -140,6 +140,9 @@ internal static class WorkloadParser
                     break;
                 case "cpuset":
                     limits = limits with { CpusetCpus = Cpuset(value, capacity) };
+                    break;
+                case "blkio_config":
+                    limits = limits with { BlockRates = BlockRates(value) };
                     break;
                 case "restart":
                     spec = spec with { Restart = Restart(value) };
@@ -443,6 +446,56 @@ internal static class WorkloadParser
         return highest >= capacity.Cpus
             ? throw value.Fail($"CPU {highest} is not there: the board has {capacity.Cpus} (0 to {capacity.Cpus - 1})", ErrorKind.Infeasible)
             : text;
+    }
+
+    private static List<string>? BlockRates(JsonNode value)
+    {
+        var rates = new List<string>();
+        foreach (var (field, list) in value.Properties("an object"))
+        {
+            var kind = Array.IndexOf(["device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops"], field);
+            if (kind < 0)
+            {
+                list.Unknown(field is "weight" or "weight_device" ? "a field of Compose that this version does not have" : null);
+            }
+
+            foreach (var item in Bounded(list, "a list of disks and their rates"))
+            {
+                rates.Add(BlockRateOf(item, kind));
+            }
+        }
+
+        return rates.Count > 0 ? rates : null;
+    }
+
+    private static string BlockRateOf(JsonNode item, int kind)
+    {
+        string? path = null;
+        long? rate = null;
+        foreach (var (field, value) in item.Properties("an object with a path and a rate"))
+        {
+            switch (field)
+            {
+                case "path":
+                    path = AbsolutePath(value);
+                    break;
+                case "rate":
+                    rate = kind < 2 ? Size(value) : value.Integer("a number of operations");
+                    break;
+                default:
+                    value.Unknown();
+                    break;
+            }
+        }
+
+        try
+        {
+            return BlockRate.Make(kind, path ?? throw item.Fail("path: missing"), rate ?? throw item.Fail("rate: missing"));
+        }
+        catch (EdgeHostException e) when (e is not DesiredStateException)
+        {
+            throw item.Fail(e.Message);
+        }
     }
 
     private static RestartPolicy Restart(JsonNode value)

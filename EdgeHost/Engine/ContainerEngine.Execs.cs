@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
+using EdgeHost.Runtime.Cgroups;
 using EdgeHost.Runtime.Launch;
 using EdgeHost.Runtime.Shepherd;
 
@@ -75,8 +76,11 @@ public sealed partial class ContainerEngine : IContainerExecs
         found.Take();
         try
         {
-            var plan = PlanExec(found, size ?? found.Spec.Size);
-            return await (found.Spec.Terminal ? StartWithTerminalAsync(found, plan) : StartAsync(found, plan)).ConfigureAwait(false);
+            var cgroup = CgroupOf(found.Container.Record.Id);
+            var entry = cgroup.MakeExecEntry();
+            var plan = PlanExec(found, entry, size ?? found.Spec.Size);
+            var oomKills = cgroup.ReadExecOomKills();
+            return await (found.Spec.Terminal ? StartWithTerminalAsync(found, entry, plan, oomKills) : StartAsync(found, entry, plan, oomKills)).ConfigureAwait(false);
         }
         catch (Exception e)
         {
@@ -85,10 +89,8 @@ public sealed partial class ContainerEngine : IContainerExecs
         }
     }
 
-    private async Task<ProcessStreams> StartAsync(Exec exec, Linux.Launch.LaunchPlan plan)
+    private async Task<ProcessStreams> StartAsync(Exec exec, CgroupEntry entry, Linux.Launch.LaunchPlan plan, long oomKills)
     {
-        var cgroup = CgroupOf(exec.Container.Record.Id);
-        var oomKills = cgroup.ReadOomKills();
         (Fd Read, Fd Write)? input = null, output = null, error = null;
         var running = default(RunningExec);
         using var nothing = Pipe.OpenNull();
@@ -100,7 +102,7 @@ public sealed partial class ContainerEngine : IContainerExecs
             running = await Shepherd.ExecAsync(
                 exec.Container.Record.Id,
                 plan,
-                cgroup.BirthDirectory,
+                entry.BirthDirectory,
                 [(input?.Read ?? nothing).Value, (output?.Write ?? nothing).Value, (error?.Write ?? nothing).Value]).ConfigureAwait(false);
         }
         finally
@@ -137,10 +139,8 @@ public sealed partial class ContainerEngine : IContainerExecs
         };
     }
 
-    private async Task<ProcessStreams> StartWithTerminalAsync(Exec exec, Linux.Launch.LaunchPlan plan)
+    private async Task<ProcessStreams> StartWithTerminalAsync(Exec exec, CgroupEntry entry, Linux.Launch.LaunchPlan plan, long oomKills)
     {
-        var cgroup = CgroupOf(exec.Container.Record.Id);
-        var oomKills = cgroup.ReadOomKills();
         var (ours, theirs) = PacketSocket.MakePair();
         using var nothing = Pipe.OpenNull();
         Fd terminal;
@@ -149,7 +149,7 @@ public sealed partial class ContainerEngine : IContainerExecs
         {
             using (theirs)
             {
-                running = await Shepherd.ExecAsync(exec.Container.Record.Id, plan, cgroup.BirthDirectory, [theirs.Fd.Value, nothing.Value, nothing.Value]).ConfigureAwait(false);
+                running = await Shepherd.ExecAsync(exec.Container.Record.Id, plan, entry.BirthDirectory, [theirs.Fd.Value, nothing.Value, nothing.Value]).ConfigureAwait(false);
             }
 
             terminal = Terminal.Take(ours) ?? throw new EdgeHostException(ErrorKind.Internal, $"no terminal came from exec {exec.Id}");
@@ -206,7 +206,7 @@ public sealed partial class ContainerEngine : IContainerExecs
         if (end is { ExitCode: 128 + Signals.SIGKILL, WithContainer: false })
         {
             // The container goes on, so none of these kills was its own end.
-            oomKills = OomKillsOf(exec.Container) - oomKillsBefore;
+            oomKills = ExecOomKillsOf(exec.Container) - oomKillsBefore;
             exec.Container.OomKillsBeside += oomKills;
         }
 
@@ -214,11 +214,11 @@ public sealed partial class ContainerEngine : IContainerExecs
         Tell(exec.Container.Record, "exec_die", ("execID", exec.Id), ("exitCode", end?.ExitCode.ToString(CultureInfo.InvariantCulture) ?? "unknown"));
     }
 
-    private long OomKillsOf(Container container)
+    private long ExecOomKillsOf(Container container)
     {
         try
         {
-            return CgroupOf(container.Record.Id).ReadOomKills();
+            return CgroupOf(container.Record.Id).ReadExecOomKills();
         }
         catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
         {
@@ -227,7 +227,7 @@ public sealed partial class ContainerEngine : IContainerExecs
         }
     }
 
-    private Linux.Launch.LaunchPlan PlanExec(Exec exec, TerminalSize? size)
+    private Linux.Launch.LaunchPlan PlanExec(Exec exec, CgroupEntry entry, TerminalSize? size)
     {
         var record = exec.Container.Record;
         var asked = exec.Spec;
@@ -247,7 +247,7 @@ public sealed partial class ContainerEngine : IContainerExecs
             AppArmorOf(record.Spec),
             asked.Privileged,
             asked.Terminal);
-        return LaunchPlanCompiler.CompileExec(spec, CgroupOf(record.Id), size?.Packed ?? 0);
+        return LaunchPlanCompiler.CompileExec(spec, entry, size?.Packed ?? 0);
     }
 
     private static void RequireExecutable(Container container)

@@ -76,7 +76,9 @@ public sealed partial class ContainerEngine
         var threads = long.Parse(File.ReadAllText("/proc/sys/kernel/threads-max"), System.Globalization.CultureInfo.InvariantCulture);
         var pids = long.Parse(File.ReadAllText("/proc/sys/kernel/pid_max"), System.Globalization.CultureInfo.InvariantCulture);
         var limit = Math.Min(threads, pids);
-        Try(new CgroupLimits { MemoryBytes = memory - Math.Min(_options.ReserveMemoryBytes, memory / 2) });
+
+        // In v2 swap is a limit of its own, which each container has: closed here, nobody could be given any.
+        Try(new CgroupLimits { MemoryBytes = memory - Math.Min(_options.ReserveMemoryBytes, memory / 2), MemoryAndSwapBytes = _cgroups.Unified is null ? null : -1 });
         Try(new CgroupLimits { Pids = limit - Math.Min(_options.ReservePids, limit / 2) });
 
         void Try(CgroupLimits limits)

@@ -431,7 +431,7 @@ public sealed partial class ContainerEngine
         await StopHealthAsync(container).ConfigureAwait(false);
         LetMountsGo(container);
         var cgroup = CgroupOf(container.Record.Id);
-        var oom = cgroup.ReadOomKills() > container.OomKillsBeside;
+        var oom = cgroup.ReadOomKills() > (cgroup.IsDivided ? 0 : container.OomKillsBeside);
         container.OomKillsBeside = 0;
         var sandbox = container.Record.Sandbox;
         _networks.Disconnect(container.Record.Id);

@@ -27,6 +27,7 @@ public sealed partial class ContainerEngine
             NanoCpus = limits.NanoCpus ?? old.NanoCpus,
             Pids = limits.Pids ?? old.Pids,
             CpusetCpus = limits.CpusetCpus ?? old.CpusetCpus,
+            BlockRates = old.BlockRates,
         };
         ContainerSpecCheck.Require(before.Spec with { Limits = merged });
         if (found.IsRunning)

@@ -151,7 +151,7 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
         return byId ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such container: {name}");
     }
 
-    private Cgroup CgroupOf(string id) => Cgroup.At(_cgroups, $"{_options.CgroupRoot}/{id}");
+    private Cgroup CgroupOf(string id) => Cgroup.At(_cgroups, $"{_options.CgroupRoot}/{id}", divided: true);
 
     private void Tell(ContainerRecord record, string action, params ReadOnlySpan<(string Name, string Value)> more)
     {

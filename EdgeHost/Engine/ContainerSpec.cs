@@ -202,6 +202,12 @@ public sealed record ResourceLimits
 
     /// <summary>The CPUs that it may run on, as in <c>0-2,4</c>.</summary>
     public string? CpusetCpus { get; init; }
+
+    /// <summary>
+    /// How much of disks of the host it may use in a second, as in <c>/dev/sda rbps=1048576</c>: bytes that it reads
+    /// (rbps) and writes (wbps), and operations of both (riops, wiops).
+    /// </summary>
+    public IReadOnlyList<string>? BlockRates { get; init; }
 }
 
 /// <summary>When a container that has ended is started again.</summary>

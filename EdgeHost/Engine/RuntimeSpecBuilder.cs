@@ -102,6 +102,7 @@ internal static class RuntimeSpecBuilder
     /// <summary>What the cgroup is to hold from the start on.</summary>
     internal static CgroupLimits LimitsOf(ContainerSpec spec, HostDevices devices) => LimitsOf(spec.Limits) with
     {
+        Blocks = BlockRate.Find(spec.Limits),
         Devices = devices.Rules,
         RequiresDevices = !spec.Privileged && (devices.Nodes.Count > 0 || spec.DeviceRules.Count > 0 || MayMakeNodes(spec)),
     };

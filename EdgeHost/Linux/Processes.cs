@@ -164,6 +164,33 @@ public static unsafe class Processes
     /// <summary>As <see cref="TryReadStartTime"/>, of a zombie too.</summary>
     public static long? TryReadStartTimeOfAny(int pid) => ReadStat(pid) is { } fields ? long.Parse(fields[19], System.Globalization.CultureInfo.InvariantCulture) : null;
 
+    /// <summary>
+    /// Has the kernel look for others first when the board is out of memory, unless whoever started this process has
+    /// decided that already. What it starts inherits it.
+    /// </summary>
+    /// <param name="adjustment">From -1000, never, to 1000 (proc(5), oom_score_adj).</param>
+    /// <param name="inherited">What is nobody's decision beside 0.</param>
+    /// <returns>Why it could not; null when it could.</returns>
+    public static string? TrySpareThis(int adjustment, int inherited = 0)
+    {
+        const string file = "/proc/self/oom_score_adj";
+        try
+        {
+            var culture = System.Globalization.CultureInfo.InvariantCulture;
+            var now = CgroupFile.TryRead(file);
+            if (now == "0" || now == inherited.ToString(culture))
+            {
+                CgroupFile.Write(file, adjustment.ToString(culture), "be spared when the board is out of memory");
+            }
+
+            return null;
+        }
+        catch (LinuxException e)
+        {
+            return e.Message;
+        }
+    }
+
     private static string[]? ReadStat(int pid)
     {
         try

@@ -139,7 +139,12 @@ public sealed partial class EmbeddedBroker : IAsyncDisposable
         _retaining.Dispose();
     }
 
-    private string Url() => string.Create(CultureInfo.InvariantCulture, $"mqtt://{Address}");
+    // Who listens at all addresses is reached from here at the loopback's: "all" is none to connect to.
+    private string Url()
+    {
+        var address = Address.Address.Equals(IPAddress.Any) ? IPAddress.Loopback : Address.Address.Equals(IPAddress.IPv6Any) ? IPAddress.IPv6Loopback : Address.Address;
+        return string.Create(CultureInfo.InvariantCulture, $"mqtt://{new IPEndPoint(address, Address.Port)}");
+    }
 
     private Task OnLoadingRetainedAsync(LoadingRetainedMessagesEventArgs loading)
     {

@@ -29,20 +29,39 @@ public abstract class Cgroup
     /// <summary>Names the cgroup of this machine's version.</summary>
     /// <param name="mounts">Where the hierarchies are.</param>
     /// <param name="path">Absolute within the hierarchy; <c>..</c> is refused.</param>
+    /// <param name="divided">
+    /// Whether it is made with a place of its own for the container's processes, as far as the hierarchy allows: what
+    /// comes in later lives beside it, and of the two only the first is killed as a whole for want of memory.
+    /// </param>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: not such a path.</exception>
-    public static Cgroup At(CgroupMounts mounts, string path)
+    public static Cgroup At(CgroupMounts mounts, string path, bool divided = false)
     {
         if (!path.StartsWith('/') || path.Length == 1 || path.Split('/').Any(part => part is ".." or ".") || path.Contains('\0', StringComparison.Ordinal))
         {
             throw new EdgeHostException(ErrorKind.Invalid, $"cgroup path \"{path}\" must be absolute, without . and .., and not the root");
         }
 
-        return mounts.Unified is null ? new CgroupV1(mounts, path.TrimEnd('/')) : new CgroupV2(mounts.Unified, path.TrimEnd('/'));
+        return mounts.Unified is null ? new CgroupV1(mounts, path.TrimEnd('/')) : new CgroupV2(mounts.Unified, path.TrimEnd('/'), divided);
     }
 
-    /// <summary>The cgroup that a process is in, by what can hold it still: the freezer of v1, or v2.</summary>
-    /// <returns>Null when the process is gone, or is in none.</returns>
-    internal static Cgroup? Of(CgroupMounts mounts, int pid)
+    /// <summary>Lets a process go on that is held, by whichever of the cgroups around it.</summary>
+    /// <returns>Whether it was held.</returns>
+    internal static bool Thaw(CgroupMounts mounts, int pid)
+    {
+        var thawed = false;
+        for (var cgroup = Of(mounts, pid); cgroup is { IsFrozen: true }; cgroup = cgroup.Parent(mounts))
+        {
+            cgroup.Thaw();
+            thawed = true;
+        }
+
+        return thawed;
+    }
+
+    private Cgroup? Parent(CgroupMounts mounts) => CgroupPath.LastIndexOf('/') is > 0 and var end ? At(mounts, CgroupPath[..end]) : null;
+
+    // By what can hold it still: the freezer of v1, or v2.
+    private static Cgroup? Of(CgroupMounts mounts, int pid)
     {
         foreach (var line in (TryRead($"/proc/{pid}/cgroup") ?? string.Empty).Split('\n'))
         {
@@ -96,6 +115,9 @@ public abstract class Cgroup
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: no hierarchy is there in which it could be.</exception>
     public abstract CgroupEntry MakeEntry(string name);
 
+    /// <summary>Where programs live that somebody starts in the container: beside its own processes when it is divided, else among them.</summary>
+    public abstract CgroupEntry MakeExecEntry();
+
     /// <summary>Kills what is in the directory of an entry, if anything is, and is still there.</summary>
     internal static void KillEntry(string directory)
     {
@@ -123,8 +145,14 @@ public abstract class Cgroup
     /// <summary>The kernel's counters.</summary>
     public abstract CgroupStats ReadStats();
 
-    /// <summary>How often the kernel killed in it or beneath it for want of memory.</summary>
+    /// <summary>How often the kernel killed the container's own processes for want of memory; when it is not divided, any process in it.</summary>
     public abstract long ReadOomKills();
+
+    /// <summary>The same of what <see cref="MakeExecEntry"/> holds.</summary>
+    public abstract long ReadExecOomKills();
+
+    /// <summary>Whether the two are told apart.</summary>
+    public abstract bool IsDivided { get; }
 
     /// <summary>The page size, to which the kernel rounds memory limits down.</summary>
     protected static long PageSize => Environment.SystemPageSize;

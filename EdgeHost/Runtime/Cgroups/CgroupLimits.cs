@@ -36,6 +36,9 @@ public sealed record CgroupLimits
     /// <summary>Processes and threads.</summary>
     public long? Pids { get; init; }
 
+    /// <summary>How much of disks may be used.</summary>
+    public IReadOnlyList<BlockLimit> Blocks { get; init; } = [];
+
     /// <summary>The devices that may be used. They are set once, before anything is in the cgroup.</summary>
     public DeviceRules? Devices { get; init; }
 
@@ -54,7 +57,6 @@ public sealed record CgroupLimits
             return new CgroupLimits { Devices = DeviceRules.Default };
         }
 
-        Refuse(resources.BlockIo is { ValueKind: System.Text.Json.JsonValueKind.Object }, "blockIO");
         Refuse(resources.HugepageLimits is { ValueKind: System.Text.Json.JsonValueKind.Array } huge && huge.GetArrayLength() > 0, "hugepageLimits");
         Refuse(resources.Network is { ValueKind: System.Text.Json.JsonValueKind.Object }, "network");
         Refuse(resources.Rdma is { ValueKind: System.Text.Json.JsonValueKind.Object }, "rdma");
@@ -79,6 +81,7 @@ public sealed record CgroupLimits
             CpusetCpus = string.IsNullOrEmpty(cpu?.Cpus) ? null : cpu.Cpus,
             CpusetMems = string.IsNullOrEmpty(cpu?.Mems) ? null : cpu.Mems,
             Pids = Positive(resources.Pids?.Limit),
+            Blocks = BlockLimit.From(resources.BlockIo),
             Devices = resources.Devices is null ? DeviceRules.Default : DeviceRules.From(resources.Devices),
             Unified = resources.Unified ?? new Dictionary<string, string>(),
         };

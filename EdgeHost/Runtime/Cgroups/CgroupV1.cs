@@ -151,6 +151,11 @@ public sealed class CgroupV1 : Cgroup
             WriteAndVerify(File_("pids", "pids.max"), Text(pids), "process limit");
         }
 
+        foreach (var block in limits.Blocks)
+        {
+            WriteAndVerify(File_("blkio", block.FileOfV1), block.LineOfV1, "rate of disk", held => held.Split('\n').Contains(block.LineOfV1));
+        }
+
         if (limits.Devices is { } devices)
         {
             ApplyDevices(devices, limits.RequiresDevices);
@@ -224,6 +229,16 @@ public sealed class CgroupV1 : Cgroup
         Directory.CreateDirectory(directory);
         return new CgroupEntry(directory, null, [.. JoinFiles.Select(file => file == own + "/tasks" ? directory + "/tasks" : file)]);
     }
+
+    /// <inheritdoc/>
+    // The memory controller of v1 kills one process at a time, so there is nothing to set apart.
+    public override CgroupEntry MakeExecEntry() => new(string.Empty, null, JoinFiles);
+
+    /// <inheritdoc/>
+    public override long ReadExecOomKills() => ReadOomKills();
+
+    /// <inheritdoc/>
+    public override bool IsDivided => false;
 
     /// <inheritdoc/>
     public override bool TryDelete() => _directories.Values.Distinct().ToList().TrueForAll(RemoveBeneath);

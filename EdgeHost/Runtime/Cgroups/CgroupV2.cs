@@ -5,22 +5,39 @@ using EdgeHost.Linux;
 namespace EdgeHost.Runtime.Cgroups;
 
 /// <summary>A cgroup of the unified hierarchy (Documentation/admin-guide/cgroup-v2.rst).</summary>
+/// <remarks>
+/// One that is divided holds no process itself. The container lives in <c>init</c>, which is the root of its cgroup
+/// namespace and is killed as a whole for want of memory; programs that are started in it later live in <c>exec</c>, health
+/// checks in <c>health</c>. All of them share the limits of the one that they are in. Its own limits stand in <c>init</c>
+/// once more, because there a program looks for them.
+/// </remarks>
 public sealed class CgroupV2 : Cgroup
 {
     private static readonly string[] Controllers = ["memory", "cpu", "pids", "cpuset", "io"];
 
+    private const string OwnName = "init", ExecName = "exec";
+
     private readonly string _root;
     private readonly string _directory;
+    private readonly bool _divided;
+    private string? _own;
 
-    internal CgroupV2(string root, string path)
+    internal CgroupV2(string root, string path, bool divided)
         : base(path)
     {
         _root = root;
         _directory = root + path;
+        _divided = divided;
     }
 
     /// <inheritdoc/>
-    public override string? BirthDirectory => _directory;
+    public override string? BirthDirectory => Own;
+
+    /// <inheritdoc/>
+    public override bool IsDivided => Own != _directory;
+
+    // One that an older version made, or that has no memory controller, is not divided.
+    private string Own => _own ??= _divided && Directory.Exists(File_(OwnName)) ? File_(OwnName) : _directory;
 
     /// <inheritdoc/>
     public override IReadOnlyList<string> JoinFiles => [];
@@ -31,12 +48,50 @@ public sealed class CgroupV2 : Cgroup
     /// <inheritdoc/>
     public override void Create()
     {
-        if (Exists && !TryDelete())
+        if (_divided && CgroupFile.TryMake(_directory))
+        {
+            // Those above it were made ready when the daemon began.
+            EnableControllers(Path.GetDirectoryName(_directory)!);
+        }
+        else if (Exists && !TryDelete())
         {
             throw new EdgeHostException(ErrorKind.Conflict, $"cgroup {_directory} holds processes of somebody else; choose another name or end them");
         }
+        else
+        {
+            Ensure();
+        }
 
-        Ensure();
+        if (_divided)
+        {
+            Divide();
+        }
+    }
+
+    private void Divide()
+    {
+        _own = _directory;
+        var handedOn = (TryRead(File_("cgroup.controllers")) ?? string.Empty).Split(' ').Intersect(Controllers, StringComparer.Ordinal).ToList();
+        if (!handedOn.Contains("memory", StringComparer.Ordinal))
+        {
+            // Nothing is killed for want of memory, whose limit is refused.
+            return;
+        }
+
+        // All at once, and while nothing is beneath it: each such write stops the forks of the board for a moment.
+        CgroupFile.Write(File_("cgroup.subtree_control"), "+" + string.Join(" +", handedOn), "hand controllers on to the container's own cgroup");
+        var own = File_(OwnName);
+        if (!CgroupFile.TryMake(own))
+        {
+            throw new EdgeHostException(ErrorKind.Conflict, $"cgroup {own} was made by somebody else in this moment");
+        }
+
+        // Whoever asks for swap is given it with its limits; those without a limit have the board's, behind which none is used.
+        WriteWhereThere(File_("memory.swap.max"), "0", "close swap");
+
+        // Since Linux 4.19.
+        WriteWhereThere(own + "/memory.oom.group", "1", "end the container as a whole when it is out of memory");
+        _own = own;
     }
 
     /// <inheritdoc/>
@@ -59,7 +114,7 @@ public sealed class CgroupV2 : Cgroup
         {
             // Swap is closed before memory is: no moment in which the limit leaks into it.
             ApplySwap(limits, memory);
-            WriteAndVerify(File_("memory.max"), Text(memory), "memory limit", held => HoldsBytes(held, memory));
+            Hold("memory.max", Text(memory), "memory limit", held => HoldsBytes(held, memory));
         }
         else if (limits.MemoryAndSwapBytes is > 0)
         {
@@ -68,7 +123,7 @@ public sealed class CgroupV2 : Cgroup
 
         if (limits.MemoryReservationBytes is { } low)
         {
-            WriteAndVerify(File_("memory.low"), Text(low), "memory reservation", held => HoldsBytes(held, low));
+            Hold("memory.low", Text(low), "memory reservation", held => HoldsBytes(held, low));
         }
 
         if (limits.Swappiness is not null)
@@ -78,7 +133,7 @@ public sealed class CgroupV2 : Cgroup
 
         if (limits.CpuQuotaMicroseconds is { } quota)
         {
-            WriteAndVerify(File_("cpu.max"), $"{Text(quota)} {Text(limits.CpuPeriodMicroseconds)}", "CPU limit");
+            ApplyQuota(quota, limits.CpuPeriodMicroseconds);
         }
 
         if (limits.CpuShares is { } shares)
@@ -101,7 +156,16 @@ public sealed class CgroupV2 : Cgroup
 
         if (limits.Pids is { } pids)
         {
-            WriteAndVerify(File_("pids.max"), Text(pids), "process limit");
+            Hold("pids.max", Text(pids), "process limit");
+        }
+
+        foreach (var block in limits.Blocks)
+        {
+            WriteAndVerify(
+                File_("io.max"),
+                $"{block.Device} {block.Setting}",
+                "rate of disk",
+                held => Array.Exists(held.Split('\n'), line => line.StartsWith(block.Device + " ", StringComparison.Ordinal) && line.Split(' ').Contains(block.Setting)));
         }
 
         if (limits.Devices is { } devices)
@@ -136,16 +200,20 @@ public sealed class CgroupV2 : Cgroup
     public override void Lift(CgroupLimits limits)
     {
         Write(limits.MemoryBytes is not null, "memory.max", "max");
-        Write(limits.MemoryBytes is not null, "memory.swap.max", "max");
+        Write(limits.MemoryBytes is not null, "memory.swap.max", _divided ? "0" : "max");
         Write(limits.CpuQuotaMicroseconds is not null, "cpu.max", $"max {Text(limits.CpuPeriodMicroseconds)}");
         Write(limits.CpusetCpus is not null, "cpuset.cpus", "\n");
         Write(limits.Pids is not null, "pids.max", "max");
 
         void Write(bool wanted, string file, string value)
         {
-            if (wanted && File.Exists(File_(file)))
+            if (wanted)
             {
-                CgroupFile.Write(File_(file), value, "take a limit away");
+                WriteWhereThere(File_(file), value, "take a limit away");
+                if (IsDivided)
+                {
+                    WriteWhereThere($"{Own}/{file}", value, "take a limit away");
+                }
             }
         }
     }
@@ -189,18 +257,33 @@ public sealed class CgroupV2 : Cgroup
     public override CgroupEntry MakeEntry(string name)
     {
         var directory = File_(name);
-        Directory.CreateDirectory(directory);
+        _ = CgroupFile.TryMake(directory);
         return new CgroupEntry(directory, directory, []);
     }
 
     /// <inheritdoc/>
-    public override bool TryDelete() => RemoveBeneath(_directory);
+    public override CgroupEntry MakeExecEntry() => IsDivided ? MakeEntry(ExecName) : new CgroupEntry(_directory, _directory, []);
+
+    /// <inheritdoc/>
+    public override bool TryDelete()
+    {
+        if (_divided)
+        {
+            // As a rule there is nothing else beneath it.
+            _ = CgroupFile.TryRemoveDirectory(File_(OwnName));
+        }
+
+        return RemoveBeneath(_directory);
+    }
 
     /// <inheritdoc/>
     public override IReadOnlyList<int> ReadPids() => PidsBeneath(_directory);
 
     /// <inheritdoc/>
-    public override long ReadOomKills() => ReadKey(File_("memory.events"), "oom_kill");
+    public override long ReadOomKills() => ReadKey(Own + "/memory.events", "oom_kill");
+
+    /// <inheritdoc/>
+    public override long ReadExecOomKills() => IsDivided ? ReadKey(File_(ExecName) + "/memory.events", "oom_kill") : ReadOomKills();
 
     /// <inheritdoc/>
     public override CgroupStats ReadStats()
@@ -214,7 +297,7 @@ public sealed class CgroupV2 : Cgroup
             InactiveFileBytes = ReadKey(File_("memory.stat"), "inactive_file"),
             MemoryLimitBytes = memory,
             MemoryAndSwapLimitBytes = memory + swap,
-            OomKills = ReadOomKills(),
+            OomKills = ReadKey(File_("memory.events"), "oom_kill"),
             CpuNanoseconds = ReadKey(File_("cpu.stat"), "usage_usec") * 1000,
             CpuUserNanoseconds = ReadKey(File_("cpu.stat"), "user_usec") * 1000,
             CpuSystemNanoseconds = ReadKey(File_("cpu.stat"), "system_usec") * 1000,
@@ -224,10 +307,24 @@ public sealed class CgroupV2 : Cgroup
             CpuThrottledNanoseconds = ReadKey(File_("cpu.stat"), "throttled_usec") * 1000,
             Pids = TryReadNumber(File_("pids.current")) ?? 0,
             PidsLimit = TryReadNumber(File_("pids.max")),
-            PidsRefused = ReadKey(File_("pids.events"), "max"),
+            PidsRefused = ReadForksRefused(),
             CpusetCpus = TryRead(File_("cpuset.cpus.effective")),
             Blocks = BlockUse.Parse(TryRead(File_("io.stat"))),
         };
+    }
+
+    private void ApplyQuota(long quota, long period)
+    {
+        var text = $"{Text(quota)} {Text(period)}";
+        WriteAndVerify(File_("cpu.max"), text, "CPU limit");
+        if (IsDivided)
+        {
+            // It is there to be read. Two quotas whose periods begin at different times would take from each other; with
+            // what may be saved up (since Linux 5.14) the inner one never holds anything back. No more than the quota may be.
+            WriteWhereThere(Own + "/cpu.max.burst", "0", "CPU limit");
+            CgroupFile.Write(Own + "/cpu.max", text, "CPU limit");
+            WriteWhereThere(Own + "/cpu.max.burst", Text(quota), "CPU limit");
+        }
     }
 
     private void ApplySwap(CgroupLimits limits, long memory)
@@ -253,12 +350,28 @@ public sealed class CgroupV2 : Cgroup
 
         if (asked == -1)
         {
-            WriteAndVerify(file, "max", "swap limit");
+            Hold("memory.swap.max", "max", "swap limit");
         }
         else
         {
-            WriteAndVerify(file, Text(asked), "swap limit", held => HoldsBytes(held, asked));
+            Hold("memory.swap.max", Text(asked), "swap limit", held => HoldsBytes(held, asked));
         }
+    }
+
+    private void Hold(string file, string value, string name, Func<string, bool>? holds = null)
+    {
+        WriteAndVerify(File_(file), value, name, holds);
+        if (IsDivided)
+        {
+            CgroupFile.Write($"{Own}/{file}", value, name);
+        }
+    }
+
+    // Before Linux 6.11 a refused fork is counted where the process is, since then where the limit is and above.
+    private long ReadForksRefused()
+    {
+        var here = ReadKey(File_("pids.events"), "max");
+        return IsDivided ? Math.Max(here, ReadKey(Own + "/pids.events", "max") + ReadKey(File_(ExecName) + "/pids.events", "max")) : here;
     }
 
     private void VerifyEffective(string file, string asked, string name)

@@ -27,10 +27,10 @@ public static partial class LaunchPlanCompiler
 
     /// <summary>As <see cref="CompileEnter"/>, for a program that outlives whoever started it and has standard streams of its own.</summary>
     /// <param name="spec">The container's configuration, with the program to run in the place of its own.</param>
-    /// <param name="cgroup">The container's cgroup.</param>
+    /// <param name="entry">Where in the container's cgroup it lives.</param>
     /// <param name="terminalSize">As in <see cref="LaunchTarget.TerminalSize"/>, for a process with a terminal.</param>
     /// <exception cref="EdgeHostException">As in <see cref="Compile"/>.</exception>
-    public static LaunchPlan CompileExec(RuntimeSpec spec, Cgroup cgroup, int terminalSize) => Enter(spec, cgroup.JoinFiles, isCheck: false, terminalSize);
+    public static LaunchPlan CompileExec(RuntimeSpec spec, CgroupEntry entry, int terminalSize) => Enter(spec, entry.JoinFiles, isCheck: false, terminalSize);
 
     private static LaunchPlan Enter(RuntimeSpec spec, IReadOnlyList<string> joinFiles, bool isCheck, int terminalSize)
     {

@@ -198,7 +198,7 @@ public static partial class LaunchPlanCompiler
         var cgroup = target.Cgroup ?? throw Invalid($"mounts: {destination}: there is no cgroup to show");
         const ulong safe = Libc.MOUNT_ATTR_NOSUID | Libc.MOUNT_ATTR_NODEV | Libc.MOUNT_ATTR_NOEXEC;
         plan.Add(LaunchOp.OpenInRoot, slot: scratch, slot2: root, text1: destination, a: 1);
-        if (target.CgroupMounts.Unified is { } unified)
+        if (target.CgroupMounts.Unified is not null)
         {
             if (namespaces.NewCgroup)
             {
@@ -206,7 +206,7 @@ public static partial class LaunchPlanCompiler
             }
             else
             {
-                plan.Add(LaunchOp.Bind, slot: scratch, text1: unified + cgroup.CgroupPath, a: (long)(options.Set | safe));
+                plan.Add(LaunchOp.Bind, slot: scratch, text1: cgroup.BirthDirectory, a: (long)(options.Set | safe));
             }
 
             return;

@@ -92,9 +92,8 @@ internal sealed partial class Shepherd
     {
         try
         {
-            if (Cgroup.Of(_cgroups ??= CgroupMounts.Read(), container.Process.Pid) is { IsFrozen: true } cgroup)
+            if (Cgroup.Thaw(_cgroups ??= CgroupMounts.Read(), container.Process.Pid))
             {
-                cgroup.Thaw();
                 SingleThread.PrintError($"edgehost shepherd: container {ShortId(container)} was paused: it goes on, to end\n");
             }
         }

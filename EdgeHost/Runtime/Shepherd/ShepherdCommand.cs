@@ -7,7 +7,13 @@ namespace EdgeHost.Runtime.Shepherd;
 /// <summary><c>edgehost shepherd</c> and <c>edgehost logger</c>: the two processes that hold containers while daemons come and go.</summary>
 public static class ShepherdCommand
 {
+    /// <summary>The daemon's oom_score_adj, as its unit has it.</summary>
+    public const int DaemonSparedBy = -500;
+
     private const int MostSeconds = 86_400;
+
+    // As its unit has it, for it and its logger. A daemon that cannot be spared has said so.
+    private const int SparedBy = -900;
 
     /// <summary>Runs the shepherd until it is told to end.</summary>
     /// <param name="arguments">What follows <c>shepherd</c>.</param>
@@ -71,6 +77,7 @@ public static class ShepherdCommand
 
             using var signals = SingleThread.BlockSignals(Signals.SIGTERM, Signals.SIGINT, Signals.SIGHUP, Signals.SIGCHLD);
             SingleThread.SealProgram();
+            _ = Processes.TrySpareThis(SparedBy, inherited: DaemonSparedBy);
             using var shepherd = takeOver < 0
                 ? new Shepherd(runDirectory, stopWithin, signals)
                 : Shepherd.TakeOver(runDirectory, stopWithin, signals, takeOver, before, refused);
