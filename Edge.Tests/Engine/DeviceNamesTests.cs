@@ -1,6 +1,7 @@
 using Edge.Tests.Images;
 using EdgeHost.Engine;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 using Xunit;
 
 namespace Edge.Tests.Engine;

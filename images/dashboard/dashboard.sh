@@ -32,7 +32,7 @@ draw
 httpd -p "${DASHBOARD_PORT:-8080}" -h "$page"
 echo "the page is at port ${DASHBOARD_PORT:-8080}"
 
-address=${EDGEHOST_MQTT_URL:?give it a broker: \"mqtt\": {\"subscribe\": […]} in the desired state}
+address=${EDGEHOST_MQTT_URL:?give it a broker by mqtt in the desired state}
 address=${address#mqtt://} root=${EDGEHOST_MQTT_TOPIC%/*}
 set -f
 filters=
@@ -50,3 +50,5 @@ mosquitto_sub -h "${address%:*}" -p "${address##*:}" -u "$EDGEHOST_MQTT_USER" -P
     draw
   done &
 wait $!
+echo "the connection to the broker has ended" >&2
+exit 1

@@ -1,24 +1,24 @@
 using System.Globalization;
 using EdgeHost.Errors;
-using EdgeHost.Linux;
 
-namespace EdgeHost.Engine;
+namespace EdgeHost.Linux;
 
 /// <summary>
 /// Names of devices that stay when the kernel numbers its nodes in another order: <c>i2c=ADAPTER</c>,
 /// <c>gpiochip=LABEL</c>, <c>gpioline=NAME</c> for the chip that has the line, each also by an alias of the device tree,
 /// and <c>usb=</c> a port, <c>VENDOR:PRODUCT</c> or a serial number.
 /// </summary>
-internal static class DeviceNames
+public static class DeviceNames
 {
     /// <summary>Whether a source is such a name, and no path.</summary>
-    internal static bool Has(string source) => Split(source) is var (kind, name) && kind is "i2c" or "gpiochip" or "gpioline" or "usb" && name.Length > 0;
+    /// <param name="source">As in <c>i2c=i2c1</c>.</param>
+    public static bool Has(string source) => Split(source) is var (kind, name) && kind is "i2c" or "gpiochip" or "gpioline" or "usb" && name.Length > 0;
 
     /// <summary>The node of a source at this moment; null when there is none.</summary>
     /// <param name="source">Such a name, or a path.</param>
     /// <param name="root">Where /dev and /sys are.</param>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: several devices have the name.</exception>
-    internal static string? Find(string source, string root = "")
+    public static string? Find(string source, string root = "")
     {
         if (!Has(source))
         {
