@@ -42,11 +42,11 @@ need() {
 }
 
 # ILC says its warnings only when it runs; an object that is older or newer than the list beside it is made again, and so
-# is one that is older than what is to be left out, which MSBuild does not look at.
+# is one that is older than what is to be left out, or than the order of its methods, which MSBuild does not look at.
 publish() {
   local rid=$1 native=EdgeHost/obj/Release/net10.0/$1/native log
   shift
-  if [[ ! -f $native/warnings.txt || $native/edgehost.o -nt $native/warnings.txt || EdgeHost/Trim.xml -nt $native/edgehost.o ]]; then
+  if [[ ! -f $native/warnings.txt || $native/edgehost.o -nt $native/warnings.txt || EdgeHost/Trim.xml -nt $native/edgehost.o || EdgeHost/Order.txt -nt $native/edgehost.o ]]; then
     rm -f "$native/edgehost.o"
   fi
   log=$(mktemp)
@@ -68,6 +68,19 @@ publish() {
     { grep -oE 'warning IL[0-9]+: .*' "$log" || true; } | sed -E 's/^warning //; s/ *\[[^]]*\.csproj[^]]*\]$//' |
       LC_ALL=C sort >"$native/warnings.txt"
   fi
+}
+
+# Tells the program where its type tables lie, which it makes read-only (EdgeHost/Linux/ProgramPages.cs). They are one run
+# in the data; what follows them is the first symbol of another kind.
+mark_type_tables() {
+  local rid=$1 file=$2 symbols=$3 range at
+  range=$({ [[ $rid == linux-arm64 ]] && aarch64-linux-gnu-nm --numeric-sort "$symbols" || nm --numeric-sort "$symbols"; } |
+    awk '$3 ~ /^(_ZTV|__InterfaceDispatchMap_)/ { if (!count++) from = $1; next }
+         { if (count > most) { most = count; best = from " " $1 } count = 0 }
+         END { if (most > 10000) print best }')
+  [[ $range ]] || fail "the type tables of $rid are not one run of symbols any more: see ProgramPages.cs"
+  at=$(LC_ALL=C grep -abo 'type tables 0\{16\} 0\{16\}' "$file") || fail "$file has no place for where its type tables lie"
+  printf 'type tables %s' "$range" | dd of="$file" bs=1 seek="${at%%:*}" conv=notrunc status=none
 }
 
 check_warnings() {
@@ -99,6 +112,7 @@ build() {
   # Renamed into place: a binary that runs is not written to.
   for file in edgehost edgehost.dbg; do
     cp "$published/$file" "$out/.$file.new"
+    [[ $file == *.dbg ]] || mark_type_tables "$rid" "$out/.$file.new" "$published/$file.dbg"
     mv "$out/.$file.new" "$out/$file"
   done
   run "$rid" "$out/edgehost" --version

@@ -32,6 +32,7 @@ public static partial class Daemon
     /// <exception cref="EdgeHostException">It cannot start; one line says why.</exception>
     public static int Run(DaemonFlags flags)
     {
+        ProgramPages.ProtectTypeTables();
         var paths = DaemonPaths.From(flags.ConfigFile, flags.DataDirectory, flags.RunDirectory, Environment.GetEnvironmentVariable);
         using var log = new DaemonLog(Console.OpenStandardError(), ServiceSupervisor.LogsToJournal);
         if (flags.Leaves)

@@ -26,7 +26,6 @@ internal sealed class IdleMemory : BackgroundService
             await Task.Delay(First, stoppingToken).ConfigureAwait(false);
             using var timer = new PeriodicTimer(Interval);
             long collectedAt = 0, seen = 0;
-            var collected = false;
             var loud = 0;
             do
             {
@@ -36,17 +35,11 @@ internal sealed class IdleMemory : BackgroundService
                 {
                     loud = 0;
                     GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
-                    ProgramPages.GiveBack();
                     collectedAt = GC.GetTotalAllocatedBytes();
-                    collected = true;
-                }
-                else if (collected)
-                {
-                    // What the last of the work has touched after that.
-                    ProgramPages.GiveBack();
-                    collected = false;
                 }
 
+                // Also what a report now and then has touched; what is needed in each interval comes back with a few faults.
+                ProgramPages.GiveBack();
                 seen = allocated;
             }
             while (await timer.WaitForNextTickAsync(stoppingToken).ConfigureAwait(false));

@@ -58,6 +58,32 @@ public sealed class ShepherdTests : IDisposable
         (await CommandRun.RunAsync("test", ["-w", $"/proc/{daemon.Pid}/exe"])).Succeeds();
     }
 
+    [Fact]
+    public async Task The_method_tables_of_processes_that_stay_cannot_be_written()
+    {
+        await using var daemon = DaemonUnderTest.Make();
+        await daemon.StartAsync();
+
+        foreach (var pid in (int[])[daemon.Pid, await daemon.ShepherdPidAsync(), await daemon.LoggerPidAsync()])
+        {
+            var maps = await File.ReadAllLinesAsync($"/proc/{pid}/maps", TestContext.Current.CancellationToken);
+            var program = maps[0].Split(' ', StringSplitOptions.RemoveEmptyEntries)[^1];
+            var own = maps.TakeWhile(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[^1] == program).ToList();
+
+            // The data around them can: what lies between two such parts was made read-only.
+            var parts = own.SkipWhile(line => !line.Contains(" rw-p ", StringComparison.Ordinal)).ToList();
+            Assert.Equal(["rw-p", "r--p", "rw-p"], parts.Select(line => line.Split(' ')[1]));
+            Assert.True(Length(parts[1]) > 3 << 20, parts[1]);
+            Assert.DoesNotContain(own, line => line.Contains("wx", StringComparison.Ordinal));
+        }
+
+        static long Length(string line)
+        {
+            var ends = line.Split(' ')[0].Split('-').Select(end => long.Parse(end, NumberStyles.HexNumber, CultureInfo.InvariantCulture)).ToArray();
+            return ends[1] - ends[0];
+        }
+    }
+
     [Theory]
     [InlineData((ushort)ShepherdMessageKind.Launch)]
     [InlineData((ushort)ShepherdMessageKind.Signal)]

@@ -80,6 +80,7 @@ internal static class Nr
     internal static int mount => X64 ? 165 : 40;
     internal static int mount_setattr => X64 ? 442 : 442;
     internal static int move_mount => X64 ? 429 : 429;
+    internal static int mprotect => X64 ? 10 : 226;
     internal static int munmap => X64 ? 11 : 215;
     internal static int name_to_handle_at => X64 ? 303 : 264;
     internal static int nanosleep => X64 ? 35 : 101;

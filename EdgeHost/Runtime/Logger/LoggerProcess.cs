@@ -24,7 +24,7 @@ internal sealed partial class LoggerProcess
     private readonly List<(LoggedStream Stream, byte[] Record)> _waiting = [];
     private readonly LogBudget _budget = new();
     private readonly Gathering _gathering = new();
-    private readonly long _settleAt = Environment.TickCount64 + SettleMilliseconds;
+    private long _settleAt = Environment.TickCount64 + SettleMilliseconds;
     private PacketSocket _shepherd;
     private long _retryAt;
     private bool _ended;
@@ -42,9 +42,9 @@ internal sealed partial class LoggerProcess
         // Without a shepherd no new pipes can come, but what comes out of these is still written.
         while (!process._ended || process._streams.Count > 0)
         {
-            _ = process._loop.RunOnce(process._waiting.Count > 0 ? FullPauseMilliseconds : process._settled ? -1 : SettleMilliseconds);
+            var busy = process._loop.RunOnce(process._waiting.Count > 0 ? FullPauseMilliseconds : process._settled ? -1 : SettleMilliseconds);
             process.RetryWaiting();
-            process.Settle();
+            process.Settle(busy);
             if (process._finishing && process._streams.Count == 0 && process._released.Count == 0)
             {
                 break;
@@ -54,10 +54,15 @@ internal sealed partial class LoggerProcess
         return 0;
     }
 
-    // What its start alone needed goes back to the board.
-    private void Settle()
+    // What its start, or the last of the output, needed goes back to the board once it is quiet.
+    private void Settle(bool busy)
     {
-        if (!_settled && Environment.TickCount64 >= _settleAt)
+        if (busy)
+        {
+            _settled = false;
+            _settleAt = Environment.TickCount64 + SettleMilliseconds;
+        }
+        else if (!_settled && Environment.TickCount64 >= _settleAt)
         {
             _settled = true;
             ProgramPages.GiveBack();

@@ -114,7 +114,7 @@ internal sealed partial class Shepherd : IDisposable
         if (busy)
         {
             var garbage = GC.GetTotalAllocatedBytes() - _collected;
-            _collectAt = garbage > WorthCollectingBytes ? Environment.TickCount64 + QuietMilliseconds : null;
+            _collectAt = Environment.TickCount64 + QuietMilliseconds;
             if (garbage > MostGarbageBytes)
             {
                 // Where containers are checked every second it is never quiet.
@@ -124,9 +124,13 @@ internal sealed partial class Shepherd : IDisposable
         }
         else if (_collectAt is { } at && Environment.TickCount64 >= at)
         {
-            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+            if (GC.GetTotalAllocatedBytes() - _collected > WorthCollectingBytes)
+            {
+                GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+                _collected = GC.GetTotalAllocatedBytes();
+            }
+
             ProgramPages.GiveBack();
-            _collected = GC.GetTotalAllocatedBytes();
             _collectAt = null;
         }
     }

@@ -14,6 +14,7 @@ public static class ShepherdCommand
     /// <returns>The exit code.</returns>
     public static int RunShepherd(ReadOnlySpan<string> arguments)
     {
+        ProgramPages.ProtectTypeTables();
         var runDirectory = "/run/edgehost";
         var stopWithin = Shepherd.UsualStopWithin;
         var (replace, check, takeOver, before) = (false, -1, -1, -1);
@@ -87,6 +88,7 @@ public static class ShepherdCommand
     /// <returns>The exit code.</returns>
     public static int RunLogger(ReadOnlySpan<string> arguments)
     {
+        ProgramPages.ProtectTypeTables();
         if (arguments.Length != 3
             || !int.TryParse(arguments[0], NumberStyles.None, CultureInfo.InvariantCulture, out var socket)
             || !int.TryParse(arguments[1], NumberStyles.None, CultureInfo.InvariantCulture, out var listener))
