@@ -12,6 +12,15 @@ public sealed record Configuration
     /// <summary>The name under which this device is known, <c>[A-Za-z0-9_-]{1,64}</c>; null derives it from host name and machine id.</summary>
     public string? DeviceId { get; init; }
 
+    /// <summary>The profile of the board, beneath everything else; <c>none</c>, and null where no profile is for this board.</summary>
+    public string? Profile { get; init; }
+
+    /// <summary>What workloads of a desired state may ask for of this board's devices, as in <c>i2c=i2c1, /dev/ttyUSB*</c>; null: anything.</summary>
+    public string? AllowedDevices { get; init; }
+
+    /// <summary>From which temperature of the processor on the board is said to be hot, in °C.</summary>
+    public int HotCelsius { get; init; } = 85;
+
     /// <summary>The broker elsewhere that this device obeys; null when there is none.</summary>
     public MqttConfiguration? Mqtt { get; init; }
 

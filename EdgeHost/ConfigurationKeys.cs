@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using EdgeHost.Cli;
 using EdgeHost.Errors;
+using EdgeHost.Linux;
 using Microsoft.Extensions.Logging;
 
 namespace EdgeHost;
@@ -107,6 +108,9 @@ internal static class ConfigurationKeys
 
     internal static IReadOnlyList<ConfigurationKey> All { get; } =
     [
+        new("profile", ConfigurationType.Text, (d, v) => d.Value = d.Value with { Profile = Profile(v.Text) }),
+        new("devices.allow", ConfigurationType.Text, (d, v) => d.Value = d.Value with { AllowedDevices = Devices(v.Text) }),
+        new("thermal.warn", ConfigurationType.Number, (d, v) => d.Value = d.Value with { HotCelsius = (int)Within(v.Number, 40, 120) }),
         new("device.id", ConfigurationType.Text, (d, v) => d.Value = d.Value with { DeviceId = DeviceId(v.Text) }),
         new("mqtt.url", ConfigurationType.Text, (d, v) => (d.MqttUrl, d.MqttGiven) = (BrokerUrl(v.Text), true)),
         new("mqtt.user", ConfigurationType.Text, (d, v) => Mqtt(d, m => m with { User = v.Text })),
@@ -156,6 +160,23 @@ internal static class ConfigurationKeys
 
     private static void Mqtt(ConfigurationDraft draft, Func<MqttConfiguration, MqttConfiguration> change) =>
         (draft.Mqtt, draft.MqttGiven) = (change(draft.Mqtt), true);
+
+    private static string Profile(string text) => text == BoardProfiles.None || BoardProfiles.Names.Contains(text)
+        ? text
+        : throw Bad($"\"{text}\" is not {string.Join(", ", BoardProfiles.Names)} or {BoardProfiles.None}");
+
+    private static string Devices(string text)
+    {
+        foreach (var each in text.Split(',', StringSplitOptions.TrimEntries))
+        {
+            if (each != "*" && !each.StartsWith("/dev/", StringComparison.Ordinal) && !DeviceNames.Has(each))
+            {
+                throw Bad($"\"{each}\" is not a path beneath /dev, or i2c=, gpiochip=, gpioline= or usb= and a name; a * at its end stands for all that begin so");
+            }
+        }
+
+        return text;
+    }
 
     private static string DeviceId(string text) =>
         text.Length is >= 1 and <= 64 && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-')

@@ -36,6 +36,7 @@ internal static class ConfigurationListing
         var usual = new Configuration();
         return key switch
         {
+            "thermal.warn" => Text(usual.HotCelsius),
             "mqtt.keepAlive" => "60",
             "broker.listen" => usual.Broker.Listen,
             "defaults.pids" => Text(usual.Defaults.Pids),

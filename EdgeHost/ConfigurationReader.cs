@@ -22,7 +22,34 @@ public static class ConfigurationReader
     public static Configuration Read(DaemonPaths paths, Func<string, string?> environment) => Read(paths, environment, new ConfigurationDraft());
 
     /// <summary>Reads into a draft, which knows afterwards what was set and where.</summary>
-    internal static Configuration Read(DaemonPaths paths, Func<string, string?> environment, ConfigurationDraft draft)
+    /// <param name="paths">As above.</param>
+    /// <param name="environment">As above.</param>
+    /// <param name="draft">The draft.</param>
+    /// <param name="root">Where the /proc of the board is.</param>
+    internal static Configuration Read(DaemonPaths paths, Func<string, string?> environment, ConfigurationDraft draft, string root = "")
+    {
+        // What lies beneath depends on what is said on top.
+        var asked = new ConfigurationDraft();
+        ReadOwn(paths, environment, asked);
+        if ((asked.Value.Profile ?? BoardProfiles.Detect(root)) is { } profile and not BoardProfiles.None)
+        {
+            ReadText($"profile {profile}", BoardProfiles.Read(profile), draft);
+            draft.Value = draft.Value with { Profile = profile };
+            draft.Given["profile"] = new ConfigurationLine("profile", profile, "device tree");
+        }
+
+        ReadOwn(paths, environment, draft);
+        try
+        {
+            return draft.Finish();
+        }
+        catch (EdgeHostException e)
+        {
+            throw new EdgeHostException(e.Kind, $"{paths.ConfigFile}: {e.Message}", e);
+        }
+    }
+
+    private static void ReadOwn(DaemonPaths paths, Func<string, string?> environment, ConfigurationDraft draft)
     {
         if (File.Exists(paths.ConfigFile))
         {
@@ -34,14 +61,6 @@ public static class ConfigurationReader
         }
 
         ReadVariables(environment, draft);
-        try
-        {
-            return draft.Finish();
-        }
-        catch (EdgeHostException e)
-        {
-            throw new EdgeHostException(e.Kind, $"{paths.ConfigFile}: {e.Message}", e);
-        }
     }
 
     /// <summary>Reads a password from its file, without its last newline.</summary>
@@ -70,6 +89,9 @@ public static class ConfigurationReader
             }
         }
 
+        Compare("profile", before.Profile, after.Profile);
+        Compare("devices", before.AllowedDevices, after.AllowedDevices);
+        Compare("thermal", before.HotCelsius, after.HotCelsius);
         Compare("device", before.DeviceId, after.DeviceId);
         Compare("mqtt", before.Mqtt, after.Mqtt);
         Compare("broker", before.Broker, after.Broker);
@@ -104,6 +126,11 @@ public static class ConfigurationReader
             throw new EdgeHostException(ErrorKind.Invalid, $"{path} cannot be read: {e.Message}", e);
         }
 
+        ReadText(path, text, draft);
+    }
+
+    private static void ReadText(string path, byte[] text, ConfigurationDraft draft)
+    {
         var reader = new Utf8JsonReader(text, new JsonReaderOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, MaxDepth = 8 });
         var seen = new HashSet<string>(StringComparer.Ordinal);
         var keys = new List<string>();

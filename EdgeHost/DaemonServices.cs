@@ -58,10 +58,12 @@ internal sealed partial class DeploymentService(
             Directory = Path.Combine(data, "deployments"),
             Capacity = BoardCapacity.Read(),
             Defaults = Limits(configuration),
+            AllowedDevices = configuration.AllowedDevices,
             BootId = SystemIdentity.BootId,
         };
         _reconciler = new Reconciler(options, engine, images, logs.CreateLogger<Reconciler>());
         context.Configuration.OnChange("defaults", UseDefaults);
+        context.Configuration.OnChange("devices", UseDevices);
         await _reconciler.StartAsync(cancellationToken).ConfigureAwait(false);
         if (await ConnectionAsync(configuration, cancellationToken).ConfigureAwait(false) is not { } connection)
         {
@@ -72,7 +74,7 @@ internal sealed partial class DeploymentService(
             connection,
             new AgentOptions { Device = device, Version = version, BootId = SystemIdentity.BootId },
             _reconciler,
-            new StateReporter(options, _reconciler, engine, images, new BoardHealthReader(data, BootCounter.Count(data, SystemIdentity.BootId))),
+            new StateReporter(options, _reconciler, engine, images, new BoardHealthReader(data, BootCounter.Count(data, SystemIdentity.BootId), configuration.HotCelsius)),
             engine,
             logs.CreateLogger<MqttAgent>());
         await _agent.StartAsync(cancellationToken).ConfigureAwait(false);
@@ -117,6 +119,12 @@ internal sealed partial class DeploymentService(
     private bool UseDefaults(Configuration configuration)
     {
         _reconciler!.UseDefaults(Limits(configuration));
+        return true;
+    }
+
+    private bool UseDevices(Configuration configuration)
+    {
+        _reconciler!.UseDevices(configuration.AllowedDevices);
         return true;
     }
 

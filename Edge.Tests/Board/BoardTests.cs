@@ -34,6 +34,8 @@ public sealed class BoardTests(Arm64Board board)
             Assert.Equal("present", Feature(json, name).GetProperty("state").GetString());
         }
 
+        Assert.Equal("generic-arm64", Feature(json, "profile").GetProperty("found").GetString());
+
         // Its directory is a tmpfs, which Linux 6.1 cannot map.
         Assert.Contains("this kernel cannot map the ids of its file system", Feature(json, "user namespaces").GetProperty("found").GetString(), StringComparison.Ordinal);
     }

@@ -14,6 +14,8 @@ internal sealed class BoardTree : IDisposable
 
     public void Dispose() => _root.Dispose();
 
+    internal string Root => _root.Path;
+
     /// <summary>One with all that a Raspberry Pi with an eMMC tells, its data directory on a partition of that.</summary>
     internal static BoardTree OfRaspberryPi()
     {
@@ -46,5 +48,5 @@ internal sealed class BoardTree : IDisposable
         File.WriteAllText(file, text);
     }
 
-    internal BoardHealthReader Reader(long? boots = null) => new(_root.Path, boots, _root.Path);
+    internal BoardHealthReader Reader(long? boots = null) => new(_root.Path, boots, 85, _root.Path);
 }

@@ -11,6 +11,19 @@ public sealed class DesiredStateParserTests
 {
     private static readonly BoardCapacity Board = new(1L << 30, 4);
 
+    public static TheoryData<string> Pages =>
+        ["docs/devices.md", .. Directory.GetFiles(Repository.PathOf("images"), "README.md", SearchOption.AllDirectories).Select(static page => Path.GetRelativePath(Repository.PathOf(string.Empty), page)).Where(static page => File.ReadAllText(Repository.PathOf(page)).Contains("\"workloads\"", StringComparison.Ordinal)).Order()];
+
+    [Theory]
+    [MemberData(nameof(Pages))]
+    public void The_documents_on_the_pages_of_samples_and_devices_are_accepted(string page)
+    {
+        var documents = File.ReadAllText(Repository.PathOf(page)).Split("```json\n").Skip(1).Select(static block => block.Split("```")[0]).Where(static block => block.Contains("\"workloads\"", StringComparison.Ordinal)).ToList();
+
+        Assert.NotEmpty(documents);
+        Assert.All(documents, static document => DesiredStateParser.Parse(System.Text.Encoding.UTF8.GetBytes(document), new BoardCapacity(1L << 30, 4), new DefaultLimits()));
+    }
+
     [Fact]
     public void Every_field_reaches_the_container()
     {

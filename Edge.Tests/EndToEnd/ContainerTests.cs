@@ -553,6 +553,7 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
 
     [Theory]
     [InlineData("--device", "/dev/no-such-device", 127, "device /dev/no-such-device: no such file or directory")]
+    [InlineData("--device", "i2c=no-such-adapter:/dev/i2c-1", 125, "device i2c=no-such-adapter: no device of this machine is called so")]
     [InlineData("--device", "/etc/hostname", 125, "it is no device")]
     [InlineData("--device-cgroup-rule", "c 1 rwm", 125, "invalid device cgroup format")]
     public async Task A_device_that_cannot_be_given_is_refused_by_name(string option, string value, int code, string words) =>

@@ -231,6 +231,59 @@ public sealed class DeploymentTests
         Assert.Equal(2, (await site.Daemon.DockerAsync("ps", "-q")).Output.Count(c => c == '\n'));
     }
 
+    [Fact]
+    public async Task A_workload_whose_device_is_absent_waits_for_it_says_so_and_starts_when_it_comes()
+    {
+        await using var site = await Site.StartAsync("embedded");
+        await using var person = await Operator.ConnectAsync(site.Broker);
+        var device = Path.Combine(site.Daemon.Run, "modem");
+        const string Tell = "\"command\": [\"sh\", \"-c\", \"stat -c %t:%T /dev/modem; exec sleep 1000000\"], \"mem_limit\": \"16m\", \"cpus\": 0.2, \"stop_signal\": \"SIGKILL\", \"restart\": \"always\"";
+        string Needing(int version) => Document(
+            version, $"\"modem\": {{\"image\": \"{site.Image("app:1")}\", \"devices\": [\"{device}:/dev/modem:rw\"], {Tell}}}, \"other\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}");
+        static bool Waits(JsonNode report) => (string?)report["workloads"]?["modem"]?["state"] == "waiting";
+
+        await person.PublishAsync(Needing(1));
+        var report = await person.ReportAsync(each => Waits(each) && (string?)each["deployment"]!["phase"] == "running");
+        Assert.Equal("running", (string?)report["workloads"]!["other"]!["state"]);
+        Assert.Equal($"waits for device {device}, which is not there", (string?)report["workloads"]!["modem"]!["error"]);
+        Assert.Equal("workloads.modem", (string?)Assert.Single(report["errors"]!.AsArray())!["path"]);
+        Assert.Contains($"Waiting for {device}", (await site.Daemon.DockerAsync("ps")).Succeeds().Output, StringComparison.Ordinal);
+
+        // It waits across a new daemon, and nothing but what the kernel tells of is looked at.
+        await site.Daemon.KillAsync();
+        await site.Daemon.StartAsync();
+        await person.ReportAsync(Waits);
+        await ComeAsync("1", "5");
+        report = await person.RunsAsync(1, "modem", "other");
+        Assert.Empty(report["errors"]!.AsArray());
+        var first = await site.PidAsync(report, "modem");
+
+        // Gone and back under another number: the node is made anew.
+        File.Delete(device);
+        (await site.Daemon.DockerAsync("restart", (string)report["workloads"]!["modem"]!["container"]!)).Succeeds();
+        await person.ReportAsync(Waits);
+        await ComeAsync("1", "3");
+        report = await person.RunsAsync(1, "modem", "other");
+        Assert.NotEqual(first, await site.PidAsync(report, "modem"));
+        Assert.Equal("1:5\n1:3\n", (await site.Daemon.DockerAsync("logs", (string)report["workloads"]!["modem"]!["container"]!)).Succeeds().Output);
+
+        // What waits is stopped and removed like anything else.
+        File.Delete(device);
+        (await site.Daemon.DockerAsync("restart", (string)report["workloads"]!["modem"]!["container"]!)).Succeeds();
+        await person.ReportAsync(Waits);
+        (await site.Daemon.DockerAsync("stop", (string)report["workloads"]!["modem"]!["container"]!)).Succeeds();
+        await person.ReportAsync(each => (string?)each["workloads"]?["modem"]?["state"] == "exited");
+        await person.PublishAsync(Document(2, $"\"other\": {{\"image\": \"{site.Image("app:1")}\", {Sleep}}}"));
+        await person.RunsAsync(2, "other");
+
+        // The machine has no port at which the test could plug in: the kernel is asked to tell of a device that it has.
+        async Task ComeAsync(string major, string minor)
+        {
+            (await CommandRun.RunAsync("mknod", [device, "c", major, minor])).Succeeds();
+            await File.WriteAllTextAsync("/sys/class/mem/null/uevent", "change", TestContext.Current.CancellationToken);
+        }
+    }
+
     private sealed class Site : IAsyncDisposable
     {
         private readonly MosquittoUnderTest? _mosquitto;

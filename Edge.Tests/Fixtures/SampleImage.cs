@@ -8,7 +8,7 @@ internal static class SampleImage
     private static readonly ConcurrentDictionary<(string Name, string Architecture), Lazy<Task<string>>> Built = new();
 
     /// <summary>The path of an image's tar file; its tag is <c>latest</c>.</summary>
-    /// <param name="name"><c>busybox</c> or <c>sensor</c>.</param>
+    /// <param name="name">As images/build.sh has it: <c>busybox</c>, <c>sensor</c>, <c>climate</c>, <c>hog</c>.</param>
     /// <param name="architecture"><c>amd64</c> or <c>arm64</c>.</param>
     internal static Task<string> PathAsync(string name, string architecture) =>
         Built.GetOrAdd((name, architecture), key => new Lazy<Task<string>>(() => BuildAsync(key.Name, key.Architecture))).Value;

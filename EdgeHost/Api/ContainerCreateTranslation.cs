@@ -107,9 +107,9 @@ internal static class ContainerCreateTranslation
     private static string Device(Dictionary<string, string> mapping)
     {
         var source = mapping.GetValueOrDefault("PathOnHost", string.Empty);
-        var path = mapping.GetValueOrDefault("PathInContainer") is { Length: > 0 } given ? given : source;
-        var access = mapping.GetValueOrDefault("CgroupPermissions") is { Length: > 0 } asked ? asked : "rwm";
-        return $"{source}:{path}:{access}";
+        var path = mapping.GetValueOrDefault("PathInContainer") is { Length: > 0 } given && given != source ? $":{given}" : string.Empty;
+        var access = mapping.GetValueOrDefault("CgroupPermissions") is { Length: > 0 } asked ? $":{asked}" : string.Empty;
+        return source + path + access;
     }
 
     /// <summary>A bind in the short form, <c>source:target[:options]</c>, or a volume when the source is no path.</summary>

@@ -15,6 +15,7 @@ internal static class ContainerWords
     {
         ContainerState.Created => "Created",
         ContainerState.Running => $"Up {Ago(now - (container.StartedAt ?? now))}{(container.Paused ? " (Paused)" : HealthWords(container))}",
+        ContainerState.Restarting when container.AwaitedDevice is { } device => $"Waiting for {device}",
         ContainerState.Restarting => string.Create(CultureInfo.InvariantCulture, $"Restarting ({ExitCode(container)}) {Ago(now - (container.FinishedAt ?? now))} ago"),
         ContainerState.Removing => "Removal In Progress",
         ContainerState.Dead => "Dead",

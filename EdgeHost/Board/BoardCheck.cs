@@ -8,7 +8,7 @@ namespace EdgeHost.Board;
 /// Looks for everything that EdgeHost needs of a board, and changes nothing but that the kernel may load a module of
 /// its own for which it was asked.
 /// </summary>
-public static class BoardCheck
+public static partial class BoardCheck
 {
     /// <summary>Below this much free space the data directory cannot hold a small image and its update, in bytes.</summary>
     public const long LeastFreeSpace = 128L << 20;
@@ -33,11 +33,12 @@ public static class BoardCheck
 
     /// <summary>Looks at this board.</summary>
     /// <param name="dataDirectory">Where EdgeHost's data are or will be; it need not exist yet.</param>
+    /// <param name="settings">What the configuration says of the board.</param>
     /// <param name="tryUsers">Tries a user namespace with files in a directory, and says what is refused; null when nobody can try.</param>
     /// <exception cref="EdgeHostException">
     /// <see cref="ErrorKind.Invalid"/>: the directory has no name; <see cref="ErrorKind.Internal"/>: /proc or /sys cannot be read at all.
     /// </exception>
-    public static BoardReport Observe(string dataDirectory, Func<string, string?>? tryUsers)
+    public static BoardReport Observe(string dataDirectory, BoardSettings settings, Func<string, string?>? tryUsers)
     {
         if (dataDirectory.Length == 0)
         {
@@ -70,8 +71,11 @@ public static class BoardCheck
                 Pressure(),
                 MemorySize(board),
                 .. Disk(dataDirectory),
+                .. Swaps(),
+                .. Power(dataDirectory),
                 Year(),
                 Synchronized(),
+                .. Settings(settings),
             ];
             var verdict = memory.State == FeatureState.Missing ? BoardVerdict.MemoryControllerOff
                 : features.Any(f => f is { Need: FeatureNeed.Required, State: FeatureState.Missing }) ? BoardVerdict.Lacking

@@ -54,7 +54,6 @@ public sealed class BoardHealth
 public sealed class BoardHealthReader
 {
     private const long LittleDiskPercent = 5;
-    private const int HotCelsius = 85;
     private const int WornPercent = 90;
 
     // get_throttled of the Raspberry Pi's firmware: the bit of now, and 16 bits above it that of the time since the boot.
@@ -63,16 +62,18 @@ public sealed class BoardHealthReader
     private readonly string _root;
     private readonly string _dataDirectory;
     private readonly long? _boots;
+    private readonly int _hot;
 
     /// <summary>Looks at this board.</summary>
     /// <param name="dataDirectory">Where EdgeHost's data are; its file system is told of.</param>
     /// <param name="boots">How often it was booted; null when that is not known.</param>
-    public BoardHealthReader(string dataDirectory, long? boots)
-        : this(dataDirectory, boots, string.Empty)
+    /// <param name="hot">From which temperature on it is hot, in °C.</param>
+    public BoardHealthReader(string dataDirectory, long? boots, int hot)
+        : this(dataDirectory, boots, hot, string.Empty)
     {
     }
 
-    internal BoardHealthReader(string dataDirectory, long? boots, string root) => (_dataDirectory, _boots, _root) = (dataDirectory, boots, root);
+    internal BoardHealthReader(string dataDirectory, long? boots, int hot, string root) => (_dataDirectory, _boots, _hot, _root) = (dataDirectory, boots, hot, root);
 
     /// <summary>Reads it now.</summary>
     public BoardHealth Read()
@@ -86,7 +87,7 @@ public sealed class BoardHealthReader
         }
 
         var temperature = Temperature();
-        if (temperature >= HotCelsius)
+        if (temperature >= _hot)
         {
             problems.Add(string.Create(CultureInfo.InvariantCulture, $"the processor has {temperature:0.#} °C; give it air"));
         }

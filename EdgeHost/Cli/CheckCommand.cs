@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using EdgeHost.Board;
+using EdgeHost.Errors;
 using EdgeHost.Runtime.Oci;
 
 namespace EdgeHost.Cli;
@@ -12,7 +13,8 @@ internal static class CheckCommand
     private const uint FirstUserOfATry = 0x7FFE_0000;
 
     /// <summary>Makes the command.</summary>
-    internal static Command Create()
+    /// <param name="read">Reads a configuration as the daemon would, which this room cannot see.</param>
+    internal static Command Create(Func<string?, IReadOnlyList<ConfigurationLine>> read)
     {
         var json = new Option<bool>("--json") { Description = "Print JSON" };
         var dataDirectory = new Option<string>("--data-dir")
@@ -28,8 +30,10 @@ internal static class CheckCommand
         };
         command.SetAction(parsed =>
         {
+            var configured = Configured(read);
             var report = BoardCheck.Observe(
                 parsed.GetValue(dataDirectory)!,
+                configured,
                 Environment.IsPrivilegedProcess ? directory => UserProbe.Try(directory, FirstUserOfATry) : null);
             var output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(json))
@@ -49,6 +53,21 @@ internal static class CheckCommand
             };
         });
         return command;
+    }
+
+    private static BoardSettings Configured(Func<string?, IReadOnlyList<ConfigurationLine>> read)
+    {
+        try
+        {
+            var lines = read(null);
+            return new BoardSettings { Profile = Value("profile"), Devices = Value("devices.allow") };
+
+            string? Value(string key) => lines.FirstOrDefault(line => line.Key == key)?.Value;
+        }
+        catch (EdgeHostException e)
+        {
+            return new BoardSettings { Error = e.Message };
+        }
     }
 
     private static void Print(BoardReport report, TextWriter output)

@@ -96,7 +96,7 @@ public static class CliRoot
     [
         ApplyCommand.Create(),
         AttachCommand.Create(),
-        CheckCommand.Create(),
+        CheckCommand.Create(configuration),
         CompletionCommand.Create(),
         CompletionCommand.CreateHidden(),
         ConfigCommand.Create(configuration),

@@ -284,13 +284,9 @@ internal sealed class RunOptions
         json.WriteStartArray("Devices");
         foreach (var device in devices)
         {
-            // What is wrong with it says who makes the container.
-            var parts = device.Split(':');
-            var hasPath = parts.Length > 1 && parts[1] is ['/', ..];
+            // Who makes the container takes it apart, and says what is wrong with it.
             json.WriteStartObject();
-            json.WriteString("PathOnHost", parts[0]);
-            json.WriteString("PathInContainer", hasPath ? parts[1] : parts[0]);
-            json.WriteString("CgroupPermissions", parts.Length > (hasPath ? 2 : 1) ? string.Join(':', parts[(hasPath ? 2 : 1)..]) : "rwm");
+            json.WriteString("PathOnHost", device);
             json.WriteEndObject();
         }
 

@@ -15,6 +15,9 @@ public sealed record DeploymentOptions
     /// <summary>Limits of a workload that gives none.</summary>
     public DefaultLimits Defaults { get; init; } = new();
 
+    /// <summary>What workloads may ask for of the board's devices, as in <c>i2c=i2c1, /dev/ttyUSB*</c>; null: anything.</summary>
+    public string? AllowedDevices { get; init; }
+
     /// <summary>The id of this boot; with another one the workloads of the last boot are started again.</summary>
     public required string BootId { get; init; }
 

@@ -87,7 +87,7 @@ public enum PullPolicy
 public sealed class DesiredStateException : EdgeHostException
 {
     /// <summary>Makes the refusal.</summary>
-    /// <param name="kind">Invalid, Infeasible or Unsupported.</param>
+    /// <param name="kind">Invalid, Infeasible, Denied or Unsupported.</param>
     /// <param name="path">Where, as in <c>workloads.web.mem_limit</c>; empty for the whole document.</param>
     /// <param name="reason">Why, in one line.</param>
     /// <param name="version">The document's version where it could be read.</param>

@@ -32,6 +32,7 @@ public sealed partial class Reconciler : IAsyncDisposable
     // The newest document when the switch under way began.
     private string _switchedFor = string.Empty;
     private DefaultLimits _defaults;
+    private string? _allowedDevices;
     private Task _loop = Task.CompletedTask;
 
     /// <summary>Opens the store; nothing happens before <see cref="StartAsync"/>.</summary>
@@ -45,6 +46,7 @@ public sealed partial class Reconciler : IAsyncDisposable
         _log = log;
         _time = time ?? TimeProvider.System;
         _defaults = options.Defaults;
+        _allowedDevices = options.AllowedDevices;
         _store = new DeploymentStore(options.Directory, (failure, aside) => LogDamaged(_log, failure.Message, aside));
 
         var current = _store.Current;
@@ -81,6 +83,9 @@ public sealed partial class Reconciler : IAsyncDisposable
 
     /// <summary>Takes other limits for workloads that name none; for documents that are accepted from now on.</summary>
     public void UseDefaults(DefaultLimits defaults) => Volatile.Write(ref _defaults, defaults);
+
+    /// <summary>Takes other devices that workloads may ask for; for documents that are offered from now on.</summary>
+    public void UseDevices(string? allowed) => Volatile.Write(ref _allowedDevices, allowed);
 
     /// <summary>The deployment as it is at this moment.</summary>
     public DeploymentStatus Status => Volatile.Read(ref _status);
@@ -160,6 +165,9 @@ public sealed partial class Reconciler : IAsyncDisposable
             var defaults = Volatile.Read(ref _defaults);
             desired = DesiredStateParser.Parse(bytes.ToArray(), _options.Capacity, defaults);
             RefuseStale(desired);
+
+            // Of what was accepted before another configuration it is not asked again.
+            AllowedDevices.Require(desired, Volatile.Read(ref _allowedDevices));
             _store.Accepted = new DeploymentRecord { Version = desired.Version, Digest = digest, Document = desired.Bytes.ToArray(), Defaults = defaults };
         }
         catch (DesiredStateException refusal)

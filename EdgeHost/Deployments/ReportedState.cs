@@ -90,7 +90,7 @@ public sealed record ReportedWorkload
     /// <summary>The container's id.</summary>
     public required string Container { get; init; }
 
-    /// <summary><c>created</c>, <c>running</c>, <c>restarting</c>, <c>removing</c>, <c>exited</c>, <c>dead</c>.</summary>
+    /// <summary><c>created</c>, <c>running</c>, <c>restarting</c>, <c>waiting</c> for a device, <c>removing</c>, <c>exited</c>, <c>dead</c>.</summary>
     public required string State { get; init; }
 
     /// <summary><c>none</c> without a check, else <c>starting</c>, <c>healthy</c> or <c>unhealthy</c>.</summary>

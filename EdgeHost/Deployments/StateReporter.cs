@@ -16,6 +16,7 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
     {
         var status = reconciler.Status;
         var workloads = new SortedDictionary<string, ReportedWorkload>(StringComparer.Ordinal);
+        var waiting = new List<ReportedError>();
         foreach (var container in engine.List())
         {
             if (PlannedWorkload.Read(container) is not { } ours)
@@ -28,6 +29,11 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
             if (isActive || !workloads.ContainsKey(ours.Workload))
             {
                 workloads[ours.Workload] = Describe(container, status, ours.Workload, withUse);
+            }
+
+            if (container.AwaitedDevice is not null)
+            {
+                waiting.Add(new ReportedError(WordFor(ErrorKind.Infeasible), $"workloads.{ours.Workload}", container.Error));
             }
         }
 
@@ -43,7 +49,7 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
             {
                 Health = board,
             },
-            Errors = Errors(status, board),
+            Errors = [.. Errors(status, board), .. waiting],
         };
     }
 
@@ -128,7 +134,7 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
             {
                 ContainerState.Created => "created",
                 ContainerState.Running => "running",
-                ContainerState.Restarting => "restarting",
+                ContainerState.Restarting => container.AwaitedDevice is null ? "restarting" : "waiting",
                 ContainerState.Removing => "removing",
                 ContainerState.Exited => "exited",
                 ContainerState.Dead => "dead",

@@ -50,6 +50,9 @@ internal sealed class Container : IDisposable
     /// <summary>Ends the wait for the next start by policy.</summary>
     internal CancellationTokenSource? PendingRestart { get; set; }
 
+    /// <summary>The device that its next start waits for; null when it waits for none.</summary>
+    internal string? AwaitedDevice { get; set; }
+
     /// <summary>How long the next start by policy waits.</summary>
     internal TimeSpan RestartDelay { get; set; } = RestartBackOff.First;
 
@@ -76,7 +79,7 @@ internal sealed class Container : IDisposable
     /// <summary>What its checks have told; null when it was never checked.</summary>
     internal ContainerHealth? Health { get => Volatile.Read(ref _health); set => Volatile.Write(ref _health, value); }
 
-    internal ContainerStatus Status => Record.ToStatus() with { Health = Health };
+    internal ContainerStatus Status => Record.ToStatus() with { Health = Health, AwaitedDevice = AwaitedDevice };
 
     /// <summary>Puts another record in place and wakes who waits.</summary>
     internal void Set(ContainerRecord record, bool began = false, bool ended = false, bool removed = false)

@@ -51,6 +51,9 @@ public sealed partial class ContainerEngine
     [LoggerMessage(Level = LogLevel.Warning, Message = "container {Name}: {Remark}")]
     private static partial void LogRemark(ILogger log, string name, string remark);
 
+    [LoggerMessage(Level = LogLevel.Information, Message = "container {Name} waits for device {Device}, which is not there")]
+    private static partial void LogWaits(ILogger log, string name, string device);
+
     [LoggerMessage(Message = "container {Name} was not started again: {Why}")]
     private static partial void LogNotRestarted(ILogger log, LogLevel level, string name, string why);
 

@@ -249,7 +249,7 @@ public sealed partial class ContainerEngine
         // As they were started the last time.
         foreach (var container in StartOrder.Sort(due.OrderBy(static container => container.Record.StartedAt ?? container.Record.Created), static container => container.Record.Spec.Labels))
         {
-            await RestartLaterAsync(container, TimeSpan.Zero, pending[container.Record.Id].Token).ConfigureAwait(false);
+            await RestartLaterAsync(container, Task.CompletedTask, isRestart: true, pending[container.Record.Id].Token).ConfigureAwait(false);
         }
     }
 

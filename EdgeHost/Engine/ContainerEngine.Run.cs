@@ -48,10 +48,13 @@ public sealed partial class ContainerEngine
             using var turn = await found.TakeTurnAsync(cancel).ConfigureAwait(false);
             if (!found.IsRunning)
             {
+                var waited = found.AwaitedDevice is not null;
                 CancelRestart(found);
                 if (found.Record.State == ContainerState.Restarting || (found.Record.Spec.Restart.Kind != RestartKind.No && !found.Record.StoppedByHand && found.Record.State == ContainerState.Exited))
                 {
-                    Change(found, was => was with { State = ContainerState.Exited, StoppedByHand = true });
+                    // One that waited for a device ends as if it had run, so that nobody takes its end for one that was missed.
+                    Change(found, was => was with { State = ContainerState.Exited, StoppedByHand = true, ExitCode = waited ? 0 : was.ExitCode, Error = waited ? string.Empty : was.Error });
+                    Tell(found.Record, "stop");
                 }
 
                 return false;
@@ -121,6 +124,13 @@ public sealed partial class ContainerEngine
     private async Task LaunchAsync(Container container, Func<ContainerRecord, ContainerRecord> change)
     {
         var record = container.Record;
+        if (HostDevices.FindMissing(record.Spec) is { } missing)
+        {
+            WaitForDevice(container, missing, change);
+            return;
+        }
+
+        container.AwaitedDevice = null;
         Cgroup? cgroup = null;
         Task<MadeNamespaces>? making = null;
         var limiting = Task.CompletedTask;
@@ -479,14 +489,38 @@ public sealed partial class ContainerEngine
         container.RestartDelay = RestartBackOff.Next(delay);
         var pending = CancellationTokenSource.CreateLinkedTokenSource(_ended);
         container.PendingRestart = pending;
-        _ = RestartLaterAsync(container, delay, pending.Token);
+        _ = RestartLaterAsync(container, Task.Delay(delay, pending.Token), isRestart: true, pending.Token);
     }
 
-    private async Task RestartLaterAsync(Container container, TimeSpan delay, CancellationToken cancel)
+    /// <summary>Puts the start of a container off until a device is there; its turn is held.</summary>
+    private void WaitForDevice(Container container, string missing, Func<ContainerRecord, ContainerRecord> change)
+    {
+        var pending = CancellationTokenSource.CreateLinkedTokenSource(_ended);
+        var arrived = ArriveAsync(container.Record.Spec, missing, pending.Token);
+        container.PendingRestart = pending;
+        container.AwaitedDevice = missing;
+
+        // Without the code of an end before: it is not one, when the next daemon asks whether to start it.
+        Change(container, was => change(was) with { State = ContainerState.Restarting, ExitCode = null, Error = $"waits for device {missing}, which is not there" });
+        LogWaits(_log, container.Record.Name, missing);
+        Tell(container.Record, "wait", ("device", missing));
+        _ = RestartLaterAsync(container, arrived, isRestart: false, pending.Token);
+    }
+
+    /// <summary>Done when a device is not the one any more that is missed.</summary>
+    private async Task ArriveAsync(ContainerSpec spec, string missing, CancellationToken cancel)
+    {
+        for (var next = _arrivals.Next(); HostDevices.FindMissing(spec) == missing; next = _arrivals.Next())
+        {
+            await next.WaitAsync(cancel).ConfigureAwait(false);
+        }
+    }
+
+    private async Task RestartLaterAsync(Container container, Task when, bool isRestart, CancellationToken cancel)
     {
         try
         {
-            await Task.Delay(delay, cancel).ConfigureAwait(false);
+            await when.ConfigureAwait(false);
             using var turn = await container.TakeTurnAsync(cancel).ConfigureAwait(false);
             if (cancel.IsCancellationRequested || container.Record.State != ContainerState.Restarting)
             {
@@ -495,7 +529,7 @@ public sealed partial class ContainerEngine
 
             try
             {
-                await LaunchAsync(container, record => record with { RestartCount = record.RestartCount + 1 }).ConfigureAwait(false);
+                await LaunchAsync(container, record => record with { RestartCount = record.RestartCount + (isRestart ? 1 : 0) }).ConfigureAwait(false);
             }
             catch (EdgeHostException e)
             {
@@ -518,6 +552,7 @@ public sealed partial class ContainerEngine
     {
         container.PendingRestart?.Cancel();
         container.PendingRestart = null;
+        container.AwaitedDevice = null;
     }
 
     private async Task DeleteCgroupAsync(Cgroup cgroup)

@@ -22,6 +22,7 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
     private readonly VolumeStore _volumes;
     private readonly NetworkHost _networks;
     private readonly EventHub _events = new();
+    private readonly DeviceArrivals _arrivals = new();
     private readonly ILogger _log;
     private readonly CgroupMounts _cgroups;
     private readonly ConcurrentDictionary<string, Container> _containers = new(StringComparer.Ordinal);

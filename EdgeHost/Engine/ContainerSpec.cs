@@ -87,7 +87,7 @@ public sealed record ContainerSpec
     /// <summary>Capabilities to take from the default set; <c>ALL</c> for all.</summary>
     public IReadOnlyList<string> DropCapabilities { get; init; } = [];
 
-    /// <summary>Devices of the host that it is given, as <c>SOURCE[:PATH][:rwm]</c>; a directory stands for those in it.</summary>
+    /// <summary>Devices of the host that it is given, as <c>SOURCE[:PATH][:rwm]</c>; a directory stands for those in it. A source may be one of <see cref="Linux.DeviceNames"/>.</summary>
     public IReadOnlyList<string> Devices { get; init => field = value ?? []; } = []; // What an older build wrote down has none.
 
     /// <summary>Devices that it may use once it has a node, as <c>c 189:* rwm</c>.</summary>

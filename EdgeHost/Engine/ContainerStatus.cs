@@ -13,7 +13,7 @@ public enum ContainerState
     /// <summary>Its first process runs.</summary>
     Running,
 
-    /// <summary>Ended, and waiting to be started again by its policy.</summary>
+    /// <summary>Waiting to be started: again by its policy, or once a device is there.</summary>
     Restarting,
 
     /// <summary>Being removed.</summary>
@@ -67,6 +67,9 @@ public sealed record ContainerStatus
 
     /// <summary>Why it could not be started, in one line; empty otherwise.</summary>
     public string Error { get; init; } = string.Empty;
+
+    /// <summary>The device that it waits for to be started; null when it waits for none.</summary>
+    public string? AwaitedDevice { get; init; }
 
     /// <summary>How often its policy has started it again.</summary>
     public int RestartCount { get; init; }

@@ -47,32 +47,58 @@ internal sealed class HostDevices
         foreach (var device in spec.Devices)
         {
             var (source, path, access) = Parse(device);
-            found._nodes.RemoveAll(node => node.Path == path);
-            found.Add(source, path, access);
+            var node = DeviceNames.Find(source) ?? (DeviceNames.Has(source)
+                ? throw new EdgeHostException(ErrorKind.Infeasible, $"device {source}: no device of this machine is called so; plug it in, or start the container without it")
+                : source);
+            path = path.Length > 0 ? path : node;
+            found._nodes.RemoveAll(each => each.Path == path);
+            found.Add(node, path, access);
         }
 
         found._rules.AddRange(spec.DeviceRules.Select(ParseRule));
         return found;
     }
 
-    /// <summary>Takes docker's short form apart, <c>SOURCE[:PATH][:rwm]</c>.</summary>
+    /// <summary>
+    /// The first device that a workload of the desired state needs and that is not there: it waits for it. Any other
+    /// container is refused without, as with Docker.
+    /// </summary>
+    internal static string? FindMissing(ContainerSpec spec) => spec.Devices.Count > 0 && spec.Labels.ContainsKey(ContainerLabels.Workload)
+        ? spec.Devices.Select(static device => Parse(device).Source).FirstOrDefault(IsMissing)
+        : null;
+
+    private static bool IsMissing(string source)
+    {
+        try
+        {
+            return DeviceNames.Find(source) is null;
+        }
+        catch (EdgeHostException)
+        {
+            // Too many of them are no reason to wait: the start says it.
+            return false;
+        }
+    }
+
+    /// <summary>
+    /// Takes docker's short form apart, <c>SOURCE[:PATH][:rwm]</c>, where the source may be one of <see cref="DeviceNames"/>:
+    /// then the path is empty unless it is given.
+    /// </summary>
     /// <exception cref="EdgeHostException"><see cref="ErrorKind.Invalid"/>: it is not that.</exception>
     internal static (string Source, string Path, string Access) Parse(string text)
     {
-        var parts = text.Split(':');
-        var (path, access) = parts switch
-        {
-            [_] => (parts[0], EveryRight),
-            [_, ['/', ..]] => (parts[1], EveryRight),
-            [_, _] => (parts[0], parts[1]),
-            [_, _, _] => (parts[1], parts[2]),
-            _ => (string.Empty, string.Empty),
-        };
-        return IsAbsolute(parts[0]) && IsAbsolute(path) && IsAccess(access)
-            ? (parts[0], path, access)
-            : throw new EdgeHostException(ErrorKind.Invalid, $"device \"{text}\" is not SOURCE[:PATH][:ACCESS] with absolute paths and an access of r, w and m");
+        // From its end: udev's names by a path, as beneath /dev/serial/by-path, have colons themselves.
+        var (rest, access) = text.LastIndexOf(':') is > 0 and var last && IsAccess(text[(last + 1)..]) ? (text[..last], text[(last + 1)..]) : (text, EveryRight);
+        var at = rest.LastIndexOf(":/", StringComparison.Ordinal);
+        var source = at > 0 ? rest[..at] : rest;
+        var isNamed = DeviceNames.Has(source);
+        var path = at > 0 ? rest[(at + 1)..] : isNamed ? string.Empty : source;
+        return (isNamed || IsAbsolute(source)) && (path.Length == 0 || IsAbsolute(path))
+            ? (source, path, access)
+            : throw new EdgeHostException(ErrorKind.Invalid, $"device \"{text}\" is not SOURCE[:PATH][:ACCESS] with absolute paths, or i2c=, gpiochip=, gpioline= or usb= and a name for the source, and an access of r, w and m");
 
-        static bool IsAbsolute(string path) => path.Length > 1 && path[0] == '/' && path[^1] != '/';
+        static bool IsAbsolute(string path) => path.Length > 1 && path[0] == '/' && path[^1] != '/'
+            && (!path.Contains(':', StringComparison.Ordinal) || path.Contains("/by-", StringComparison.Ordinal));
     }
 
     /// <summary>Reads a rule as in <c>c 189:* rwm</c>.</summary>

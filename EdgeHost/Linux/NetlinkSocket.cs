@@ -10,6 +10,9 @@ public enum NetlinkProtocol
 
     /// <summary>nftables and its relatives.</summary>
     Netfilter = 12,
+
+    /// <summary>Devices that come, change and go: from the kernel (group 1), and once udev has done its part (group 2).</summary>
+    Devices = 15,
 }
 
 /// <summary>
@@ -183,6 +186,17 @@ public sealed unsafe class NetlinkSocket : IDisposable
         var replies = new List<NetlinkReply>();
         Split(_buffer.AsSpan(0, length), (type, _, sender, payload) => replies.Add(new NetlinkReply(type, payload.ToArray()) { Sender = sender }));
         return replies;
+    }
+
+    /// <summary>Waits until the kernel tells of something, whatever it is; also when that was lost.</summary>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public void WaitForAny()
+    {
+        _ = ReadPacket(out var errno);
+        if (errno is not (Errno.None or Errno.ENOBUFS))
+        {
+            throw new LinuxException("read from a netlink socket", errno);
+        }
     }
 
     /// <inheritdoc/>

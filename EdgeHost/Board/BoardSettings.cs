@@ -1,0 +1,14 @@
+namespace EdgeHost.Board;
+
+/// <summary>What the configuration says of the board.</summary>
+public sealed class BoardSettings
+{
+    /// <summary>The profile that is used; null for none.</summary>
+    public string? Profile { get; init; }
+
+    /// <summary>The devices that workloads may ask for, with commas between them.</summary>
+    public string? Devices { get; init; }
+
+    /// <summary>Why the configuration cannot be read; null when it can.</summary>
+    public string? Error { get; init; }
+}

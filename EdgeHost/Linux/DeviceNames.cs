@@ -1,0 +1,75 @@
+using System.Globalization;
+using EdgeHost.Errors;
+
+namespace EdgeHost.Linux;
+
+/// <summary>
+/// Names of devices that stay when the kernel numbers its nodes in another order: <c>i2c=ADAPTER</c>,
+/// <c>gpiochip=LABEL</c>, <c>gpioline=NAME</c> for the chip that has the line, each also by an alias of the device tree,
+/// and <c>usb=</c> a port, <c>VENDOR:PRODUCT</c> or a serial number.
+/// </summary>
+public static class DeviceNames
+{
+    /// <summary>Whether a source is such a name, and no path.</summary>
+    /// <param name="source">As in <c>i2c=i2c1</c>.</param>
+    public static bool Has(string source) => Split(source) is var (kind, name) && kind is "i2c" or "gpiochip" or "gpioline" or "usb" && name.Length > 0;
+
+    /// <summary>The node of a source at this moment; null when there is none.</summary>
+    /// <param name="source">Such a name, or a path.</param>
+    /// <param name="root">Where /dev and /sys are.</param>
+    /// <exception cref="EdgeHostException"><see cref="ErrorKind.Infeasible"/>: several devices have the name.</exception>
+    public static string? Find(string source, string root = "")
+    {
+        if (!Has(source))
+        {
+            return Path.Exists(source) ? source : null;
+        }
+
+        var (kind, name) = Split(source);
+        string? found = null;
+        foreach (var device in Entries(kind switch { "i2c" => $"{root}/sys/class/i2c-dev", "usb" => $"{root}/sys/bus/usb/devices", _ => $"{root}/sys/bus/gpio/devices" }))
+        {
+            try
+            {
+                if (!IsCalled(device, kind, name, root))
+                {
+                    continue;
+                }
+
+                var node = kind == "usb"
+                    ? string.Create(CultureInfo.InvariantCulture, $"{root}/dev/bus/usb/{int.Parse(Read(device, "busnum"), CultureInfo.InvariantCulture):000}/{int.Parse(Read(device, "devnum"), CultureInfo.InvariantCulture):000}")
+                    : $"{root}/dev/{Path.GetFileName(device)}";
+                found = found is null ? node : throw new EdgeHostException(ErrorKind.Infeasible, $"device {source}: {found} and {node} are both called so; name the node itself, or what only one of them has");
+            }
+            catch (Exception e) when (e is IOException or LinuxException or FormatException)
+            {
+                // Going in this moment; or one that tells nothing of itself, and has no name.
+            }
+        }
+
+        // The kernel tells of it a moment before its node is there.
+        return found is not null && Path.Exists(found) ? found : null;
+    }
+
+    private static (string Kind, string Name) Split(string source) =>
+        source.IndexOf('=', StringComparison.Ordinal) is > 0 and var at ? (source[..at], source[(at + 1)..]) : (string.Empty, string.Empty);
+
+    private static string[] Entries(string directory) => Directory.Exists(directory) ? Directory.GetFileSystemEntries(directory) : [];
+
+    private static bool IsCalled(string device, string kind, string name, string root) => kind switch
+    {
+        "i2c" => Read(device, "name") == name || HasAlias(Path.Combine(device, "device"), name),
+
+        // Its interfaces, which are listed beside it, have no number of their own.
+        "usb" => File.Exists(Path.Combine(device, "devnum"))
+            && (Path.GetFileName(device) == name || $"{Read(device, "idVendor")}:{Read(device, "idProduct")}" == name || Read(device, "serial") == name),
+        "gpiochip" => HasAlias(device, name) || GpioChip.Read($"{root}/dev/{Path.GetFileName(device)}").Label == name,
+        _ => GpioChip.Read($"{root}/dev/{Path.GetFileName(device)}").Lines.Contains(name),
+    };
+
+    private static bool HasAlias(string device, string name) =>
+        Read(device, "uevent").Split('\n').Any(line => line.StartsWith("OF_ALIAS_", StringComparison.Ordinal) && line.EndsWith('=' + name, StringComparison.Ordinal));
+
+    private static string Read(string device, string file) =>
+        Path.Combine(device, file) is var path && File.Exists(path) ? File.ReadAllText(path).Trim() : string.Empty;
+}
