@@ -121,6 +121,22 @@ public sealed class StoreTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_layer_of_a_container_that_was_never_made_is_discarded_and_holds_no_image()
+    {
+        await LoadAsync("a:1", Layer.Plain(Layer.Files(("a", "a"))));
+        _fixture.Store.Prepare("a:1", "never-made");
+        _fixture.Store.Prepare("a:1", "made");
+
+        _fixture.Reopen().DiscardOthers(id => id == "made");
+
+        Assert.Null(_fixture.Store.FindContainer("never-made"));
+        Assert.NotNull(_fixture.Store.FindContainer("made"));
+        _fixture.Store.Discard("made");
+        await _fixture.Store.RemoveAsync("a:1", force: false, TestContext.Current.CancellationToken);
+        Assert.Empty(_fixture.Store.List());
+    }
+
+    [Fact]
     public async Task Facts_that_were_whole_but_had_no_name_yet_when_the_power_was_lost_are_no_image_and_bring_back_none()
     {
         var image = await LoadAsync("a:1", Layer.Plain(Layer.Files(("a", "a"))));

@@ -141,6 +141,9 @@ public sealed partial class ContainerEngine
             var user = ContainerUser.Find(
                 record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
             var directory = _files.RunDirectory(record.Id);
+
+            // One that was only created, in another boot, has none in this.
+            Files.TryMakeDirectory(directory, 0x1ED);
             var root = _files.MountPoint;
             var devices = HostDevices.Find(record.Spec);
             cgroup = CgroupOf(record.Id);

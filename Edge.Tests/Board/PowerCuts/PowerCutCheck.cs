@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Formats.Tar;
 using System.Globalization;
+using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text.RegularExpressions;
@@ -131,7 +132,6 @@ internal sealed partial class PowerCutCheck : IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
-       
         await _ended.CancelAsync();
         await Task.WhenAll(_listening);
         _api.Dispose();
@@ -162,7 +162,9 @@ internal sealed partial class PowerCutCheck : IAsyncDisposable
                 return things;
             }
 
-            if (Stopwatch.GetElapsedTime(since) > Patience)
+            // What is lost comes back by no waiting; containers start after the daemon is ready.
+            var isStarting = broken.TrueForAll(each => each.StartsWith("container/", StringComparison.Ordinal) || each.StartsWith("deployment ", StringComparison.Ordinal));
+            if (!isStarting || Stopwatch.GetElapsedTime(since) > Patience)
             {
                 _problems.AddRange(broken);
                 return things;
@@ -196,8 +198,13 @@ internal sealed partial class PowerCutCheck : IAsyncDisposable
                 continue;
             }
 
-            var environment = (await GetAsync($"containers/{container["Id"]}/json"))["Config"]!["Env"]!.AsArray().Select(each => (string)each!);
-            var number = environment.Single(each => each.StartsWith("N=", StringComparison.Ordinal))[2..];
+            if (await TryGetAsync($"containers/{container["Id"]}/json") is not { } inspected)
+            {
+                // Removed since: the one that it gave way to runs.
+                continue;
+            }
+
+            var number = inspected["Config"]!["Env"]!.AsArray().Select(each => (string)each!).Single(each => each.StartsWith("N=", StringComparison.Ordinal))[2..];
             workloads.Add($"{workload}={number}@{((string)container["Image"]!).Split(':')[^1]}{(state == "running" ? string.Empty : " " + state)}", state);
         }
 
@@ -330,11 +337,14 @@ internal sealed partial class PowerCutCheck : IAsyncDisposable
         }
     }
 
-    private async Task<JsonNode> GetAsync(string path)
+    private async Task<JsonNode> GetAsync(string path) => await TryGetAsync(path) ?? throw new IOException($"GET /{path}: not found");
+
+    private async Task<JsonNode?> TryGetAsync(string path)
     {
         using var response = await _api.GetAsync("v1.41/" + path);
         var text = await response.Content.ReadAsStringAsync();
-        return response.IsSuccessStatusCode ? JsonNode.Parse(text)! : throw new IOException($"GET /{path}: {(int)response.StatusCode} {text}");
+        return response.StatusCode == HttpStatusCode.NotFound ? null
+            : response.IsSuccessStatusCode ? JsonNode.Parse(text)! : throw new IOException($"GET /{path}: {(int)response.StatusCode} {text}");
     }
 
     private void Listen()

@@ -1,7 +1,6 @@
 using System.Formats.Tar;
 using System.Text;
 using System.Text.Json;
-using Edge.Tests.EndToEnd;
 using Edge.Tests.Fixtures;
 using Edge.Tests.Images;
 

@@ -57,7 +57,10 @@ deploy() {
   echo "{\"version\": $version, \"workloads\": {$workloads}}" >/tmp/desired.json
   becomes deployment "$value" edgehost deploy /tmp/desired.json
 }
-run() { edgehost run -d --network none "$@"; }
+run() { # NAME OPTIONS…
+  allow "container/$1" created
+  becomes "container/$1" running edgehost run -d --network none --name "$@"
+}
 
 trap 'cat /tmp/daemon.log' EXIT
 install -D $share/edgehost /usr/local/bin/edgehost
@@ -93,10 +96,10 @@ deploy 2 other=1@1 web=2@2
 deploy 3 more=1@2 web=3@1
 
 scenario stop-and-removal
-becomes container/kept running run --name kept --restart unless-stopped $registry/app:1 sleep 1000
+run kept --restart unless-stopped $registry/app:1 sleep 1000
 becomes container/kept exited edgehost stop -t 0 kept
 becomes container/kept running edgehost start kept
-becomes container/again running run --name again --restart always $registry/app:2 sleep 1000
+run again --restart always $registry/app:2 sleep 1000
 becomes container/again - edgehost rm -f again
 becomes volume/box there edgehost volume create box
 becomes network/inner there edgehost network create --internal inner
@@ -125,7 +128,7 @@ promise container/plain1 -
 start
 
 scenario log-rotation
-becomes container/chatty running run --name chatty --restart always $registry/app:1 \
+run chatty --restart always $registry/app:1 \
   sh -c 'i=0; while [ $i -lt 6000 ]; do i=$((i+1)); echo "line $i of a log that is rotated"; done; exec sleep 1000'
 until edgehost logs --tail 1 chatty | grep -q 'line 6000 '; do sleep 0.1; done
 
