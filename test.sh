@@ -1,13 +1,35 @@
 #!/bin/bash
 # Builds the native binaries once, runs all tests on them, and ends with the line "N passed, N failed, N skipped".
 #
-#   ./test.sh [ARGUMENTS]      of the test runner, as in: ./test.sh -class '*RoomTests'
+#   ./test.sh [ARGUMENTS]             of the test runner, as in: ./test.sh -class '*RoomTests'
+#   ./test.sh --board-long [N]        loses the power N times (200) in each scenario of docs/power-cuts.md; prints a table
+#   ./test.sh --power-cut CUT[,CUT…]  some of these again, as in 117.torn.3, on the recording in dist/power-cuts
 #
 # Run as root on Debian 12 with the .NET 10 SDK: what is missing is installed, by cross-build.sh for the build and by
 # each test for its counterparts. Elsewhere such tests are skipped; with CI=true a skip is a failure.
 set -euo pipefail
 cd "$(dirname "$0")"
 
+# Far beyond what the tests take: it ends a run that hangs, with what it had said.
+limit=3000
+case ${1:-} in
+  --board-long)
+    shift
+    export EDGEHOST_BOARD_LONG=200
+    if [[ ${1:-} =~ ^[0-9]+$ ]]; then
+      EDGEHOST_BOARD_LONG=$1
+      shift
+    fi
+    limit=$((limit + 20 * EDGEHOST_BOARD_LONG))
+    rm -f dist/power-cuts/table.txt
+    set -- -class '*.PowerCutTests' "$@"
+    ;;
+  --power-cut)
+    export EDGEHOST_POWER_CUTS=$2
+    shift 2
+    set -- -class '*.PowerCutTests' "$@"
+    ;;
+esac
 case $(uname -m) in
   x86_64) ./cross-build.sh linux-x64 linux-arm64 ;;
   *) ./cross-build.sh ;;
@@ -18,9 +40,9 @@ dotnet build Edge.Tests --nologo -v quiet -tl:off -nodeReuse:false
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 code=0
-# Far beyond what the tests take: it ends a run that hangs, with what it had said.
-timeout -k 60 3000 dotnet Edge.Tests/bin/Debug/net10.0/Edge.Tests.dll -noColor "$@" </dev/null 2>&1 | tee "$log" || code=$?
+timeout -k 60 $limit dotnet Edge.Tests/bin/Debug/net10.0/Edge.Tests.dll -noColor "$@" </dev/null 2>&1 | tee "$log" || code=$?
 
+if [[ -n ${EDGEHOST_BOARD_LONG:-} && -f dist/power-cuts/table.txt ]]; then cat dist/power-cuts/table.txt; fi
 summary=$(grep -E '^ +Edge\.Tests +Total: ' "$log" | tail -1 || true)
 number() {
   local found

@@ -103,6 +103,7 @@ public static partial class Daemon
         {
             locks.Add(DirectoryLock.Take(paths.DataDirectory));
             locks.Add(DirectoryLock.Take(paths.RunDirectory));
+            DurableFile.Sweep(paths.DataDirectory);
             if (group is null)
             {
                 LogNoGroup(logger, Group, paths.Socket);

@@ -102,6 +102,8 @@ internal sealed class MemoryImages : IImageStore
     {
     }
 
+    public void DiscardOthers(Predicate<string> isThere) => throw new NotSupportedException();
+
     private sealed class Archive(IReadOnlyList<string> names) : ImageArchive
     {
         public override void WriteTo(Stream output, CancellationToken cancel)

@@ -46,6 +46,23 @@ public sealed class DaemonTests : IDisposable
     }
 
     [Fact]
+    public void Files_that_had_no_name_yet_when_the_power_was_lost_are_removed_and_those_of_others_are_not()
+    {
+        string[] left = [".device-id.ab.tmp", "deployments/.accepted.json.1f.tmp", "containers/0123/.container.json.7.tmp"];
+        string[] others = ["volumes/box/_data/.mine.tmp", "snapshots/1/fs/.mine.tmp", "deployments/accepted.json"];
+        foreach (var file in left.Concat(others).Select(file => Path.Combine(Paths.DataDirectory, file)))
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(file)!);
+            File.WriteAllText(file, "whole");
+        }
+
+        using var daemon = Start(Paths);
+
+        Assert.DoesNotContain(left, file => File.Exists(Path.Combine(Paths.DataDirectory, file)));
+        Assert.All(others, file => Assert.True(File.Exists(Path.Combine(Paths.DataDirectory, file)), file));
+    }
+
+    [Fact]
     public void A_daemon_starts_again_after_one_that_left_its_socket_behind()
     {
         using (Start(Paths))

@@ -367,4 +367,6 @@ internal sealed class MemoryImages : IImageStore
     public ContainerSnapshot? FindContainer(string containerId) => null;
 
     public void Discard(string containerId) => throw new NotSupportedException();
+
+    public void DiscardOthers(Predicate<string> isThere) => throw new NotSupportedException();
 }

@@ -243,6 +243,7 @@ public sealed class CrashTests(SharedDaemon shared) : IClassFixture<SharedDaemon
     {
         // First, so that it has reached the disk by then: what is made by hand without a policy may take a moment.
         var passing = await Daemon.RunDetachedAsync("--rm", "busybox", "sleep", "1000");
+        (await Daemon.DockerAsync("create", "--name", "boot-created", "busybox", "true")).Succeeds();
         var always = await Daemon.RunDetachedAsync("--name", "boot-always", "--restart", "always", "busybox", "sleep", "1000");
         var unlessStopped = await Daemon.RunDetachedAsync("--restart", "unless-stopped", "busybox", "sleep", "1000");
         var stopped = await Daemon.RunDetachedAsync("--restart", "unless-stopped", "busybox", "sleep", "1000");
@@ -259,7 +260,8 @@ public sealed class CrashTests(SharedDaemon shared) : IClassFixture<SharedDaemon
         await RunsAsync(stoppedAlways);
         Assert.Equal("exited", await Daemon.InspectAsync(stopped, "{{.State.Status}}"));
         Assert.Equal(1, (await Daemon.DockerAsync("inspect", passing)).ExitCode);
-        (await Daemon.DockerAsync("rm", "-f", always, unlessStopped, stopped, stoppedAlways)).Succeeds();
+        (await Daemon.DockerAsync("start", "-a", "boot-created")).Succeeds();
+        (await Daemon.DockerAsync("rm", "-f", "boot-created", always, unlessStopped, stopped, stoppedAlways)).Succeeds();
     }
 
     // Started by policy a moment after the daemon is ready: its start is an event.

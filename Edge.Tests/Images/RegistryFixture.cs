@@ -4,16 +4,18 @@ using Edge.Tests.Fixtures;
 
 namespace Edge.Tests.Images;
 
-/// <summary>Debian's docker-registry with a data directory of its own on a free port of the loopback.</summary>
+/// <summary>Debian's docker-registry with a data directory of its own, on a free port of the loopback where none is given.</summary>
 public sealed partial class RegistryFixture : IAsyncDisposable
 {
     private readonly TemporaryDirectory _directory;
     private readonly Process _process;
+    private readonly string[] _before;
     private bool _stopped;
 
-    private RegistryFixture(Process process, TemporaryDirectory directory, string host, TestAuthority? authority)
+    private RegistryFixture(Process process, string[] before, TemporaryDirectory directory, string host, TestAuthority? authority)
     {
         _process = process;
+        _before = before;
         _directory = directory;
         Host = host;
         Authority = authority;
@@ -29,8 +31,11 @@ public sealed partial class RegistryFixture : IAsyncDisposable
     /// <summary>Starts one.</summary>
     /// <param name="user">With this user and the password <c>secret</c>; null for everybody.</param>
     /// <param name="tls">With a certificate of a private authority.</param>
-    public static async Task<RegistryFixture> StartAsync(string? user = null, bool tls = false)
+    /// <param name="network">The file of the network namespace that it is in; null for the machine's.</param>
+    /// <param name="port">Where it listens.</param>
+    public static async Task<RegistryFixture> StartAsync(string? user = null, bool tls = false, string? network = null, int port = 0)
     {
+        string[] before = network is null ? [] : ["nsenter", "--net=" + network];
         await Packages.NeedAsync("docker-registry", "skopeo");
         var directory = new TemporaryDirectory();
         var authority = tls ? TestAuthority.Make(directory.Path) : null;
@@ -41,7 +46,7 @@ public sealed partial class RegistryFixture : IAsyncDisposable
               filesystem: {"{"}rootdirectory: {directory.Sub("data")}{"}"}
               delete: {"{enabled: true}"}
             http:
-              addr: 127.0.0.1:0
+              addr: 127.0.0.1:{port}
             {(authority is null ? string.Empty : $"  tls: {{certificate: {authority.CertificateFile}, key: {authority.KeyFile}}}")}
             """;
         if (user is not null)
@@ -51,7 +56,8 @@ public sealed partial class RegistryFixture : IAsyncDisposable
         }
 
         await File.WriteAllTextAsync(directory.Sub("config.yml"), configuration);
-        var process = Process.Start(new ProcessStartInfo("docker-registry", ["serve", directory.Sub("config.yml")])
+        string[] command = [.. before, "docker-registry", "serve", directory.Sub("config.yml")];
+        var process = Process.Start(new ProcessStartInfo(command[0], command[1..])
         {
             RedirectStandardError = true,
             RedirectStandardOutput = true,
@@ -79,15 +85,18 @@ public sealed partial class RegistryFixture : IAsyncDisposable
         process.OutputDataReceived += Read;
         process.BeginErrorReadLine();
         process.BeginOutputReadLine();
-        return new RegistryFixture(process, directory, await host.Task, authority);
+        return new RegistryFixture(process, before, directory, await host.Task, authority);
     }
 
     /// <summary>Pushes an image of an OCI layout.</summary>
     public async Task PushAsync(string layout, string name, string? credentials = null, string? format = null)
     {
         string[] login = credentials is null ? [] : ["--dest-creds", credentials];
-        await Tool.RunAsync(
-            "skopeo", ["--insecure-policy", "copy", "--quiet", "--all", .. (string[])(format is null ? ["--preserve-digests"] : ["--format", format]), "--dest-tls-verify=false", .. login, $"oci:{layout}", $"docker://{Host}/{name}"]);
+        string[] command =
+        [
+            .. _before, "skopeo", "--insecure-policy", "copy", "--quiet", "--all", .. (string[])(format is null ? ["--preserve-digests"] : ["--format", format]), "--dest-tls-verify=false", .. login, $"oci:{layout}", $"docker://{Host}/{name}",
+        ];
+        await Tool.RunAsync(command[0], command[1..]);
     }
 
     public async ValueTask DisposeAsync()

@@ -104,12 +104,47 @@ public sealed class StoreTests : IAsyncLifetime
             File.WriteAllText(_fixture.Sub("content/ingest/sha256-old"), "x");
             File.SetLastWriteTimeUtc(_fixture.Sub("content/ingest/sha256-old"), DateTime.UtcNow.AddDays(-8));
             File.WriteAllText(_fixture.Sub("content/images/.x.json.1.tmp"), "x");
+
+            // A container's layer that nobody waited for: its files are there, and what it is has not reached the disk.
+            foreach (var number in (string[])["17", "18"])
+            {
+                Directory.CreateDirectory(_fixture.Sub($"snapshots/{number}/fs/etc"));
+            }
+
+            File.WriteAllText(_fixture.Sub("snapshots/18/snapshot.json"), string.Empty);
         });
         await _fixture.Store.Swept;
         Assert.Equal(["1"], _fixture.Visible("snapshots"));
         Assert.Equal(["sha256-young"], _fixture.Visible("content/ingest"));
         Assert.Equal([image.Id.Hex + ".json"], _fixture.Visible("content/images"));
         Assert.Equal(image.Id, Assert.Single(_fixture.Store.List()).Id);
+    }
+
+    [Fact]
+    public async Task A_layer_of_a_container_that_was_never_made_is_discarded_and_holds_no_image()
+    {
+        await LoadAsync("a:1", Layer.Plain(Layer.Files(("a", "a"))));
+        _fixture.Store.Prepare("a:1", "never-made");
+        _fixture.Store.Prepare("a:1", "made");
+
+        _fixture.Reopen().DiscardOthers(id => id == "made");
+
+        Assert.Null(_fixture.Store.FindContainer("never-made"));
+        Assert.NotNull(_fixture.Store.FindContainer("made"));
+        _fixture.Store.Discard("made");
+        await _fixture.Store.RemoveAsync("a:1", force: false, TestContext.Current.CancellationToken);
+        Assert.Empty(_fixture.Store.List());
+    }
+
+    [Fact]
+    public async Task Facts_that_were_whole_but_had_no_name_yet_when_the_power_was_lost_are_no_image_and_bring_back_none()
+    {
+        var image = await LoadAsync("a:1", Layer.Plain(Layer.Files(("a", "a"))));
+        var facts = File.ReadAllBytes(_fixture.Sub($"content/images/{image.Id.Hex}.json"));
+        await _fixture.Store.RemoveAsync("a:1", force: false, TestContext.Current.CancellationToken);
+        _fixture.Reopen(() => File.WriteAllBytes(_fixture.Sub($"content/images/.{image.Id.Hex}.json.ab.tmp"), facts));
+        Assert.Empty(_fixture.Store.List());
+        Assert.Empty(_fixture.Visible("content/images"));
     }
 
     [Theory]

@@ -217,6 +217,8 @@ public sealed partial class ContainerEngine
 
     private void Erase(ContainerRecord record, bool removeAnonymousVolumes)
     {
+        // First: were its layer gone before, a lost power could bring it back without what it had written.
+        _files.Forget(record);
         _images.Discard(record.Id);
         if (removeAnonymousVolumes)
         {

@@ -25,6 +25,12 @@ public sealed partial class ContainerEngine
             _containers[record.Id] = new Container(record) { Health = record.BootId == SystemIdentity.BootId ? _files.LoadHealth(record.Id) : null };
         }
 
+        if (!_isIndexLost)
+        {
+            _files.RemoveOthers(_containers.ContainsKey);
+            _images.DiscardOthers(id => _containers.ContainsKey(id) || Directory.Exists(_files.DataDirectory(id)));
+        }
+
         _networks.ProcessOf = ProcessOf;
         _networks.OnChange = (action, network) => TellOfNetwork(action, network.Id, network.Name, network.Driver, null);
         _networks.OnResolverChange = () => _ = FollowResolverAsync();

@@ -162,6 +162,9 @@ public sealed partial class ContainerEngine
             var user = ContainerUser.Find(
                 record.Spec.User ?? image.Config.Config.User, [snapshot.UpperDirectory, .. snapshot.LowerDirectories]);
             var directory = _files.RunDirectory(record.Id);
+
+            // One that was only created, in another boot, has none in this.
+            Files.TryMakeDirectory(directory, 0x1ED);
             var root = _files.MountPoint;
             var made = making is null ? null : await making.ConfigureAwait(false);
             using var place = PlaceInNetworks(container, made);

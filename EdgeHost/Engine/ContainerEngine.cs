@@ -19,6 +19,9 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
     private readonly EngineOptions _options;
     private readonly IImageStore _images;
     private readonly ContainerFiles _files;
+
+    // What it knew of containers without facts of their own is in the file that was put aside: their layers stay for now.
+    private readonly bool _isIndexLost;
     private readonly VolumeStore _volumes;
     private readonly NetworkHost _networks;
     private readonly EventHub _events = new();
@@ -44,6 +47,7 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
         _networks = networks;
         _log = log;
         _files = new ContainerFiles(options, state, log);
+        _isIndexLost = state.Report.KeptAside is not null;
         _volumes = new VolumeStore(options.DataDirectory, options.RunDirectory, ContainersWithVolume, TellOfVolume, log);
         _cgroups = CgroupMounts.Read();
 

@@ -115,18 +115,35 @@ internal sealed partial class ContainerFiles
         }
     }
 
-    /// <summary>Removes all traces of a container; its layer and volumes are gone by then.</summary>
-    internal void Remove(ContainerRecord record)
+    /// <summary>From here on a lost power brings it back no more; the next start takes away what it still had.</summary>
+    internal void Forget(ContainerRecord record)
     {
         if (File.Exists(FactsFile(record.Id)))
         {
             DurableFile.Remove(FactsFile(record.Id));
         }
+    }
 
+    /// <summary>Removes all traces of a container that was forgotten; its layer and volumes are gone by then.</summary>
+    internal void Remove(ContainerRecord record)
+    {
         // Out of sight at once; what they hold goes on its own time, or with the next start.
         PutAside(_options.RunDirectory, record.Id);
         PutAside(_options.DataDirectory, record.Id);
         _table.Delete(record.Id);
+    }
+
+    /// <summary>Removes what a lost power has left of containers that were being made or removed. What has facts that cannot be read stays.</summary>
+    internal void RemoveOthers(Predicate<string> isThere)
+    {
+        foreach (var directory in Directory.GetDirectories(_options.DataDirectory + "/containers"))
+        {
+            var id = Path.GetFileName(directory);
+            if (!id.StartsWith('.') && !isThere(id) && !File.Exists(FactsFile(id)))
+            {
+                PutAside(_options.DataDirectory, id);
+            }
+        }
     }
 
     private void PutAside(string root, string id)
@@ -182,9 +199,10 @@ internal sealed partial class ContainerFiles
 
         foreach (var (id, fact) in facts)
         {
-            // The row knows how far it was, unless a power cut kept its last batch from the disk; the file knows what it is.
-            found[id] = found.TryGetValue(id, out var row) && (row.State != ContainerState.Created || !fact.Started)
-                ? row with { Name = fact.Name, Spec = fact.Spec, Effective = fact.Effective, Started = fact.Started, StoppedByHand = fact.StoppedByHand, ImageId = fact.ImageId, Arguments = fact.Arguments }
+            // The row knows how far it was, unless a power cut kept its last batch from the disk: one that was written before a
+            // start or a stop by hand says nothing of what came after it. The file knows what it is.
+            found[id] = found.TryGetValue(id, out var row) && row.Started == fact.Started && row.StoppedByHand == fact.StoppedByHand
+                ? row with { Name = fact.Name, Spec = fact.Spec, Effective = fact.Effective, ImageId = fact.ImageId, Arguments = fact.Arguments }
                 : fact;
         }
 

@@ -65,6 +65,10 @@ public interface IImageStore
 
     /// <summary>Removes the writable layer of a container and lets its image go. Not there: no error.</summary>
     void Discard(string containerId);
+
+    /// <summary>Discards the writable layers of containers that a lost power has kept from being made, or from being removed whole.</summary>
+    /// <param name="isThere">Whether there is a container with this id.</param>
+    void DiscardOthers(Predicate<string> isThere);
 }
 
 /// <summary>An image that is held, unpacked and verified.</summary>

@@ -164,6 +164,19 @@ public sealed partial class ImageStore : IImageStore, IDisposable
         }
     }
 
+    /// <inheritdoc/>
+    public void DiscardOthers(Predicate<string> isThere)
+    {
+        foreach (var snapshot in _snapshots.Containers())
+        {
+            if (!isThere(snapshot.Facts.ContainerId!))
+            {
+                LogNoContainer(_logger, snapshot.Directory, snapshot.Facts.ContainerId!);
+                Discard(snapshot.Facts.ContainerId!);
+            }
+        }
+    }
+
     /// <summary>The chain ids of a stack of layers, the lowest first (OCI image-spec, config.md, "Layer ChainID").</summary>
     internal static IReadOnlyList<string> ChainIds(IReadOnlyList<string> diffIds)
     {
@@ -182,18 +195,17 @@ public sealed partial class ImageStore : IImageStore, IDisposable
     {
         foreach (var file in Directory.EnumerateFiles(_content.Images))
         {
+            if (!file.EndsWith(".json", StringComparison.Ordinal))
+            {
+                // Whole perhaps, but it never got its name: nobody was told of it, and nothing would remove it.
+                File.Delete(file);
+                continue;
+            }
+
             var facts = FactsFile.Read(file, ImageFactsJson.Default.ImageFacts, out var problem);
             if (facts is null)
             {
-                if (!file.EndsWith(".json", StringComparison.Ordinal))
-                {
-                    File.Delete(file);
-                }
-                else
-                {
-                    LogUnusable(_logger, file, problem ?? "it is gone");
-                }
-
+                LogUnusable(_logger, file, problem ?? "it is gone");
                 continue;
             }
 

@@ -96,9 +96,13 @@ internal sealed partial class SnapshotStore
             {
                 _containers[container] = new Snapshot(path, facts);
             }
-            else if (!Directory.Exists(Path.Combine(path, "fs")) || !Directory.EnumerateFileSystemEntries(Path.Combine(path, "fs")).Any())
+            else if (new FileInfo(Path.Combine(path, FactsName)) is not { Exists: true, Length: > 0 }
+                || !Directory.Exists(Path.Combine(path, "fs"))
+                || !Directory.EnumerateFileSystemEntries(Path.Combine(path, "fs")).Any())
             {
-                // A container's layer that was made without waiting for the disk, before a power cut.
+                // A container's layer that was made without waiting for the disk, in the moments before a power cut: what was
+                // written first has not reached the disk, whatever else of it has.
+                LogUnfinished(logger, path);
                 unfinished.Add(name);
             }
             else

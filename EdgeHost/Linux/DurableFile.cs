@@ -80,6 +80,21 @@ public static unsafe class DurableFile
         }
     }
 
+    /// <summary>
+    /// Removes what a lost power or a killed process has left of files that never got their names: in a directory, those in
+    /// it, and those in these. Nobody may be writing there.
+    /// </summary>
+    /// <param name="directory">An absolute path.</param>
+    public static void Sweep(string directory)
+    {
+        const int GrandChildren = 2;
+        var options = new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = GrandChildren, AttributesToSkip = FileAttributes.ReparsePoint };
+        foreach (var left in Directory.EnumerateFiles(directory, ".*.tmp", options))
+        {
+            File.Delete(left);
+        }
+    }
+
     /// <summary>Removes a file and makes the removal durable; a file that is not there is no error.</summary>
     /// <param name="path">An absolute path.</param>
     /// <exception cref="LinuxException">It could not be removed or flushed.</exception>
