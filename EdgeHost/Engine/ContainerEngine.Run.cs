@@ -53,8 +53,12 @@ public sealed partial class ContainerEngine
                 if (found.Record.State == ContainerState.Restarting || (found.Record.Spec.Restart.Kind != RestartKind.No && !found.Record.StoppedByHand && found.Record.State == ContainerState.Exited))
                 {
                     // One that waited for a device ends as if it had run, so that nobody takes its end for one that was missed.
+                    var restarted = found.Record.State == ContainerState.Restarting;
                     Change(found, was => was with { State = ContainerState.Exited, StoppedByHand = true, ExitCode = waited ? 0 : was.ExitCode, Error = waited ? string.Empty : was.Error });
-                    Tell(found.Record, "stop");
+                    if (restarted)
+                    {
+                        Tell(found.Record, "stop");
+                    }
                 }
 
                 return false;
