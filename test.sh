@@ -25,7 +25,7 @@ case ${1:-} in
     set -- -class '*.PowerCutTests' "$@"
     ;;
   --power-cut)
-    export EDGEHOST_POWER_CUTS=$2
+    export EDGEHOST_POWER_CUTS=${2:?is missing: a cut as in 117.torn.3, of a recording in dist/power-cuts}
     shift 2
     set -- -class '*.PowerCutTests' "$@"
     ;;

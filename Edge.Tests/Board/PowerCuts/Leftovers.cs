@@ -29,8 +29,8 @@ internal static class Leftovers
             wanted.UnionWith(((string[])[(string)facts["Id"]!, (string)facts["ManifestDigest"]!, .. facts["Indexes"]!.AsArray().Select(each => (string)each!)]).Select(digest => digest.Split(':')[1]));
         }
 
-        var containers = Directory.EnumerateDirectories(data + "/containers").Select(Path.GetFileName).ToHashSet();
-        foreach (var snapshot in Directory.EnumerateDirectories(data + "/snapshots"))
+        var containers = Directory.EnumerateDirectories(data + "/containers").Select(Path.GetFileName).Where(name => !name!.StartsWith('.')).ToHashSet();
+        foreach (var snapshot in Directory.EnumerateDirectories(data + "/snapshots").Where(path => !Path.GetFileName(path).StartsWith('.')))
         {
             var facts = File.ReadLines(snapshot + "/snapshot.json").FirstOrDefault() is { } line ? JsonNode.Parse(line)! : new JsonObject();
             if (facts["ChainId"] is null && !containers.Contains((string?)facts["ContainerId"]))

@@ -25,10 +25,11 @@ internal sealed partial class PowerCutCheck : IAsyncDisposable
     // What is removed in the background is told by no event.
     private static readonly TimeSpan Glance = TimeSpan.FromMilliseconds(50);
 
-    // What has no group or no broker to tell, and what a lost power is expected to make a daemon say.
+    // There is no group here, the daemon is stopped at the end, and this is what a lost power makes it say.
     private static readonly string[] Expected =
     [
         "here is no group edgehost", "were cut off: the power was lost while they were written", "was taken back from its files", "runs no more",
+        "Disconnected from broker",
     ];
 
     private readonly PowerCutSite _site;
@@ -72,7 +73,8 @@ internal sealed partial class PowerCutCheck : IAsyncDisposable
     /// <returns>What is wrong, in words; empty when all is well.</returns>
     internal static async Task<IReadOnlyList<string>> FindProblemsAsync(PowerCutSite site, PowerCutRecording recording, PowerCut cut, string work)
     {
-        var disk = Path.Combine(work, "disk");
+        // A file of its own: mount takes the loop device of one that it still knows, with what was read from it before.
+        var disk = Path.Combine(work, Guid.NewGuid().ToString("N"));
         var mount = Directory.CreateDirectory(Path.Combine(work, "mount")).FullName;
         var promises = await recording.ReplayAsync(cut, disk);
         (await CommandRun.RunAsync("mount", ["-o", "loop,noatime", disk, mount])).Succeeds();
@@ -82,7 +84,9 @@ internal sealed partial class PowerCutCheck : IAsyncDisposable
         }
         finally
         {
+            await site.ClearAsync();
             (await CommandRun.RunAsync("umount", [mount])).Succeeds();
+            File.Delete(disk);
         }
     }
 
@@ -267,13 +271,26 @@ internal sealed partial class PowerCutCheck : IAsyncDisposable
     private async Task FindLeftoversAsync()
     {
         var since = Stopwatch.GetTimestamp();
-        List<string> left;
-        while ((left = [.. Leftovers.Find(_data, await FindAsync())]).Count > 0 && Stopwatch.GetElapsedTime(since) < Patience)
+        IReadOnlyList<string> left;
+        while ((left = Look(await FindAsync())).Count > 0 && Stopwatch.GetElapsedTime(since) < Patience)
         {
             _ = await _news.WaitAsync(Glance);
         }
 
         _problems.AddRange(left);
+
+        List<string> Look(Dictionary<string, string> things)
+        {
+            try
+            {
+                return [.. Leftovers.Find(_data, things)];
+            }
+            catch (IOException e)
+            {
+                // Removed while it was looked at.
+                return [e.Message];
+            }
+        }
     }
 
     /// <summary>Has an image saved, for which its layers are made again of their files, and checks every digest.</summary>

@@ -33,7 +33,7 @@ internal sealed class PowerCutSite : IAsyncDisposable
 
     internal static async Task<PowerCutSite> StartAsync()
     {
-        await Packages.NeedAsync("iproute2", "util-linux", "docker-registry", "skopeo", "busybox-static", "mosquitto-clients");
+        await Packages.NeedAsync("iproute2", "util-linux", "docker-registry", "skopeo", "busybox-static", "mosquitto-clients", "nftables");
         var site = new PowerCutSite();
         try
         {
@@ -48,6 +48,13 @@ internal sealed class PowerCutSite : IAsyncDisposable
             await site.DisposeAsync();
             throw;
         }
+    }
+
+    /// <summary>Removes what a daemon that was killed has left in the network.</summary>
+    internal async Task ClearAsync()
+    {
+        const string Clear = "nft flush ruleset; ip -o link show type bridge | sed 's/^[0-9]*: //; s/:.*//' | xargs -rn1 ip link delete";
+        (await CommandRun.RunAsync("nsenter", ["--net=" + NetworkFile, "sh", "-c", Clear])).Succeeds();
     }
 
     /// <inheritdoc/>

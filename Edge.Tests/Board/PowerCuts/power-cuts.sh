@@ -132,6 +132,17 @@ run chatty --restart always $registry/app:1 \
   sh -c 'i=0; while [ $i -lt 6000 ]; do i=$((i+1)); echo "line $i of a log that is rotated"; done; exec sleep 1000'
 until edgehost logs --tail 1 chatty | grep -q 'line 6000 '; do sleep 0.1; done
 
+scenario second-boot
+# Nothing of what ran is left, and the next daemon sees another boot: its own writes are cut off, too.
+shepherd=$(cat /run/edgehost/shepherd.lock)
+kill -KILL $daemon $shepherd $(pgrep -P $shepherd)
+wait $daemon || :
+rm -rf /run/edgehost
+cat /proc/sys/kernel/random/uuid >/tmp/boot
+mount --bind /tmp/boot /proc/sys/kernel/random/boot_id
+start
+until [ "$(edgehost ps -q | wc -l)" = 4 ]; do sleep 0.1; done
+
 scenario end
 sync
 trap - EXIT
