@@ -268,6 +268,12 @@ public sealed partial class NetworkHost
     /// <summary>Makes an endpoint's interface; its network is up.</summary>
     private void Configure(Endpoint endpoint, RouteNetlink inside, NetworkNamespace space, Network place, bool isFirst, bool isPublished)
     {
+        MakeInterface(endpoint, space, place, isPublished);
+        SetUpInterface(endpoint, inside, place, isFirst);
+    }
+
+    private void MakeInterface(Endpoint endpoint, NetworkNamespace space, Network place, bool isPublished)
+    {
         var network = place.Record;
         var hardware = endpoint.HardwareAddress.Split(':').Select(each => byte.Parse(each, NumberStyles.HexNumber, CultureInfo.InvariantCulture)).ToArray();
         if (network.Driver == NetworkDrivers.Macvlan)
@@ -283,15 +289,20 @@ public sealed partial class NetworkHost
                 _links.SetHairpin(endpoint.HostInterface);
             }
         }
+    }
 
-        var link = inside.FindLink(endpoint.Interface)!.Index;
+    private static void SetUpInterface(Endpoint endpoint, RouteNetlink inside, Network place, bool isFirst)
+    {
+        // A container that has rights over its network may have taken it away already.
+        var link = inside.FindLink(endpoint.Interface)?.Index
+            ?? throw new EdgeHostException(ErrorKind.Conflict, $"container {endpoint.Names[0]}: its interface {endpoint.Interface} was taken away in the moment in which it was set up");
         foreach (var address in endpoint.Addresses)
         {
             inside.AddAddress(link, address.Address, address.Prefix);
         }
 
         inside.SetUp(link);
-        if (isFirst && !network.IsInternal)
+        if (isFirst && !place.Record.IsInternal)
         {
             foreach (var address in endpoint.Addresses)
             {

@@ -457,7 +457,16 @@ public sealed partial class NetworkHost : INetworkWatcher
             }
 
             var isFirst = LeadsOut(endpoint) && inside.ReadRoutes().All(each => each.Destination.PrefixLength != 0);
-            Configure(endpoint, inside, space, network, isFirst, isPublished: _held[container].Status.Ports.Count > 0);
+            MakeInterface(endpoint, space, network, isPublished: _held[container].Status.Ports.Count > 0);
+            try
+            {
+                SetUpInterface(endpoint, inside, network, isFirst);
+            }
+            catch (EdgeHostException) when (inside.FindLink(endpoint.Interface) is null)
+            {
+                // It was there: the kernel tells of this loss as of the one before.
+            }
+
             return true;
         }
     }
