@@ -43,14 +43,15 @@ public static partial class Daemon
         }
 
         // As its unit has it, where something else started it.
-        if (Processes.TrySpareThis(ShepherdCommand.DaemonSparedBy) is { } why)
-        {
-            LogNotSpared(log.CreateLogger("EdgeHost.Daemon"), why);
-        }
-
+        var notSpared = Processes.TrySpareThis(ShepherdCommand.DaemonSparedBy);
         using var running = Start(paths, Environment.GetEnvironmentVariable, log, (services, context) =>
             DaemonComposition.Compose(services, context with { ExternalShepherd = flags.ExternalShepherd }));
         log.Least = running.Configuration.Current.LogLevel;
+        if (notSpared is not null)
+        {
+            LogNotSpared(log.CreateLogger("EdgeHost.Daemon"), notSpared);
+        }
+
         running.Configuration.OnChange("logLevel", configuration =>
         {
             log.Least = configuration.LogLevel;
