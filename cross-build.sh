@@ -61,8 +61,10 @@ publish() {
     (cd EdgeHost && find . \( -name obj -o -name bin \) -prune -o -name '*.cs' -print) | LC_ALL=C sort | sed 's,^./\(.*\),<Compile Include="\1" />,'
     echo '</ItemGroup></Project>'
   } >EdgeHost/obj/Sources.props
+  # The order in which the logging generator writes its classes is another in each run: without debug information of the
+  # managed program, which has that file's checksum, two builds are equal. Symbols have names of methods, and no lines.
   # MSBuild does not run its servers on: a build machine is left as it was found.
-  dotnet publish EdgeHost/EdgeHost.csproj -c Release -r "$rid" --nologo -v quiet -tl:off -nodeReuse:false -p:Sources=obj/Sources.props "$@" \
+  dotnet publish EdgeHost/EdgeHost.csproj -c Release -r "$rid" --nologo -v quiet -tl:off -nodeReuse:false -p:Sources=obj/Sources.props -p:DebugType=none -p:NativeDebugSymbols=true "$@" \
     "-flp:logfile=$log;verbosity=normal;nosummary;encoding=utf-8" || fail "the build for $rid failed"
   if [[ $native/edgehost.o -nt $log.before ]]; then
     { grep -oE 'warning IL[0-9]+: .*' "$log" || true; } | sed -E 's/^warning //; s/ *\[[^]]*\.csproj[^]]*\]$//' |
