@@ -30,7 +30,8 @@ internal static class Leftovers
         }
 
         var containers = Directory.EnumerateDirectories(data + "/containers").Select(Path.GetFileName).Where(name => !name!.StartsWith('.')).ToHashSet();
-        foreach (var snapshot in Directory.EnumerateDirectories(data + "/snapshots").Where(path => !Path.GetFileName(path).StartsWith('.')))
+        // What lies below all layers is nobody's own.
+        foreach (var snapshot in Directory.EnumerateDirectories(data + "/snapshots").Where(path => Path.GetFileName(path) is not (['.', ..] or "0")))
         {
             var facts = File.ReadLines(snapshot + "/snapshot.json").FirstOrDefault() is { } line ? JsonNode.Parse(line)! : new JsonObject();
             if (facts["ChainId"] is null && !containers.Contains((string?)facts["ContainerId"]))
