@@ -36,6 +36,9 @@ internal sealed class Container : IDisposable
     /// <summary>How often a run has ended, or a start has failed.</summary>
     internal int Ends { get; private set; }
 
+    /// <summary>How many of its ends are events already: who ended it tells of that after them.</summary>
+    internal int EndsTold { get; private set; }
+
     internal bool Removed { get; private set; }
 
     /// <summary>How many follow its output now.</summary>
@@ -105,6 +108,20 @@ internal sealed class Container : IDisposable
         lock (_lock)
         {
             Followers += change;
+            changed = _changed;
+            _changed = New();
+        }
+
+        changed.SetResult();
+    }
+
+    /// <summary>The events of its last end were told.</summary>
+    internal void SetEndsTold()
+    {
+        TaskCompletionSource changed;
+        lock (_lock)
+        {
+            EndsTold = Ends;
             changed = _changed;
             _changed = New();
         }

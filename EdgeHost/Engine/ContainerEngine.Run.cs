@@ -253,6 +253,7 @@ public sealed partial class ContainerEngine
                 was => change(was) with { State = was.State is ContainerState.Created ? ContainerState.Created : ContainerState.Exited, ExitCode = exitCode, Error = e.Message, Pid = 0, Sandbox = null },
                 ended: true);
             TellOfNetworks("disconnect", record.Id, record.Sandbox);
+            container.SetEndsTold();
             if (record.Spec.AutoRemove)
             {
                 await RemoveAsync(container, removeAnonymousVolumes: true, PatienceAtItsEnd).ConfigureAwait(false);
@@ -410,7 +411,7 @@ public sealed partial class ContainerEngine
             limit.CancelAfter(time);
             try
             {
-                await container.WaitUntilAsync(each => each.Ends > ends || each.Removed, limit.Token).ConfigureAwait(false);
+                await container.WaitUntilAsync(each => each.EndsTold > ends || each.Removed, limit.Token).ConfigureAwait(false);
                 return true;
             }
             catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
@@ -466,6 +467,7 @@ public sealed partial class ContainerEngine
 
         Tell(container.Record, "die", ("exitCode", exitCode?.ToString(CultureInfo.InvariantCulture) ?? "unknown"));
         TellOfNetworks("disconnect", container.Record.Id, sandbox);
+        container.SetEndsTold();
 
         // Who waits for the end need not wait for this, and who starts or removes the container next does.
         await DeleteCgroupAsync(cgroup).ConfigureAwait(false);
