@@ -90,6 +90,23 @@ public sealed class StoreTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Without_room_for_what_lies_below_all_layers_a_container_has_its_layers_all_the_same()
+    {
+        var image = await LoadAsync("a:1", Layer.Plain(Layer.Files(("a", "a"))));
+        File.WriteAllText(_fixture.Sub("snapshots/0"), "in its way");
+
+        var without = _fixture.Store.Prepare(image.Id.ToString(), "c1");
+        Assert.Null(without.MountPoints);
+        Assert.Equal(without.LowerDirectories, without.Below);
+        Assert.DoesNotContain(Directory.GetFileSystemEntries(_fixture.Sub("snapshots")), path => Path.GetFileName(path).StartsWith('.'));
+
+        File.Delete(_fixture.Sub("snapshots/0"));
+        var with = _fixture.Store.Prepare(image.Id.ToString(), "c2");
+        Assert.Equal(["dev", "etc", "proc", "sys"], Directory.GetFileSystemEntries(with.MountPoints!).Select(Path.GetFileName).Order());
+        Assert.Equal([.. with.LowerDirectories, with.MountPoints!], with.Below);
+    }
+
+    [Fact]
     public async Task What_a_killed_process_left_is_gone_when_the_store_is_opened_and_nothing_of_it_was_seen()
     {
         var image = await LoadAsync("a:1", Layer.Plain(Layer.Files(("a", "a"))));

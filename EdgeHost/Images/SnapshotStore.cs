@@ -277,9 +277,10 @@ internal sealed partial class SnapshotStore
             return Path.Combine(path, "fs");
         }
 
-        var staged = Stage();
+        string? staged = null;
         try
         {
+            staged = Stage();
             var root = StagedFileSystem(staged);
             foreach (var name in (string[])["dev", "etc", "proc", "sys"])
             {
@@ -312,7 +313,11 @@ internal sealed partial class SnapshotStore
         catch (Exception e) when (e is LinuxException or IOException or UnauthorizedAccessException)
         {
             LogNoMountPoints(_logger, path, e.Message);
-            TryRemoveTree(staged);
+            if (staged is not null)
+            {
+                TryRemoveTree(staged);
+            }
+
             return null;
         }
     }
