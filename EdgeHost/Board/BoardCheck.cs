@@ -23,7 +23,7 @@ public static partial class BoardCheck
     public const long LeastMemory = 96L << 20;
 
     // A clock before this was never set: no certificate is valid at such a time.
-    private const int FirstSaneYear = 2025;
+    internal const int FirstSaneYear = 2025;
     private const int LastSaneYear = 2099;
 
     private const uint TmpfsMagic = 0x01021994;

@@ -9,6 +9,9 @@ public sealed partial class ContainerEngine
     [LoggerMessage(Level = LogLevel.Information, Message = "containers are confined by no AppArmor profile: {Why}")]
     private static partial void LogNoAppArmor(ILogger log, string why);
 
+    [LoggerMessage(Message = "board: {What}: {Words}")]
+    private static partial void LogBoard(ILogger log, LogLevel level, string what, string words);
+
     [LoggerMessage(Level = LogLevel.Error, Message = "no container can start: {Why}")]
     private static partial void LogNoLayers(ILogger log, string why);
 
