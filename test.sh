@@ -3,6 +3,7 @@
 #
 #   ./test.sh [ARGUMENTS]             of the test runner, as in: ./test.sh -class '*RoomTests'
 #   ./test.sh --board-long [N]        loses the power N times (200) in each scenario of docs/power-cuts.md; prints a table
+#   ./test.sh --soak [N]              N lives of workloads (10000) one after the other, of which nothing may be left (docs/soak.md)
 #   ./test.sh --power-cut CUT[,CUT…]  some of these again, as in 117.torn.3, on the recording in dist/power-cuts
 #
 # Run as root on Debian 12 with the .NET 10 SDK: what is missing is installed, by cross-build.sh for the build and by
@@ -24,6 +25,17 @@ case ${1:-} in
     rm -f dist/power-cuts/table.txt
     set -- -class '*.PowerCutTests' "$@"
     ;;
+  --soak)
+    shift
+    export EDGEHOST_SOAK=10000
+    if [[ ${1:-} =~ ^[0-9]+$ ]]; then
+      EDGEHOST_SOAK=$1
+      shift
+    fi
+    limit=$((limit + EDGEHOST_SOAK))
+    rm -f dist/soak.txt
+    set -- -class '*.SoakTests' "$@"
+    ;;
   --power-cut)
     export EDGEHOST_POWER_CUTS=${2:?is missing: a cut as in 117.torn.3, of a recording in dist/power-cuts}
     shift 2
@@ -43,6 +55,7 @@ code=0
 timeout -k 60 $limit dotnet Edge.Tests/bin/Debug/net10.0/Edge.Tests.dll -noColor "$@" </dev/null 2>&1 | tee "$log" || code=$?
 
 if [[ -n ${EDGEHOST_BOARD_LONG:-} && -f dist/power-cuts/table.txt ]]; then cat dist/power-cuts/table.txt; fi
+if [[ -n ${EDGEHOST_SOAK:-} && -f dist/soak.txt ]]; then cat dist/soak.txt; fi
 summary=$(grep -E '^ +Edge\.Tests +Total: ' "$log" | tail -1 || true)
 number() {
   local found

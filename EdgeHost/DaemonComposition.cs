@@ -1,7 +1,9 @@
 using System.Net;
 using EdgeHost.Api;
+using EdgeHost.Board;
 using EdgeHost.Engine;
 using EdgeHost.Images;
+using EdgeHost.Linux;
 using EdgeHost.Mqtt;
 using EdgeHost.Networks;
 using EdgeHost.State;
@@ -44,17 +46,23 @@ internal static class DaemonComposition
         services.AddSingleton<IContainerEngine>(provider => provider.GetRequiredService<ContainerEngine>());
         services.AddSingleton<IHostedService>(provider => new EngineService(
             provider.GetRequiredService<ContainerEngine>(), provider.GetRequiredService<IHostApplicationLifetime>()));
+        services.AddSingleton(provider => new BoardHealthReader(
+            context.Paths.DataDirectory, BootCounter.Count(context.Paths.DataDirectory, SystemIdentity.BootId), context.Configuration.Current.HotCelsius)
+        {
+            Changed = (what, words) => provider.GetRequiredService<ContainerEngine>().TellOfBoard(what, provider.GetRequiredService<DeviceName>().Id, words),
+        });
         services.AddSingleton<IHostedService>(provider => new DeploymentService(
             context,
             provider.GetRequiredService<IContainerEngine>(),
             provider.GetRequiredService<IImageStore>(),
             provider.GetRequiredService<NetworkHost>(),
             provider.GetRequiredService<WorkloadGrants>(),
+            provider.GetRequiredService<BoardHealthReader>(),
             provider.GetRequiredService<DeviceName>().Id,
             Cli.ProductVersion.Read().Version,
             provider.GetRequiredService<ILoggerFactory>()));
         AddApi(services, context);
-        services.AddSingleton<IHostedService>(_ => new IdleMemory());
+        services.AddSingleton<IHostedService>(provider => new IdleMemory(() => _ = provider.GetRequiredService<BoardHealthReader>().Read()));
     }
 
     /// <summary>Where the broker keeps its files.</summary>

@@ -6,9 +6,11 @@ namespace EdgeHost;
 /// <summary>
 /// Gives memory back to the board once work is done. The collector keeps what a start-up, a pull or a deployment has
 /// used, in case there is more of it; on a small board the workloads need it more. Looks twice a minute, waits for the
-/// end of the work, though not for long, and does nothing where nothing was allocated.
+/// end of the work, though not for long, and does nothing where nothing was allocated. What else is to be looked at now
+/// and then is looked at in the same moments, so that the board is not woken for it.
 /// </summary>
-internal sealed class IdleMemory : BackgroundService
+/// <param name="alsoLook">What else.</param>
+internal sealed class IdleMemory(Action alsoLook) : BackgroundService
 {
     private const long WorthBytes = 512L << 10;
     private const long QuietBytes = 256L << 10;
@@ -29,6 +31,7 @@ internal sealed class IdleMemory : BackgroundService
             var loud = 0;
             do
             {
+                alsoLook();
                 var allocated = GC.GetTotalAllocatedBytes();
                 loud = allocated - seen < QuietBytes ? 0 : loud + 1;
                 if (allocated - collectedAt > WorthBytes && (collectedAt == 0 || loud is 0 or > Patience))

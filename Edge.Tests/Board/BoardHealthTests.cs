@@ -42,15 +42,15 @@ public sealed class BoardHealthTests
     }
 
     [Theory]
-    [InlineData("50005", "undervoltage, throttled; its power supply or cable is too weak")]
+    [InlineData("50001", "undervoltage; its power supply or cable is too weak")]
     [InlineData("8", "temperature_limit")]
-    [InlineData("2", "frequency_capped")]
-    public void A_throttled_board_says_so(string flags, string words)
+    [InlineData("6", "frequency_capped", "throttled")]
+    public void A_throttled_board_says_so(string flags, params string[] words)
     {
         using var tree = BoardTree.OfRaspberryPi();
         tree.Put("/sys/devices/platform/soc/soc:firmware/get_throttled", flags + "\n");
 
-        Assert.Equal(["the board's firmware says: " + words], tree.Reader().Read().Problems);
+        Assert.Equal(words.Select(each => "the board's firmware says: " + each), tree.Reader().Read().Problems.Select(each => each.Words));
     }
 
     [Fact]
@@ -77,7 +77,7 @@ public sealed class BoardHealthTests
         var health = tree.Reader().Read();
 
         Assert.Equal(85.25m, health.TemperatureCelsius);
-        Assert.Equal(["the processor has 85.3 °C; give it air"], health.Problems);
+        Assert.Equal(["the processor has 85.3 °C; give it air"], health.Problems.Select(each => each.Words));
     }
 
     [Theory]
@@ -93,7 +93,102 @@ public sealed class BoardHealthTests
         var health = tree.Reader().Read();
 
         Assert.Equal(percent, health.DiskWornPercent);
-        Assert.Equal(percent >= 90, health.Problems.Any(problem => problem.Contains($"has used {percent} % of its life; replace it", StringComparison.Ordinal)));
+        Assert.Equal(percent >= 90, health.Problems.Any(problem => problem.Words.Contains($"has used {percent} % of its life; replace it", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void What_begins_and_ends_between_two_readings_is_told_once_and_not_again_at_its_limit()
+    {
+        const string Flags = "/sys/devices/platform/soc/soc:firmware/get_throttled", Heat = "/sys/class/thermal/thermal_zone0/temp";
+        using var tree = BoardTree.OfRaspberryPi();
+        var reader = tree.Reader();
+        var told = new List<string>();
+        reader.Changed = (what, words) => told.Add($"{what} ({words})");
+
+        Assert.Empty(After(Flags, "10000"));
+        Assert.Equal(["undervoltage: begins (the board's firmware says: undervoltage; its power supply or cable is too weak)"], After(Flags, "10001"));
+        Assert.Empty(After(Flags, "10001"));
+        Assert.Equal(["throttled: begins (the board's firmware says: throttled)", "undervoltage: ends (the board's firmware says: undervoltage; its power supply or cable is too weak)"], After(Flags, "50004"));
+        Assert.Equal(["throttled: ends (the board's firmware says: throttled)"], After(Flags, "50000"));
+
+        // Warm is no longer hot only when it is well beneath.
+        Assert.Empty(After(Heat, "84900"));
+        Assert.Equal(["hot: begins (the processor has 85 °C; give it air)"], After(Heat, "85000"));
+        Assert.Empty(After(Heat, "80100"));
+        Assert.Empty(After(Heat, "86000"));
+        Assert.Equal(["hot: ends (the processor has 86 °C; give it air)"], After(Heat, "79900"));
+        Assert.Empty(After(Heat, "81000"));
+
+        Assert.StartsWith("memory_pressure: begins (in 20 % of the last minute something waited for memory", Assert.Single(Pressed("20.00")), StringComparison.Ordinal);
+        Assert.Empty(Pressed("10.00"));
+        Assert.StartsWith("memory_pressure: ends", Assert.Single(Pressed("9.99")), StringComparison.Ordinal);
+
+        string[] Pressed(string percent) => After("/proc/pressure/memory", $"some avg10=0.00 avg60={percent} avg300=0.00 total=1");
+
+        string[] After(string file, string text)
+        {
+            told.Clear();
+            tree.Put(file, text + "\n");
+            _ = reader.Read();
+            return [.. told.Order(StringComparer.Ordinal)];
+        }
+    }
+
+    [Fact]
+    public void What_holds_when_it_is_first_read_is_told_as_what_begins()
+    {
+        using var tree = BoardTree.OfRaspberryPi();
+        tree.PutLifeTime("0x0A 0x01");
+        var reader = tree.Reader();
+        var told = new List<string>();
+        reader.Changed = (what, _) => told.Add(what);
+
+        _ = reader.Read();
+
+        Assert.Equal(["disk_worn: begins"], told);
+    }
+
+    [Fact]
+    public void A_clock_that_was_never_set_and_one_that_is_set_are_told_of_and_the_passing_of_time_is_not()
+    {
+        using var tree = BoardTree.OfRaspberryPi();
+        var clock = new WallClock { Now = new DateTimeOffset(1970, 1, 1, 0, 1, 0, TimeSpan.Zero) };
+        var reader = tree.Reader(time: clock);
+        var told = new List<string>();
+        reader.Changed = (what, words) => told.Add($"{what} ({words})");
+
+        tree.Put("/proc/uptime", "60.00 1.00\n");
+        _ = reader.Read();
+        Assert.StartsWith("clock_unset: begins (the clock says 1970-01-01", Assert.Single(told), StringComparison.Ordinal);
+
+        (told, clock.Now) = ([], new DateTimeOffset(1970, 1, 1, 0, 1, 32, TimeSpan.Zero));
+        tree.Put("/proc/uptime", "90.00 1.00\n");
+        _ = reader.Read();
+        Assert.Empty(told);
+
+        clock.Now = new DateTimeOffset(2026, 11, 27, 12, 0, 0, TimeSpan.Zero);
+        _ = reader.Read();
+        Assert.Contains("clock_jump (the clock was set forward by 1795780708 s)", told);
+        Assert.Contains(told, each => each.StartsWith("clock_unset: ends", StringComparison.Ordinal));
+
+        (told, clock.Now) = ([], clock.Now.AddHours(-1));
+        _ = reader.Read();
+        Assert.Equal(["clock_jump (the clock was set back by 3600 s)"], told);
+    }
+
+    [Fact]
+    public void A_disk_is_asked_for_its_life_once_an_hour()
+    {
+        using var tree = BoardTree.OfRaspberryPi();
+        var clock = new WallClock { Now = DateTimeOffset.UnixEpoch.AddYears(60) };
+        var reader = tree.Reader(time: clock);
+        Assert.Equal(10, reader.Read().DiskWornPercent);
+
+        tree.PutLifeTime("0x02 0x01");
+        clock.Passed = TimeSpan.FromMinutes(59);
+        Assert.Equal(10, reader.Read().DiskWornPercent);
+        clock.Passed = TimeSpan.FromMinutes(60);
+        Assert.Equal(20, reader.Read().DiskWornPercent);
     }
 
     [Fact]
@@ -108,5 +203,16 @@ public sealed class BoardHealthTests
         Assert.Equal(1, BootCounter.Count(data.Path, "third"));
         Assert.Equal(2, BootCounter.Count(data.Path, "fourth"));
         Assert.Null(BootCounter.Count(data.Sub("nowhere"), "fifth"));
+    }
+
+    private sealed class WallClock : TimeProvider
+    {
+        internal DateTimeOffset Now { get; set; }
+
+        internal TimeSpan Passed { get; set; }
+
+        public override DateTimeOffset GetUtcNow() => Now;
+
+        public override long GetTimestamp() => (long)(Passed.TotalSeconds * TimestampFrequency);
     }
 }

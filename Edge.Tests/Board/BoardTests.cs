@@ -24,7 +24,7 @@ public sealed class BoardTests(Arm64Board board)
         using var json = JsonDocument.Parse(run.Output);
         Assert.Equal("v2", json.RootElement.GetProperty("cgroups").GetString());
         Assert.Equal("arm64", json.RootElement.GetProperty("board").GetProperty("architecture").GetString());
-        foreach (var name in (string[])["memory", "cpu", "cpuset", "pids"])
+        foreach (var name in (string[])["memory", "cpu", "cpuset", "pids", "io"])
         {
             Assert.StartsWith("cgroup v2 at /sys/fs/cgroup", Feature(json, $"{name} controller").GetProperty("found").GetString(), StringComparison.Ordinal);
         }

@@ -48,5 +48,5 @@ internal sealed class BoardTree : IDisposable
         File.WriteAllText(file, text);
     }
 
-    internal BoardHealthReader Reader(long? boots = null) => new(_root.Path, boots, 85, _root.Path);
+    internal BoardHealthReader Reader(long? boots = null, TimeProvider? time = null) => new(_root.Path, boots, 85, _root.Path, time ?? TimeProvider.System);
 }

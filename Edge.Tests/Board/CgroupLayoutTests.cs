@@ -36,6 +36,20 @@ public sealed class CgroupLayoutTests
     }
 
     [Theory]
+    [InlineData("27 26 0:24 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "cpu\t0\t1\t1\n", "not in this kernel, or off", "--device-read-bps")]
+    [InlineData("27 26 0:24 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "blkio\t0\t1\t0\n", "in this kernel, but off", "--device-read-bps")]
+    [InlineData("31 26 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n", "blkio\t0\t1\t1\n", "in this kernel, but in no mounted hierarchy", "mount -t cgroup2")]
+    [InlineData("31 26 0:28 / /sys/fs/cgroup/blkio rw - cgroup cgroup rw,blkio\n", "blkio\t5\t1\t1\n", "cgroup v1 at /sys/fs/cgroup/blkio", "")]
+    public void That_rates_of_disks_cannot_be_held_is_said(string mountinfo, string cgroups, string found, string remedy)
+    {
+        var disks = BoardCheck.Disks(CgroupLayout.Parse(mountinfo, cgroups));
+
+        Assert.Equal(("blkio controller", found), (disks.Name, disks.Found));
+        Assert.Equal(FeatureNeed.Recommended, disks.Need);
+        Assert.Contains(remedy, disks.Remedy ?? string.Empty, StringComparison.Ordinal);
+    }
+
+    [Theory]
     [InlineData("")]
     [InlineData("no separator here\n")]
     [InlineData("27 26 - cgroup2\n")]

@@ -31,6 +31,9 @@ internal sealed record BoardSpec
 
     /// <summary>In MiB, the disk on which everything that is written stays over a power cut; null keeps it in memory, until then.</summary>
     internal int? Disk { get; init; }
+
+    /// <summary>More devices, as arguments of qemu.</summary>
+    internal string Devices { get; init; } = string.Empty;
 }
 
 /// <summary>
@@ -207,7 +210,7 @@ internal sealed partial class EmulatedBoard : IAsyncDisposable
         start.Environment["BOARD_HOSTFWD"] = _spec.Forward is { } port ? $"tcp:127.0.0.1:{Text(ForwardedPort)}-:{Text(port)}" : null;
         start.Environment["BOARD_DATA"] = _spec.Disk is null ? null : Path.Combine(_work.FullName, "disk");
         start.Environment["BOARD_KEEP"] = _spec.Disk is null ? null : "1";
-        start.Environment["BOARD_QEMU"] = $"-chardev socket,id=ctl,path={Path.Combine(_work.FullName, "ctl")} -device virtserialport,chardev=ctl,name=board.ctl";
+        start.Environment["BOARD_QEMU"] = $"-chardev socket,id=ctl,path={Path.Combine(_work.FullName, "ctl")} -device virtserialport,chardev=ctl,name=board.ctl -qmp unix:{Monitor},server=on,wait=off {_spec.Devices}";
         _runner = Process.Start(start)!;
         _runner.OutputDataReceived += (_, line) => Said(line.Data);
         _runner.ErrorDataReceived += (_, line) => Said(line.Data);

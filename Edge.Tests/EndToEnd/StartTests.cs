@@ -51,6 +51,26 @@ public sealed class StartTests
         (await second.DockerAsync("version")).Succeeds();
     }
 
+    [Fact]
+    public async Task A_data_directory_on_an_overlayfs_is_named_at_the_start_and_by_each_container_that_it_keeps_from_starting()
+    {
+        await using var daemon = DaemonUnderTest.Make();
+        var data = daemon.Data;
+
+        // As the root of a board that is written to memory alone; gone with the mount namespace.
+        daemon.Before = ["unshare", "--mount", "sh", "-c", $"mkdir -p {data} && mount -t tmpfs none {data} && mkdir {data}/low {data}/up {data}/work && mount -t overlay none -o lowerdir={data}/low,upperdir={data}/up,workdir={data}/work {data} && exec \"$@\"", "sh"];
+        var why = $"images cannot be unpacked for containers below {data}: it is on an overlayfs, which the kernel does not take as the upper layer of another; name another data directory by --data-dir or EDGEHOST_DATA_DIR";
+
+        await daemon.StartAsync();
+        await daemon.LoadAsync("busybox");
+        var run = await daemon.EdgehostAsync("run", "--network", "none", "busybox", "true");
+
+        Assert.Equal(125, run.ExitCode);
+        Assert.Equal($"edgehost: {why}", run.Error.TrimEnd('\n'));
+        Assert.Contains($"no container can start: {why}", daemon.Said, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at EdgeHost.", daemon.Said, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("{\n  \"broker\": {\n    \"lisen\": \"127.0.0.1:1\"\n  }\n}", ":3", "broker.lisen")]
     [InlineData("{\n  \"reserve\": { \"memory\": \"much\" }\n}", ":2", "reserve.memory")]

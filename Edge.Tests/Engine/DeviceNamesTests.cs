@@ -18,6 +18,9 @@ public sealed class DeviceNamesTests : IDisposable
         Write("sys/class/i2c-dev/i2c-20/device/uevent", "OF_NAME=i2c\nOF_FULLNAME=/soc/i2c@7e804000\nOF_ALIAS_0=i2c1\n");
         Write("sys/class/i2c-dev/i2c-21/name", "fef04500.i2c\n");
         Write("sys/class/i2c-dev/i2c-21/device/uevent", "OF_NAME=i2c\nOF_FULLNAME=/soc/i2c@7ef04500\nOF_ALIAS_0=i2c20\n");
+        Spi("spidev0.0", "fe204000.spi", "OF_NAME=spi\nOF_ALIAS_0=spi0\n");
+        Spi("spidev0.1", "fe204000.spi", "OF_NAME=spi\nOF_ALIAS_0=spi0\n");
+        Spi("spidev10.1", "1-1.2:1.0", "DEVTYPE=usb_interface\n");
         Write("sys/bus/gpio/devices/gpiochip3/uevent", "MAJOR=254\nOF_ALIAS_0=gpio0\n");
         Write("sys/bus/usb/devices/1-1.3/idVendor", "0403\n");
         Write("sys/bus/usb/devices/1-1.3/idProduct", "6001\n");
@@ -32,6 +35,9 @@ public sealed class DeviceNamesTests : IDisposable
     [InlineData("i2c=bcm2835 (i2c@7e804000)", "/dev/i2c-20")]
     [InlineData("i2c=i2c1", "/dev/i2c-20")]
     [InlineData("i2c=i2c20", "/dev/i2c-21")]
+    [InlineData("spi=spi0.0", "/dev/spidev0.0")]
+    [InlineData("spi=fe204000.spi.1", "/dev/spidev0.1")]
+    [InlineData("spi=1-1.2:1.0.1", "/dev/spidev10.1")]
     [InlineData("gpiochip=gpio0", "/dev/gpiochip3")]
     [InlineData("usb=1-1.3", "/dev/bus/usb/001/014")]
     [InlineData("usb=0403:6001", "/dev/bus/usb/001/014")]
@@ -41,6 +47,11 @@ public sealed class DeviceNamesTests : IDisposable
     [Theory]
     [InlineData("i2c=i2c2")]
     [InlineData("i2c=bcm2835")]
+    [InlineData("spi=spi0.2")]
+    [InlineData("spi=spi10.1")]
+    [InlineData("spi=fe204000.spi")]
+    [InlineData("spi=spi0")]
+    [InlineData("spi=.0")]
     [InlineData("gpiochip=gpio1")]
     [InlineData("gpioline=")]
     [InlineData("usb=0403:6010")]
@@ -77,6 +88,7 @@ public sealed class DeviceNamesTests : IDisposable
     [InlineData("/dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0-port0", "/dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0-port0", "/dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0-port0", "rwm")]
     [InlineData("/dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0-port0:/dev/modem:rw", "/dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0-port0", "/dev/modem", "rw")]
     [InlineData("gpioline=button", "gpioline=button", "", "rwm")]
+    [InlineData("spi=1-1.2:1.0.1:rw", "spi=1-1.2:1.0.1", "", "rw")]
     [InlineData("usb=0403:6001:rw", "usb=0403:6001", "", "rw")]
     [InlineData("i2c=bcm2835 (i2c@7e804000):/dev/i2c-1:rw", "i2c=bcm2835 (i2c@7e804000)", "/dev/i2c-1", "rw")]
     public void The_short_form_has_a_source_a_path_and_rights(string text, string source, string path, string access) => Assert.Equal((source, path, access), HostDevices.Parse(text));
@@ -94,6 +106,20 @@ public sealed class DeviceNamesTests : IDisposable
     public void What_is_no_device_is_refused(string text) => Assert.Equal(ErrorKind.Invalid, Assert.Throws<EdgeHostException>(() => HostDevices.Parse(text)).Kind);
 
     public void Dispose() => _root.Dispose();
+
+    private void Spi(string node, string controller, string uevent)
+    {
+        var bus = "sys/class/spi_master/spi" + node["spidev".Length..node.IndexOf('.', StringComparison.Ordinal)];
+        Write($"sys/devices/{controller}/uevent", uevent);
+        Write($"sys/class/spidev/{node}/dev", "153:0\n");
+        Write("dev/" + node, string.Empty);
+        _ = Directory.CreateDirectory(Path.Combine(_root.Path, bus));
+        var link = Path.Combine(_root.Path, bus, "device");
+        if (new FileInfo(link).LinkTarget is null)
+        {
+            _ = File.CreateSymbolicLink(link, "../../../devices/" + controller);
+        }
+    }
 
     private void Write(string path, string content)
     {

@@ -60,7 +60,7 @@ public static partial class BoardCheck
     internal static IEnumerable<FeatureStatus> Power(string dataDirectory, string root = "")
     {
         const string Name = "power and heat";
-        var health = new BoardHealthReader(dataDirectory, null, int.MaxValue, root).Read();
+        var health = new BoardHealthReader(dataDirectory, null, int.MaxValue, root, TimeProvider.System).Read();
         if (health.Throttled is { } now && health.ThrottledSinceBoot is { } since)
         {
             yield return now.Count + since.Count == 0

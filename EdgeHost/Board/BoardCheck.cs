@@ -23,12 +23,9 @@ public static partial class BoardCheck
     public const long LeastMemory = 96L << 20;
 
     // A clock before this was never set: no certificate is valid at such a time.
-    private const int FirstSaneYear = 2025;
+    internal const int FirstSaneYear = 2025;
     private const int LastSaneYear = 2099;
 
-    private const uint OverlayMagic = 0x794c7630;
-    private const uint NfsMagic = 0x6969;
-    private const uint VfatMagic = 0x4d44;
     private const uint TmpfsMagic = 0x01021994;
 
     /// <summary>Looks at this board.</summary>
@@ -57,6 +54,7 @@ public static partial class BoardCheck
                 Cpu(cgroups),
                 Controller(cgroups, "cpuset", FeatureNeed.Recommended, "--cpuset-cpus and a deployment's cpuset are refused without it"),
                 Controller(cgroups, "pids", FeatureNeed.Required, "use a kernel with CONFIG_CGROUP_PIDS=y"),
+                Disks(cgroups),
                 Call("openat2", KernelProbe.Openat2(), "5.6"),
                 Call("clone3", KernelProbe.Clone3(), "5.3"),
                 Call("pidfd", KernelProbe.PidfdOpen(), "5.3"),
@@ -91,6 +89,11 @@ public static partial class BoardCheck
 
     private static FeatureStatus Memory(CgroupLayout cgroups) => Controller(
         cgroups, "memory", FeatureNeed.Required, KernelCommandLine.HowToAdd("cgroup_enable=memory cgroup_memory=1"));
+
+    // Version 2 calls it io; /proc/cgroups has the older name for both.
+    internal static FeatureStatus Disks(CgroupLayout cgroups) => Controller(
+        cgroups, cgroups.Find("io") is null ? "blkio" : "io", FeatureNeed.Recommended,
+        "rates of disks (--device-read-bps and its siblings, blkio_config) are refused without it; use a kernel with CONFIG_BLK_CGROUP=y and CONFIG_BLK_DEV_THROTTLING=y");
 
     private static FeatureStatus Controller(CgroupLayout cgroups, string name, FeatureNeed need, string remedy)
     {
@@ -288,18 +291,12 @@ public static partial class BoardCheck
         };
 
         const string Layers = "file system for layers";
-        yield return disk.Type switch
-        {
-            OverlayMagic => Refused("overlayfs, which cannot hold the layers of another overlayfs"),
-            NfsMagic => Refused("NFS, which cannot hold the upper layer of an overlayfs"),
-            VfatMagic => Refused("FAT, which has no owners and no links"),
-            TmpfsMagic => new FeatureStatus(Layers, FeatureNeed.Recommended, FeatureState.Missing, $"{path} is a tmpfs",
-                "everything is lost with the power: name a directory on a disk by --data-dir"),
-            _ => new FeatureStatus(Layers, FeatureNeed.Required, FeatureState.Present, path),
-        };
-
-        FeatureStatus Refused(string why) => new(Layers, FeatureNeed.Required, FeatureState.Missing, $"{path} is on {why}",
-            "name a directory on ext4, xfs, btrfs or f2fs by --data-dir");
+        yield return KernelProbe.WhyNoLayers(path) is { } why
+            ? new FeatureStatus(Layers, FeatureNeed.Required, FeatureState.Missing, $"{path} {why}", "name a directory on ext4, xfs, btrfs or f2fs by --data-dir")
+            : disk.Type == TmpfsMagic
+            ? new FeatureStatus(Layers, FeatureNeed.Recommended, FeatureState.Missing, $"{path} is a tmpfs",
+                "everything is lost with the power: name a directory on a disk by --data-dir")
+            : new FeatureStatus(Layers, FeatureNeed.Required, FeatureState.Present, path);
     }
 
     // What is not made yet will be on the file system of the nearest parent that is.

@@ -42,19 +42,41 @@ public sealed class BoardHealth
     /// <summary>Whether it takes no writes.</summary>
     public bool? DiskReadOnly { get; init; }
 
-    /// <summary>How much of the life that its maker gives the disk is used, in percent, in steps of 10; 110 beyond it (eMMC, JESD84-B51 EXT_CSD 268 and 269).</summary>
+    /// <summary>
+    /// How much of the life that its maker gives the disk is used, in percent: of an eMMC in steps of 10 and 110 beyond it (JESD84-B51 EXT_CSD
+    /// 268 and 269), of an NVMe disk to 255 (Percentage Used of its SMART log). Asked once an hour.
+    /// </summary>
     public int? DiskWornPercent { get; init; }
 
-    /// <summary>What needs somebody, in words; empty when all is well.</summary>
+    /// <summary>What needs somebody; empty when all is well.</summary>
     [JsonIgnore]
-    public IReadOnlyList<string> Problems { get; init; } = [];
+    public IReadOnlyList<BoardCondition> Problems { get; init; } = [];
+}
+
+/// <summary>Something of a board that needs somebody while it holds.</summary>
+/// <param name="name">What it is called in events.</param>
+/// <param name="words">What it is, and what to do.</param>
+public sealed class BoardCondition(string name, string words)
+{
+    /// <summary>What it is called in events.</summary>
+    public string Name => name;
+
+    /// <summary>What it is, and what to do.</summary>
+    public string Words => words;
 }
 
 /// <summary>Reads the health of a board from the kernel: a few small files, each time.</summary>
 public sealed class BoardHealthReader
 {
-    private const long LittleDiskPercent = 5;
     private const int WornPercent = 90;
+
+    // Each begins at the first and ends at the second, so that what stands at a limit is told of once.
+    private static readonly (long Begins, long Ends) LittleDiskPercent = (5, 6), MuchPressurePercent = (20, 10);
+    private const int CoolerBy = 5;
+
+    // More than what keeps a clock right turns it by between two readings.
+    private static readonly TimeSpan Jump = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan WearIsAskedEach = TimeSpan.FromHours(1);
 
     // get_throttled of the Raspberry Pi's firmware: the bit of now, and 16 bits above it that of the time since the boot.
     private static readonly string[] ThrottleWords = ["undervoltage", "frequency_capped", "throttled", "temperature_limit"];
@@ -63,51 +85,118 @@ public sealed class BoardHealthReader
     private readonly string _dataDirectory;
     private readonly long? _boots;
     private readonly int _hot;
+    private readonly TimeProvider _time;
+    private readonly Lock _lock = new();
+    private List<BoardCondition> _begun = [];
+    private DateTimeOffset? _bootedAt;
+    private int? _worn;
+    private long? _wornAt;
 
     /// <summary>Looks at this board.</summary>
     /// <param name="dataDirectory">Where EdgeHost's data are; its file system is told of.</param>
     /// <param name="boots">How often it was booted; null when that is not known.</param>
     /// <param name="hot">From which temperature on it is hot, in °C.</param>
     public BoardHealthReader(string dataDirectory, long? boots, int hot)
-        : this(dataDirectory, boots, hot, string.Empty)
+        : this(dataDirectory, boots, hot, string.Empty, TimeProvider.System)
     {
     }
 
-    internal BoardHealthReader(string dataDirectory, long? boots, int hot, string root) => (_dataDirectory, _boots, _hot, _root) = (dataDirectory, boots, hot, root);
+    internal BoardHealthReader(string dataDirectory, long? boots, int hot, string root, TimeProvider time) =>
+        (_dataDirectory, _boots, _hot, _root, _time) = (dataDirectory, boots, hot, root, time);
+
+    /// <summary>Is told what has begun or ended since the last reading, as an event and in words. A first reading tells what holds.</summary>
+    public Action<string, string>? Changed { get; set; }
 
     /// <summary>Reads it now.</summary>
     public BoardHealth Read()
     {
-        var problems = new List<string>();
-        var flags = Flags();
-        var (now, sinceBoot) = (Words(flags, 0), Words(flags, 16));
-        if (now is { Count: > 0 })
+        lock (_lock)
         {
-            problems.Add($"the board's firmware says: {string.Join(", ", now)}{(now.Contains("undervoltage") ? "; its power supply or cable is too weak" : string.Empty)}");
+            var uptime = FirstNumber("/proc/uptime");
+
+            // When it was booted, by the clock of now: that changes only with the clock.
+            DateTimeOffset? bootedAt = uptime is { } seconds ? _time.GetUtcNow() - TimeSpan.FromSeconds((double)seconds) : null;
+            var health = Read(uptime);
+            if (Changed is { } changed)
+            {
+                Tell(changed, health.Problems, bootedAt);
+            }
+
+            (_begun, _bootedAt) = ([.. health.Problems], bootedAt);
+            return health;
+        }
+    }
+
+    private bool Holds(string name) => _begun.Exists(each => each.Name == name);
+
+    private void Tell(Action<string, string> changed, IReadOnlyList<BoardCondition> problems, DateTimeOffset? bootedAt)
+    {
+        if (bootedAt - _bootedAt is { } by && by.Duration() > Jump)
+        {
+            changed("clock_jump", string.Create(CultureInfo.InvariantCulture, $"the clock was set {(by > TimeSpan.Zero ? "forward" : "back")} by {by.Duration().TotalSeconds:0} s"));
         }
 
-        var temperature = Temperature();
-        if (temperature >= _hot)
+        foreach (var condition in problems)
         {
-            problems.Add(string.Create(CultureInfo.InvariantCulture, $"the processor has {temperature:0.#} °C; give it air"));
+            if (!Holds(condition.Name))
+            {
+                changed(condition.Name + ": begins", condition.Words);
+            }
+        }
+
+        foreach (var condition in _begun)
+        {
+            if (!problems.Any(each => each.Name == condition.Name))
+            {
+                changed(condition.Name + ": ends", condition.Words);
+            }
+        }
+    }
+
+    private BoardHealth Read(decimal? uptime)
+    {
+        var problems = new List<BoardCondition>();
+        var flags = Flags();
+        var (now, sinceBoot) = (Words(flags, 0), Words(flags, 16));
+        foreach (var flag in now ?? [])
+        {
+            problems.Add(new BoardCondition(flag, $"the board's firmware says: {flag}{(flag == ThrottleWords[0] ? "; its power supply or cable is too weak" : string.Empty)}"));
+        }
+
+        const string Hot = "hot", MuchPressure = "memory_pressure";
+        var temperature = Temperature();
+        if (temperature >= _hot - (Holds(Hot) ? CoolerBy : 0))
+        {
+            problems.Add(new BoardCondition(Hot, string.Create(CultureInfo.InvariantCulture, $"the processor has {temperature:0.#} °C; give it air")));
         }
 
         var worn = Worn();
         if (worn >= WornPercent)
         {
-            problems.Add($"the disk of {_dataDirectory} has used {worn} % of its life; replace it");
+            problems.Add(new BoardCondition("disk_worn", $"the disk of {_dataDirectory} has used {worn} % of its life; replace it"));
         }
 
         var space = Space(problems);
+        var memoryPressure = Pressure("memory");
+        if (memoryPressure >= Limit(MuchPressure, MuchPressurePercent))
+        {
+            problems.Add(new BoardCondition(MuchPressure, string.Create(CultureInfo.InvariantCulture, $"in {memoryPressure:0} % of the last minute something waited for memory; edgehost stats says which container takes how much")));
+        }
+
+        if (_time.GetUtcNow() is { Year: < BoardCheck.FirstSaneYear } clock)
+        {
+            problems.Add(new BoardCondition("clock_unset", string.Create(CultureInfo.InvariantCulture, $"the clock says {clock:yyyy-MM-dd}, which cannot be right; give the board a network time service or a clock with a battery")));
+        }
+
         return new BoardHealth
         {
-            UptimeSeconds = FirstNumber("/proc/uptime") is { } seconds ? (long)seconds : null,
+            UptimeSeconds = uptime is { } seconds ? (long)seconds : null,
             Boots = _boots,
             TemperatureCelsius = temperature,
             Throttled = now,
             ThrottledSinceBoot = sinceBoot,
             CpuPressure = Pressure("cpu"),
-            MemoryPressure = Pressure("memory"),
+            MemoryPressure = memoryPressure,
             IoPressure = Pressure("io"),
             DiskBytes = space?.TotalBytes,
             DiskFreeBytes = space?.FreeBytes,
@@ -118,29 +207,32 @@ public sealed class BoardHealthReader
         };
     }
 
-    private Linux.FileSystemSpace? Space(List<string> problems)
+    private long Limit(string name, (long Begins, long Ends) limits) => Holds(name) ? limits.Ends : limits.Begins;
+
+    private Linux.FileSystemSpace? Space(List<BoardCondition> problems)
     {
+        const string Full = "disk_full", Files = "disk_files";
         try
         {
             var space = Linux.KernelProbe.Space(_dataDirectory);
             if (space.ReadOnly)
             {
-                problems.Add($"the file system of {_dataDirectory} is read-only; dmesg says why");
+                problems.Add(new BoardCondition("disk_read_only", $"the file system of {_dataDirectory} is read-only; dmesg says why"));
             }
-            else if (space.FreeBytes * 100 < space.TotalBytes * LittleDiskPercent)
+            else if (space.FreeBytes * 100 < space.TotalBytes * Limit(Full, LittleDiskPercent))
             {
-                problems.Add($"the file system of {_dataDirectory} has {space.FreeBytes >> 20} MiB free of {space.TotalBytes >> 20}; edgehost system df says what takes it");
+                problems.Add(new BoardCondition(Full, $"the file system of {_dataDirectory} has {space.FreeBytes >> 20} MiB free of {space.TotalBytes >> 20}; edgehost system df says what takes it"));
             }
-            else if (space.FreeInodes * 100 < space.TotalInodes * LittleDiskPercent)
+            else if (space.FreeInodes * 100 < space.TotalInodes * Limit(Files, LittleDiskPercent))
             {
-                problems.Add($"the file system of {_dataDirectory} takes {space.FreeInodes} more files of {space.TotalInodes}");
+                problems.Add(new BoardCondition(Files, $"the file system of {_dataDirectory} takes {space.FreeInodes} more files of {space.TotalInodes}"));
             }
 
             return space;
         }
         catch (Linux.LinuxException e)
         {
-            problems.Add(e.Message);
+            problems.Add(new BoardCondition("disk_unreadable", e.Message));
             return null;
         }
     }
@@ -222,8 +314,20 @@ public sealed class BoardHealthReader
         return decimal.TryParse(end < 0 ? value : value[..end], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var percent) ? percent : null;
     }
 
-    // "0x01 0x02": the two kinds of memory in it, in tenths; 0 is "not told".
+    // To ask a disk may wake it, and its answer changes in weeks.
     private int? Worn()
+    {
+        if (_wornAt is not { } at || _time.GetElapsedTime(at) >= WearIsAskedEach)
+        {
+            _worn = AskForWear();
+            _wornAt = _time.GetTimestamp();
+        }
+
+        return _worn;
+    }
+
+    // "0x01 0x02": the two kinds of memory in it, in tenths; 0 is "not told".
+    private int? AskForWear()
     {
         try
         {
@@ -237,6 +341,11 @@ public sealed class BoardHealthReader
             }
 
             whole = File.Exists($"{_root}{whole}/partition") ? Path.GetDirectoryName(whole)! : whole;
+            if (Path.GetFileName(whole) is var name && name.StartsWith("nvme", StringComparison.Ordinal))
+            {
+                return Linux.NvmeDisk.PercentUsed($"{_root}/dev/{name}");
+            }
+
             int? worn = null;
             foreach (var word in (Text(whole + "/device/life_time") ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries))
             {

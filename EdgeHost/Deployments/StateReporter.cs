@@ -114,7 +114,7 @@ public sealed class StateReporter(DeploymentOptions options, Reconciler reconcil
                 $"{what} {(failure.IsRefusal ? "was refused" : "failed")}: {failure.Reason}; version {status.Version} runs"));
         }
 
-        errors.AddRange((board?.Problems ?? []).Select(static problem => new ReportedError("board", null, problem)));
+        errors.AddRange((board?.Problems ?? []).Select(static problem => new ReportedError("board", null, problem.Words)));
         return errors;
     }
 

@@ -9,6 +9,12 @@ public sealed partial class ContainerEngine
     [LoggerMessage(Level = LogLevel.Information, Message = "containers are confined by no AppArmor profile: {Why}")]
     private static partial void LogNoAppArmor(ILogger log, string why);
 
+    [LoggerMessage(Message = "board: {What}: {Words}")]
+    private static partial void LogBoard(ILogger log, LogLevel level, string what, string words);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "no container can start: {Why}")]
+    private static partial void LogNoLayers(ILogger log, string why);
+
     [LoggerMessage(Level = LogLevel.Warning, Message = "health checks pause: the shepherd (process {Pid}) was started by an older version and speaks protocol {Version}, which has none; they begin when it was ended and started again")]
     private static partial void LogNoChecks(ILogger log, int pid, int version);
 

@@ -141,6 +141,11 @@ public sealed partial class ContainerEngine
         var attaching = TakeAttaching(container);
         try
         {
+            if (_whyNoLayers is not null)
+            {
+                throw new EdgeHostException(ErrorKind.Infeasible, _whyNoLayers);
+            }
+
             if (record.FirstUser is not null && WhyNoUsers is { } why)
             {
                 throw new EdgeHostException(ErrorKind.Unsupported, $"it was made with a user namespace, and containers cannot have one on this host any more: {why}; make it anew");

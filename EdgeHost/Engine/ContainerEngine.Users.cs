@@ -1,5 +1,6 @@
 using EdgeHost.Errors;
 using EdgeHost.Images;
+using EdgeHost.Linux;
 using EdgeHost.Runtime.Oci;
 using Microsoft.Extensions.Logging;
 
@@ -10,6 +11,7 @@ public sealed partial class ContainerEngine
 {
     private UserRanges _ranges = UserRanges.Default;
     private string? _whyNoUsers;
+    private string? _whyNoLayers;
 
     /// <inheritdoc/>
     public string? WhyHostUsers => _options.HostUsers ? "userns.mode is host in the configuration" : WhyNoUsers;
@@ -20,6 +22,12 @@ public sealed partial class ContainerEngine
 
     private void TryUsers()
     {
+        if (KernelProbe.WhyNoLayers(_options.DataDirectory) is { } whyNoLayers)
+        {
+            _whyNoLayers = $"images cannot be unpacked for containers below {_options.DataDirectory}: it {whyNoLayers}; name another data directory by --data-dir or EDGEHOST_DATA_DIR";
+            LogNoLayers(_log, _whyNoLayers);
+        }
+
         _whyNoUsers = UserProbe.Try(ImageStore.SnapshotsOf(_options.DataDirectory), _ranges.First);
         if (WhyHostUsers is { } why)
         {

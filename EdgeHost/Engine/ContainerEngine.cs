@@ -103,6 +103,16 @@ public sealed partial class ContainerEngine : IContainerEngine, IAsyncDisposable
         };
     }
 
+    /// <summary>Tells everybody who watches what has become of the board.</summary>
+    /// <param name="action">What begins or ends.</param>
+    /// <param name="board">Its name.</param>
+    /// <param name="reason">It in words.</param>
+    public void TellOfBoard(string action, string board, string reason)
+    {
+        _events.Tell(new EngineEvent(DateTimeOffset.UtcNow, "board", action, board, new Dictionary<string, string> { ["reason"] = reason }));
+        LogBoard(_log, action.EndsWith(": ends", StringComparison.Ordinal) ? LogLevel.Information : LogLevel.Warning, action, reason);
+    }
+
     /// <inheritdoc/>
     public IAsyncEnumerable<EngineEvent> WatchAsync(CancellationToken cancel) => _events.WatchAsync(cancel);
 

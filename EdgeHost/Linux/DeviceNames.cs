@@ -6,13 +6,13 @@ namespace EdgeHost.Linux;
 /// <summary>
 /// Names of devices that stay when the kernel numbers its nodes in another order: <c>i2c=ADAPTER</c>,
 /// <c>gpiochip=LABEL</c>, <c>gpioline=NAME</c> for the chip that has the line, each also by an alias of the device tree,
-/// and <c>usb=</c> a port, <c>VENDOR:PRODUCT</c> or a serial number.
+/// <c>spi=CONTROLLER.SELECT</c>, and <c>usb=</c> a port, <c>VENDOR:PRODUCT</c> or a serial number.
 /// </summary>
 public static class DeviceNames
 {
     /// <summary>Whether a source is such a name, and no path.</summary>
     /// <param name="source">As in <c>i2c=i2c1</c>.</param>
-    public static bool Has(string source) => Split(source) is var (kind, name) && kind is "i2c" or "gpiochip" or "gpioline" or "usb" && name.Length > 0;
+    public static bool Has(string source) => Split(source) is var (kind, name) && kind is "i2c" or "spi" or "gpiochip" or "gpioline" or "usb" && name.Length > 0;
 
     /// <summary>The node of a source at this moment; null when there is none.</summary>
     /// <param name="source">Such a name, or a path.</param>
@@ -27,7 +27,7 @@ public static class DeviceNames
 
         var (kind, name) = Split(source);
         string? found = null;
-        foreach (var device in Entries(kind switch { "i2c" => $"{root}/sys/class/i2c-dev", "usb" => $"{root}/sys/bus/usb/devices", _ => $"{root}/sys/bus/gpio/devices" }))
+        foreach (var device in Entries(kind switch { "i2c" => $"{root}/sys/class/i2c-dev", "spi" => $"{root}/sys/class/spidev", "usb" => $"{root}/sys/bus/usb/devices", _ => $"{root}/sys/bus/gpio/devices" }))
         {
             try
             {
@@ -60,12 +60,28 @@ public static class DeviceNames
     {
         "i2c" => Read(device, "name") == name || HasAlias(Path.Combine(device, "device"), name),
 
+        "spi" => IsSelected(Path.GetFileName(device), name, root),
+
         // Its interfaces, which are listed beside it, have no number of their own.
         "usb" => File.Exists(Path.Combine(device, "devnum"))
             && (Path.GetFileName(device) == name || $"{Read(device, "idVendor")}:{Read(device, "idProduct")}" == name || Read(device, "serial") == name),
         "gpiochip" => HasAlias(device, name) || GpioChip.Read($"{root}/dev/{Path.GetFileName(device)}").Label == name,
         _ => GpioChip.Read($"{root}/dev/{Path.GetFileName(device)}").Lines.Contains(name),
     };
+
+    // "spidev10.0" is what line 0 selects at controller spi10, whose name is that of the device that it is.
+    private static bool IsSelected(string node, string name, string root)
+    {
+        var number = node["spidev".Length..];
+        var select = name.LastIndexOf('.');
+        if (select < 1 || !number.EndsWith(name[select..], StringComparison.Ordinal))
+        {
+            return false;
+        }
+
+        var controller = $"{root}/sys/class/spi_master/spi{number[..number.IndexOf('.')]}/device";
+        return HasAlias(controller, name[..select]) || Path.GetFileName(new FileInfo(controller).LinkTarget) == name[..select];
+    }
 
     private static bool HasAlias(string device, string name) =>
         Read(device, "uevent").Split('\n').Any(line => line.StartsWith("OF_ALIAS_", StringComparison.Ordinal) && line.EndsWith('=' + name, StringComparison.Ordinal));

@@ -133,6 +133,21 @@ public static unsafe class KernelProbe
             (uint)statfs[0], statfs[2] * blockSize, statfs[4] * blockSize, statfs[5], statfs[6], (statfs[10] & ST_RDONLY) != 0);
     }
 
+    /// <summary>Why the layers of images beneath a path cannot be put together for containers; null when nothing is known against it.</summary>
+    /// <param name="path">A directory.</param>
+    /// <exception cref="LinuxException">The path is not there or may not be reached.</exception>
+    public static string? WhyNoLayers(string path)
+    {
+        const uint OVERLAYFS_SUPER_MAGIC = 0x794c7630, NFS_SUPER_MAGIC = 0x6969, MSDOS_SUPER_MAGIC = 0x4d44;
+        return Space(path).Type switch
+        {
+            OVERLAYFS_SUPER_MAGIC => "is on an overlayfs, which the kernel does not take as the upper layer of another",
+            NFS_SUPER_MAGIC => "is on NFS, which the kernel does not take as the upper layer of an overlayfs",
+            MSDOS_SUPER_MAGIC => "is on FAT, which has no owners and no links",
+            _ => null,
+        };
+    }
+
     // Closes what was opened to find out.
     private static Errno Opened(nint fd)
     {

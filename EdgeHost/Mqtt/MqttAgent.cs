@@ -327,7 +327,7 @@ public sealed partial class MqttAgent : IAsyncDisposable
             {
                 await foreach (var happened in _engine.WatchAsync(stop).ConfigureAwait(false))
                 {
-                    if (happened.Type is "container" or "image" or "volume")
+                    if (happened.Type is "container" or "image" or "volume" or "board")
                     {
                         _events.Add(ToMessage(happened));
                     }

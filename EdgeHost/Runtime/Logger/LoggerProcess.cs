@@ -12,6 +12,8 @@ internal sealed partial class LoggerProcess
 {
     private const int FullPauseMilliseconds = 1000;
     private const int SettleMilliseconds = 2000;
+    private const long WorthCollectingBytes = 128 << 10;
+    private const long MostGarbageBytes = 512 << 10;
 
     private readonly Fd _listener;
     private readonly EventLoop _loop = new();
@@ -24,6 +26,7 @@ internal sealed partial class LoggerProcess
     private readonly List<(LoggedStream Stream, byte[] Record)> _waiting = [];
     private readonly LogBudget _budget = new();
     private readonly Gathering _gathering = new();
+    private long _collected;
     private long _settleAt = Environment.TickCount64 + SettleMilliseconds;
     private PacketSocket _shepherd;
     private long _retryAt;
@@ -54,18 +57,30 @@ internal sealed partial class LoggerProcess
         return 0;
     }
 
-    // What its start, or the last of the output, needed goes back to the board once it is quiet.
+    // What its start, or the last of the output, needed goes back to the board once it is quiet: what many containers that
+    // came and went have left behind, the collector by itself would keep until the youngest generation is full, for months.
     private void Settle(bool busy)
     {
         if (busy)
         {
+            Collect(MostGarbageBytes);
             _settled = false;
             _settleAt = Environment.TickCount64 + SettleMilliseconds;
         }
         else if (!_settled && Environment.TickCount64 >= _settleAt)
         {
             _settled = true;
+            Collect(WorthCollectingBytes);
             ProgramPages.GiveBack();
+        }
+    }
+
+    private void Collect(long worth)
+    {
+        if (GC.GetTotalAllocatedBytes() - _collected > worth)
+        {
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+            _collected = GC.GetTotalAllocatedBytes();
         }
     }
 
