@@ -2,6 +2,7 @@
 # Builds the native binaries once, runs all tests on them, and ends with the line "N passed, N failed, N skipped".
 #
 #   ./test.sh [ARGUMENTS]             of the test runner, as in: ./test.sh -class '*RoomTests'
+#   ./test.sh --board                 installs the .deb on an emulated arm64 board and deploys to it; shows what happens
 #   ./test.sh --board-long [N]        loses the power N times (200) in each scenario of docs/power-cuts.md; prints a table
 #   ./test.sh --soak [N]              N lives of workloads (10000) one after the other, of which nothing may be left (docs/soak.md)
 #   ./test.sh --power-cut CUT[,CUT…]  some of these again, as in 117.torn.3, on the recording in dist/power-cuts
@@ -14,6 +15,10 @@ cd "$(dirname "$0")"
 # Far beyond what the tests take: it ends a run that hangs, with what it had said.
 limit=3000
 case ${1:-} in
+  --board)
+    shift
+    set -- -class '*.PackageOnTheBoardTests' -showLiveOutput "$@"
+    ;;
   --board-long)
     shift
     export EDGEHOST_BOARD_LONG=200
@@ -52,7 +57,8 @@ dotnet build Edge.Tests --nologo -v quiet -tl:off -nodeReuse:false
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 code=0
-timeout -k 60 $limit dotnet Edge.Tests/bin/Debug/net10.0/Edge.Tests.dll -noColor "$@" </dev/null 2>&1 | tee "$log" || code=$?
+timeout -k 60 $limit dotnet Edge.Tests/bin/Debug/net10.0/Edge.Tests.dll -noColor "$@" </dev/null 2>&1 |
+  sed -uE 's/^ +Edge\.Tests\.[^ ]+ \[OUTPUT\] //' | tee "$log" || code=$?
 
 if [[ -n ${EDGEHOST_BOARD_LONG:-} && -f dist/power-cuts/table.txt ]]; then cat dist/power-cuts/table.txt; fi
 if [[ -n ${EDGEHOST_SOAK:-} && -f dist/soak.txt ]]; then cat dist/soak.txt; fi

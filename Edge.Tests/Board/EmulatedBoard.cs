@@ -14,6 +14,12 @@ internal sealed record BoardSpec
     /// <summary><c>arm64</c> or <c>amd64</c>.</summary>
     internal string Kind { get; init; } = "arm64";
 
+    /// <summary>
+    /// <c>systemd</c> for an installed Debian, with systemd as process 1, dpkg and apt, and no <c>edgehost</c> but the one
+    /// that a package brings; null for a shell script as process 1.
+    /// </summary>
+    internal string? Flavour { get; init; }
+
     /// <summary>More arguments on the command line of the kernel.</summary>
     internal string KernelArguments { get; init; } = string.Empty;
 
@@ -39,7 +45,8 @@ internal sealed record BoardSpec
 /// <summary>
 /// A booted board under qemu, without KVM: Debian's kernel, cgroup v2, <c>edgehost</c> for its architecture in PATH.
 /// Scripts run on it as root, one after the other, and see what earlier ones left. Its root is an overlayfs; /tmp is a
-/// tmpfs. When the tests die, the board notices that its line is dead and turns itself off.
+/// tmpfs; with a disk /mnt/data is none of these. When the tests die, the board notices that its line is dead and turns
+/// itself off.
 /// </summary>
 /// <example>
 /// <code>
@@ -84,7 +91,7 @@ internal sealed partial class EmulatedBoard : IAsyncDisposable
 
     private string Console => Path.Combine(_work.FullName, "console");
 
-    /// <summary>Boots a board; the first time on a machine this builds its image, which takes a minute and some packages.</summary>
+    /// <summary>Boots a board; the first time on a machine this builds its image, which takes a minute or two and some packages.</summary>
     internal static async Task<EmulatedBoard> StartAsync(BoardSpec? asked = null)
     {
         var spec = asked ?? new BoardSpec();
@@ -92,12 +99,15 @@ internal sealed partial class EmulatedBoard : IAsyncDisposable
         await Packages.NeedAsync(
             spec.Kind == "arm64" ? "qemu-system-arm" : "qemu-system-x86", "qemu-system-common", "mmdebstrap", "kmod", "cpio", "e2fsprogs", "util-linux");
         var binary = await PublishedBinary.ForAsync(spec.Kind == "arm64" ? "linux-arm64" : "linux-x64");
-        (await CommandRun.RunAsync(Script("board-build.sh"), [spec.Kind], patience: TimeSpan.FromMinutes(20))).Succeeds();
+        (await CommandRun.RunAsync(Script("board-build.sh"), spec.Flavour is null ? [spec.Kind] : [spec.Kind, spec.Flavour], patience: TimeSpan.FromMinutes(20))).Succeeds();
 
         var work = Directory.CreateTempSubdirectory("edgehost-board-");
         var share = work.CreateSubdirectory("share");
         _ = share.CreateSubdirectory("run");
-        File.Copy(binary, Path.Combine(share.CreateSubdirectory("bin").FullName, "edgehost"));
+        if (spec.Flavour is null)
+        {
+            File.Copy(binary, Path.Combine(share.CreateSubdirectory("bin").FullName, "edgehost"));
+        }
 
         if (spec.Disk is { } size)
         {
@@ -204,6 +214,7 @@ internal sealed partial class EmulatedBoard : IAsyncDisposable
         string[] arguments = [_spec.Kind, await File.ReadAllTextAsync(Script("board-serve")), Share, Text(_spec.Memory), Text(_spec.Cpus)];
         Array.ForEach(arguments, start.ArgumentList.Add);
         start.Environment["BOARD_CONSOLE"] = Console;
+        start.Environment["BOARD_FLAVOUR"] = _spec.Flavour;
         start.Environment["BOARD_TIMEOUT"] = Text((int)Lifetime.TotalSeconds);
         start.Environment["BOARD_APPEND"] = _spec.KernelArguments;
         start.Environment["BOARD_NET"] = _spec.Network ? "1" : null;

@@ -25,7 +25,7 @@ internal sealed class SystemdBoard : IDisposable
             Needs.Missing("user-mode Linux runs on x86_64 only");
         }
 
-        await Packages.NeedAsync("user-mode-linux", "mmdebstrap", "debootstrap", "kmod", "cpio", "e2fsprogs", "util-linux");
+        await Packages.NeedAsync("user-mode-linux", "mmdebstrap", "kmod", "cpio", "e2fsprogs", "util-linux");
         (await CommandRun.RunAsync(Script("board-build.sh"), ["uml", "systemd"], patience: BuildPatience)).Succeeds();
         File.Copy(await PublishedBinary.NativeAsync(), _share.Sub("edgehost"));
         File.Copy(await SampleImage.PathAsync("busybox", "amd64"), _share.Sub("busybox.tar"));

@@ -7,8 +7,7 @@
 #   BOARD_PKGS      more Debian packages, comma separated
 #   BOARD_MODULES   more kernel modules to load before the root is mounted
 #
-# Needs root and: qemu-system-arm, qemu-system-x86 or user-mode-linux; mmdebstrap kmod cpio e2fsprogs; for systemd also
-# debootstrap.
+# Needs root and: qemu-system-arm, qemu-system-x86 or user-mode-linux; mmdebstrap kmod cpio e2fsprogs.
 set -euo pipefail
 kind=$1 init=${2:-} name=$1${2:+-$2}
 cache=${BOARD_CACHE:-$HOME/.cache/board} out=$cache/$name here=$(cd "$(dirname "$0")" && pwd)
@@ -16,8 +15,9 @@ cache=${BOARD_CACHE:-$HOME/.cache/board} out=$cache/$name here=$(cd "$(dirname "
 packages=base-files,bash,coreutils,dash,libc6,busybox-static,btrfs-progs,ca-certificates,curl,dmsetup,e2fsprogs
 packages+=,f2fs-tools,fdisk,findutils,grep,gzip,iproute2,iptables,iputils-ping,kmod,mount,nftables,procps,sed,stress-ng
 packages+=,tar,util-linux
-systemd_packages=systemd,systemd-sysv,dbus,udev,libpam-systemd,busybox-static,ca-certificates,curl,e2fsprogs,iproute2
-systemd_packages+=,iptables,iputils-ping,kmod,nftables,procps,uidmap
+# Without certificates, which take half a minute to configure where it is emulated.
+systemd_packages=apt,usr-is-merged,systemd,systemd-sysv,dbus,udev,libpam-systemd,busybox-static,e2fsprogs,iproute2
+systemd_packages+=,iptables,iputils-ping,kmod,libssl3,nftables,procps
 unwanted=('/usr/share/doc/*' '/usr/share/man/*' '/usr/share/locale/*')
 
 mkdir -p "$out"
@@ -79,17 +79,44 @@ build_plain() {
   make_image "$root" "$out/root.ext4" 64
 }
 
-# A real Debian with dpkg, apt and systemd: unpacked here, configured by the plain board of the same kind.
+# A real Debian with dpkg, apt and systemd: unpacked here, configured by the plain board of the same kind. Its packages say
+# in dpkg's database what dpkg itself would have said after unpacking them, which takes minutes where it is emulated.
 build_systemd() {
-  local architecture=$kind disk=/dev/vdb run=("$here/board-run.sh" "$kind") data file pattern
+  local architecture=$kind disk=/dev/vdb run=("$here/board-run.sh" "$kind") data file pattern options=() dpkg=$root/var/lib/dpkg
   data="file=$out/new.ext4,format=raw,cache=unsafe"
   if [[ $kind == uml ]]; then architecture=amd64 disk=/dev/ubdb run=("$here/board-uml.sh") data=$out/new.ext4; fi
   "$0" "$kind" >/dev/null
   for file in kver config vmlinuz lib busybox; do
     [[ ! -e $cache/$kind/$file ]] || ln -sfn "../$kind/$file" "$out/$file"
   done
-  debootstrap --foreign --arch="$architecture" --variant=minbase \
-    --include="$systemd_packages${BOARD_PKGS:+,$BOARD_PKGS}" bookworm "$root" >"$out/build.log"
+  mkdir "$work/packages"
+  for pattern in "${unwanted[@]}"; do options+=(--dpkgopt="path-exclude=$pattern"); done
+  # shellcheck disable=SC2016
+  mmdebstrap --quiet --variant=extract --skip=check/qemu --architectures="$architecture" \
+    --setup-hook='cd "$1"; mkdir -p usr/bin usr/sbin usr/lib; ln -s usr/bin usr/sbin usr/lib .' \
+    --include='?essential' --include="$systemd_packages${BOARD_PKGS:+,$BOARD_PKGS}" "${options[@]}" \
+    --extract-hook="cp \"\$1\"/var/cache/apt/archives/*.deb '$work/packages'" bookworm "$root" >"$out/build.log" 2>&1
+
+  mkdir -p "$dpkg/info"
+  echo 1 >"$dpkg/info/format"
+  for file in "$work"/packages/*.deb; do
+    local name control=$work/control
+    rm -rf "$control"
+    dpkg-deb -e "$file" "$control"
+    name=$(sed -n 's/^Package: //p' "$control/control")
+    ! grep -qx 'Multi-Arch: same' "$control/control" || name+=:$architecture
+    sed '/^Package: /a Status: install ok unpacked' "$control/control" >>"$dpkg/status"
+    echo >>"$dpkg/status"
+    rm "$control/control"
+    for pattern in "$control"/*; do
+      [[ ! -f $pattern ]] || cp "$pattern" "$dpkg/info/$name.${pattern##*/}"
+    done
+    dpkg-deb --fsys-tarfile "$file" | tar -t | sed 's,^\./*,/,; s,/$,,; s,^$,/.,' >"$dpkg/info/$name.list"
+  done
+  cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
+  cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
+  ln -s mawk "$root/usr/bin/awk"
+
   {
     echo force-unsafe-io
     for pattern in "${unwanted[@]}"; do echo "path-exclude=$pattern"; done
@@ -98,18 +125,17 @@ build_systemd() {
   echo board >"$root/etc/hostname"
   printf '127.0.0.1 localhost board\n' >"$root/etc/hosts"
   [[ ! -d $out/lib/modules ]] || cp -a "$out/lib/modules" "$root/usr/lib/"
-  make_image "$root" "$out/new.ext4" 700
+  make_image "$root" "$out/new.ext4" 300
   BOARD_FLAVOUR='' BOARD_DATA=$data BOARD_TIMEOUT=1800 "${run[@]}" "
-    mount $disk /mnt/data && cd /mnt/data && mount -t proc proc proc && mount -t sysfs sys sys || exit 3
-    DEBIAN_FRONTEND=noninteractive LC_ALL=C chroot . /debootstrap/debootstrap --second-stage || {
-      tail debootstrap/debootstrap.log
-      exit 4
-    }
-    rm -rf var/cache/apt/archives/*.deb debootstrap
+    mount $disk /mnt/data && cd /mnt/data && mount -t proc proc proc && mount -t sysfs sys sys && mount --bind /dev dev || exit 3
+    DEBIAN_FRONTEND=noninteractive LC_ALL=C chroot . dpkg --configure -a || exit 4
     : >etc/machine-id
-    umount proc sys
+    umount dev proc sys
     cd /
-    umount /mnt/data || umount -l /mnt/data" '' 1024 >>"$out/build.log" 8>&-
+    umount /mnt/data || umount -l /mnt/data" '' 1024 >>"$out/build.log" 8>&- || {
+    tail -20 "$out/build.log" >&2
+    exit 1
+  }
   mv "$out/new.ext4" "$out/root.ext4"
 }
 
