@@ -178,9 +178,9 @@ PODMAN = Engine("podman", ("conmon", "podman"), f"{PODMAN_CLIENT} system service
 # The program of the workload says when it was executed, before it has started another.
 FIRST = """'read -r at _ < /proc/uptime; echo "$at" > /mark/started; exec sleep 1000000'"""
 MARK = """
-mkdir -p /run/mark
-mkfifo -m 666 /run/mark/started
-exec 5<> /run/mark/started
+mkdir -p /mnt/data/mark
+test -p /mnt/data/mark/started || mkfifo -m 666 /mnt/data/mark/started
+exec 5<> /mnt/data/mark/started
 """
 
 HOGS = {
@@ -277,11 +277,9 @@ class BoardBench:
     def measure_cold(self):
         rounds, engines, disk = 5, (EDGEHOST, DOCKER), self.disk("cold.disk")
         board = self.boot("cold", disk)
-        board.run(PREPARE + MARK, 60)
         for engine in engines:
-            board.run(f"""{engine.bring_up()}
-                exec 5<> /run/mark/started
-                {engine.client} run -d --restart always --stop-signal KILL -v /run/mark:/mark busybox sh -c {FIRST}
+            board.run(f"""{engine.bring_up()}{MARK}
+                {engine.client} run -d --restart always --stop-signal KILL -v /mnt/data/mark:/mark busybox sh -c {FIRST}
                 read -r -t 60 at <&5
                 kill $(jobs -p)
                 wait || true

@@ -28,7 +28,7 @@ echo "SPARED daemon=$(spared "$daemon") shepherd=$(spared "$shepherd") logger=$(
 
 # Two megabytes for a thread's stack are too many for who holds the containers; these have what the board gives to all.
 huge() { sed -n 's/^THP_enabled:\t//p' "$1"; }
-echo "HUGE daemon=$(huge "/proc/$daemon/status") shepherd=$(huge "/proc/$shepherd/status") logger=$(huge "/proc/$logger/status") box=$(huge "/proc/$pid/status") exec=$(edgehost exec box cat /proc/self/status | huge /dev/stdin)"
+echo "HUGE daemon=$(huge "/proc/$daemon/status") shepherd=$(huge "/proc/$shepherd/status") logger=$(huge "/proc/$logger/status") box=$(huge "/proc/$pid/status") exec=$(edgehost exec box sed -n 's/^THP_enabled:\t//p' /proc/self/status)"
 
 # An end for want of memory is that of the container's own processes, all of them, and of nothing else on the board.
 hog=$(start hog -m 24m -v "$work/in:/in" "$image" sh -c 'sleep 1000 & sleep 1001 & until [ -e /in/go ]; do sleep 0.2; done; tail /dev/zero; echo outlived')
