@@ -33,6 +33,7 @@ public static partial class Daemon
     /// <exception cref="EdgeHostException">It cannot start; one line says why.</exception>
     public static int Run(DaemonFlags flags)
     {
+        HugePages.Refuse();
         ProgramPages.ProtectTypeTables();
         var paths = DaemonPaths.From(flags.ConfigFile, flags.DataDirectory, flags.RunDirectory, Environment.GetEnvironmentVariable);
         using var log = new DaemonLog(Console.OpenStandardError(), ServiceSupervisor.LogsToJournal);

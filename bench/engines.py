@@ -294,16 +294,16 @@ class Docker:
 
 
 class Mosquitto:
-    def __init__(self, parts):
+    def __init__(self, parts, name="mosquitto"):
         self.port, self.password = free_port(), base64.b16encode(os.urandom(12)).decode()
-        directory = parts.work / "mosquitto"
+        directory = parts.work / name
         directory.mkdir()
         passwords = directory / "passwords"
         passwords.write_text(f"bench:{self.password}\n")
         subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=True)
         (directory / "mosquitto.conf").write_text(
             f"user root\nlistener {self.port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n")
-        process = parts.start("mosquitto", "mosquitto", "-c", directory / "mosquitto.conf")
+        process = parts.start(name, "mosquitto", "-c", directory / "mosquitto.conf")
         parts.until(process, "mosquitto", lambda: listening(self.port))
 
 

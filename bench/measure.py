@@ -16,11 +16,13 @@ import sys
 import tarfile
 import time
 
+from board import BoardBench
 from engines import Docker, EdgeHost, Events, Mosquitto, Mqtt, Parts, Registry, forget_peak, memory_of, peak_of
 from many import ManyBench
 from network import NetworkBench
 
 PARTS = ["memory", "density", "size", "api", "request", "burst", "oci", "deploy", "cli", "exec", "pull", "bridge", "network"]
+BOARD_PARTS = ["board-idle", "board-cold", "board-hogs", "board-boot"]
 MIB = 1 << 20
 
 
@@ -75,7 +77,7 @@ class Bench:
         self.notes = []
         self.wanted = options.part or PARTS
         self.options = options
-        self.edgehost = self.docker = None
+        self.edgehost = self.docker = self.board = None
 
     def measure_bridge(self):
         self.network("bridge").run("start")
@@ -85,6 +87,18 @@ class Bench:
 
     def network(self, name):
         return NetworkBench(self.work / name, self.binary, self.options.image, self.report, self.notes, quiet)
+
+    def measure_board_idle(self):
+        self.board.measure_idle()
+
+    def measure_board_cold(self):
+        self.board.measure_cold()
+
+    def measure_board_hogs(self):
+        self.board.measure_hogs()
+
+    def measure_board_boot(self):
+        self.board.measure_boot()
 
     def measure_density(self):
         ManyBench(self, quiet, spawn).measure_density()
@@ -105,12 +119,16 @@ class Bench:
                 self.edgehost = EdgeHost(self.parts, self.binary, self.mosquitto, self.registry)
             if {"memory", "density", "api", "request", "burst", "pull", "cli", "exec"} & set(self.wanted):
                 self.docker = Docker(self.parts)
+            if set(BOARD_PARTS) & set(self.wanted):
+                self.board = BoardBench(self, Mosquitto(self.parts, "board"), quiet)
             for engine in filter(None, (self.edgehost, self.docker)):
                 self.pull(engine, self.busybox)
-            for part in PARTS:
+            for part in PARTS + BOARD_PARTS:
                 if part in self.wanted:
-                    getattr(self, "measure_" + part)()
+                    getattr(self, "measure_" + part.replace("-", "_"))()
         finally:
+            if self.board:
+                self.board.end()
             if self.docker:
                 for container in self.docker.api.json("GET", "/containers/json?all=1"):
                     self.docker.api.call("DELETE", f"/containers/{container['Id']}?force=1")
@@ -417,7 +435,10 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--image", required=True)
     parser.add_argument("--work", required=True)
-    parser.add_argument("part", nargs="*", choices=PARTS + [[]])
+    parser.add_argument("--board-binary")
+    parser.add_argument("--board-image")
+    parser.add_argument("--board-cache")
+    parser.add_argument("part", nargs="*", choices=PARTS + BOARD_PARTS + [[]])
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     Bench(options).run()

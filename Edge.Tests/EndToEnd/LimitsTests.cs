@@ -14,6 +14,7 @@ public sealed class LimitsTests(Arm64Board board)
         TestContext.Current.TestOutputHelper?.WriteLine(run.Output);
         Says("SEEN updated=41943040,0,25000/100000,30 held=41943040,0,25000/100000,30 made=33554432,0,50000/100000,20");
         Says("SPARED daemon=-500 shepherd=-900 logger=-900 box=0 exec=0 lowered=no");
+        Says("HUGE daemon=0 shepherd=0 logger=0 box=1 exec=1");
         Says("EXEC code=137 said=1 killed=1 groups=0 box=running,false,0 same=yes");
         Says("OLDER exec=300 pids=25 frozen=1 oom=137,running,false,0 stats=1");
         Says("STOPPED exited,false,137 left=0");

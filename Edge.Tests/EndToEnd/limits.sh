@@ -22,8 +22,13 @@ echo "SEEN updated=$(edgehost exec box sh -c "$limits" | tr ' ' / | line) held=$
 
 # When the board itself is out of memory, who holds the containers goes last, and none of them can have itself spared.
 shepherd=$(cat "$work/run/shepherd.lock")
+logger=$(pgrep -P "$shepherd" -f '^edgehost logger')
 spared() { cat "/proc/$1/oom_score_adj"; }
-echo "SPARED daemon=$(spared "$daemon") shepherd=$(spared "$shepherd") logger=$(spared "$(pgrep -P "$shepherd" -f '^edgehost logger')") box=$(spared "$pid") exec=$(edgehost exec box cat /proc/self/oom_score_adj) lowered=$(edgehost exec box sh -c 'echo -1 > /proc/self/oom_score_adj' 2> /dev/null && echo yes || echo no)"
+echo "SPARED daemon=$(spared "$daemon") shepherd=$(spared "$shepherd") logger=$(spared "$logger") box=$(spared "$pid") exec=$(edgehost exec box cat /proc/self/oom_score_adj) lowered=$(edgehost exec box sh -c 'echo -1 > /proc/self/oom_score_adj' 2> /dev/null && echo yes || echo no)"
+
+# Two megabytes for a thread's stack are too many for who holds the containers; these have what the board gives to all.
+huge() { sed -n 's/^THP_enabled:\t//p' "$1"; }
+echo "HUGE daemon=$(huge "/proc/$daemon/status") shepherd=$(huge "/proc/$shepherd/status") logger=$(huge "/proc/$logger/status") box=$(huge "/proc/$pid/status") exec=$(edgehost exec box sed -n 's/^THP_enabled:\t//p' /proc/self/status)"
 
 # An end for want of memory is that of the container's own processes, all of them, and of nothing else on the board.
 hog=$(start hog -m 24m -v "$work/in:/in" "$image" sh -c 'sleep 1000 & sleep 1001 & until [ -e /in/go ]; do sleep 0.2; done; tail /dev/zero; echo outlived')

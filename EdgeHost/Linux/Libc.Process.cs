@@ -58,6 +58,7 @@ internal static unsafe partial class Libc
     internal const int PR_SET_SECUREBITS = 28;
     internal const int SECBIT_NO_SETUID_FIXUP = 4;
     internal const int PR_SET_NO_NEW_PRIVS = 38;
+    internal const int PR_SET_THP_DISABLE = 41;
     internal const int PR_CAP_AMBIENT = 47;
     internal const int PR_CAP_AMBIENT_RAISE = 2;
     internal const int PR_CAP_AMBIENT_CLEAR_ALL = 4;

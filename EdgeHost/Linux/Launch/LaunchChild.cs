@@ -14,11 +14,17 @@ internal static unsafe partial class LaunchChild
     /// <param name="block">The checked plan.</param>
     /// <param name="slots">The descriptor slots, -1 where empty.</param>
     /// <param name="status">Where a failure is reported as (step, errno); closed by a successful exec.</param>
-    internal static void Run(byte* block, int* slots, int status)
+    /// <param name="hasNoHugePages">Whether its parent goes without huge pages, which it inherited.</param>
+    internal static void Run(byte* block, int* slots, int status, bool hasNoHugePages)
     {
         var count = *(int*)(block + 8);
         var steps = (LaunchStep*)(block + LaunchPlan.HeaderSize);
         Call(Nr.umask, 0);
+        if (hasNoHugePages)
+        {
+            Call(Nr.prctl, Libc.PR_SET_THP_DISABLE, 0, 0, 0, 0);
+        }
+
         for (var index = 0; index < count; index++)
         {
             var error = Execute(block, steps + index, slots, &status);

@@ -43,13 +43,14 @@ public static unsafe class Launcher
             cgroup = cgroup is null ? 0 : (ulong)cgroup.Value,
         };
 
+        var hasNoHugePages = HugePages.AreRefused;
         LetFinalizersEnd();
         fixed (byte* block = plan.Bytes)
         {
             var pid = (int)Libc.bare_syscall(Nr.clone3, (nint)(&arguments), sizeof(Libc.clone_args), 0, 0, 0, 0);
             if (pid == 0)
             {
-                LaunchChild.Run(block, slots, pipe[1]);
+                LaunchChild.Run(block, slots, pipe[1], hasNoHugePages);
             }
 
             if (pid == -1)

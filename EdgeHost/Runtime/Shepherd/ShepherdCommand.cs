@@ -20,6 +20,7 @@ public static class ShepherdCommand
     /// <returns>The exit code.</returns>
     public static int RunShepherd(ReadOnlySpan<string> arguments)
     {
+        HugePages.Refuse();
         ProgramPages.ProtectTypeTables();
         var runDirectory = "/run/edgehost";
         var stopWithin = Shepherd.UsualStopWithin;
@@ -95,6 +96,7 @@ public static class ShepherdCommand
     /// <returns>The exit code.</returns>
     public static int RunLogger(ReadOnlySpan<string> arguments)
     {
+        HugePages.Refuse();
         ProgramPages.ProtectTypeTables();
         if (arguments.Length != 3
             || !int.TryParse(arguments[0], NumberStyles.None, CultureInfo.InvariantCulture, out var socket)
