@@ -29,6 +29,34 @@ public sealed class VolumeTests(SharedDaemon shared) : IClassFixture<SharedDaemo
     }
 
     [Fact]
+    public async Task What_a_container_had_of_the_host_is_free_when_it_is_told_to_have_ended()
+    {
+        await Packages.NeedAsync("e2fsprogs", "util-linux");
+        using var scratch = new TemporaryDirectory();
+        var mounted = Directory.CreateDirectory(scratch.Sub("mounted")).FullName;
+        await File.WriteAllBytesAsync(scratch.Sub("image"), new byte[4 << 20], TestContext.Current.CancellationToken);
+        var disk = (await CommandRun.RunAsync("losetup", ["--find", "--show", scratch.Sub("image")])).Succeeds().Output.Trim();
+        try
+        {
+            for (var i = 0; i < 10; i++)
+            {
+                // mkfs opens the disk for itself alone: that fails while anything has its file system, in whatever namespace.
+                (await CommandRun.RunAsync("mkfs.ext4", ["-q", disk])).Succeeds();
+                (await CommandRun.RunAsync("mount", [disk, mounted])).Succeeds();
+                var run = await Daemon.DockerAsync("run", "--rm", "-v", mounted + ":/data", "busybox", "sh", "-c", "echo written > /data/file");
+                (await CommandRun.RunAsync("umount", [mounted])).Succeeds();
+                run.Succeeds();
+            }
+
+            (await CommandRun.RunAsync("mkfs.ext4", ["-q", disk])).Succeeds();
+        }
+        finally
+        {
+            (await CommandRun.RunAsync("losetup", ["--detach", disk])).Succeeds();
+        }
+    }
+
+    [Fact]
     public async Task Our_own_command_does_the_same()
     {
         Assert.Equal("own\n", (await Daemon.EdgehostAsync("volume", "create", "--label", "x=y", "own")).Succeeds().Output);
