@@ -78,6 +78,32 @@ public sealed class OtherClientTests(SharedDaemon shared) : IClassFixture<Shared
     }
 
     [Fact]
+    public async Task Docker_compose_takes_the_files_of_the_samples()
+    {
+        await Packages.NeedAsync("docker-compose");
+        var files = Directory.GetFiles(Repository.PathOf("images"), "compose.yaml", SearchOption.AllDirectories);
+        Assert.NotEmpty(files);
+        foreach (var file in files)
+        {
+            (await ComposeAsync(file, "config", "-q")).Succeeds();
+        }
+
+        var hogs = files.Single(file => file.EndsWith("/hog/compose.yaml", StringComparison.Ordinal));
+        (await Daemon.DockerAsync("load", "-q", "-i", await SampleImage.PathAsync("hog", PublishedBinary.NativeRid == "linux-x64" ? "amd64" : "arm64"))).Succeeds();
+        (await ComposeAsync(hogs, "up", "-d")).Succeeds();
+        Assert.Equal("137\n", (await Daemon.DockerAsync("wait", "hogs_memory_1")).Succeeds().Output);
+        Assert.Equal("true 3", await Daemon.InspectAsync("hogs_memory_1", "{{.State.OOMKilled}} {{.RestartCount}}"));
+        Assert.Equal("running 250000000", await Daemon.InspectAsync("hogs_cpu_1", "{{.State.Status}} {{.HostConfig.NanoCpus}}"));
+        Assert.Equal("2\n", (await Daemon.DockerAsync("wait", "hogs_pids_1")).Succeeds().Output);
+        Assert.Equal("32", await Daemon.InspectAsync("hogs_pids_1", "{{.HostConfig.PidsLimit}}"));
+        Assert.Contains("holding 30 processes", (await Daemon.DockerAsync("logs", "hogs_pids_1")).Succeeds().Output, StringComparison.Ordinal);
+        (await ComposeAsync(hogs, "down", "-t", "1")).Succeeds();
+
+        Task<CommandRun> ComposeAsync(string file, params string[] arguments) =>
+            CommandRun.RunAsync("/usr/bin/docker-compose", ["-f", file, "-p", "hogs", .. arguments], environment: Environment);
+    }
+
+    [Fact]
     public async Task Docker_py_runs_follows_counts_kills_and_removes()
     {
         await Packages.NeedAsync("python3-docker");
