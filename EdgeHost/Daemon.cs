@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using EdgeHost.Board;
 using EdgeHost.Cli;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
@@ -94,6 +95,11 @@ public static partial class Daemon
     {
         var logger = log.CreateLogger("EdgeHost.Daemon");
         var configuration = new ConfigurationSource(paths, environment, logger);
+        if (SystemMemory.TotalBytes is var memory and < BoardCheck.LeastMemory)
+        {
+            LogLittleMemory(logger, memory >> 20, BoardCheck.LeastMemory >> 20);
+        }
+
         var group = SystemGroup.Find(Group);
         // The group reaches its credential files in the data directory by name, and lists nothing.
         OwnedDirectory.Create(paths.DataDirectory, group is null ? 0x1C0u : 0x1C8u, group); // 0700, 0710
@@ -146,6 +152,9 @@ public static partial class Daemon
 
         return builder.Build();
     }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "this board has {Memory} MiB of memory, and {Least} are needed: whatever runs on it may be ended for want of memory, EdgeHost last; use a bigger board")]
+    private static partial void LogLittleMemory(ILogger log, long memory, long least);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "there is no group {Name}: only root can use {Socket}; 'groupadd --system edgehost' and a restart change that")]
     private static partial void LogNoGroup(ILogger log, string name, string socket);

@@ -63,11 +63,6 @@ internal sealed partial class DeploymentService(
             BootId = SystemIdentity.BootId,
             KeepUnusedBytes = configuration.Images.KeepUnused ?? DaemonComposition.ShareOfDisk(data),
         };
-        if (options.Capacity.MemoryBytes < BoardCheck.LeastMemory)
-        {
-            LogLittleMemory(_log, options.Capacity.MemoryBytes >> 20, BoardCheck.LeastMemory >> 20);
-        }
-
         _reconciler = new Reconciler(options, engine, images, logs.CreateLogger<Reconciler>());
         context.Configuration.OnChange("defaults", UseDefaults);
         context.Configuration.OnChange("devices", UseDevices);
@@ -250,9 +245,6 @@ internal sealed partial class DeploymentService(
             LogNotOffered(_log, e.Message);
         }
     }
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "this board has {Memory} MiB of memory, and {Least} are needed: whatever runs on it may be ended for want of memory, EdgeHost last; use a bigger board")]
-    private static partial void LogLittleMemory(ILogger log, long memory, long least);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "the embedded broker does not run: {Why}; containers go on; mend that, or set broker.listen, and restart the daemon")]
     private static partial void LogNoBroker(ILogger log, string why);

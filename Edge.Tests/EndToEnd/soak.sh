@@ -11,11 +11,11 @@
 # Needs root, and edgehost on the path. Ports are published, and all mounts, links and rules are counted: run it by
 # unshare --net --mount where anything else runs. With docker-registry and skopeo images are pulled, without loaded.
 set -eu -o pipefail
-tar=$1 cycles=${2:-10000} seed=${SEED:-1} slice=${SLICE:-1000} warm=${WARM:-300}
+tar=$1 cycles=${2:-10000} seed=${SEED:-1} slice=${SLICE:-1000} warm=${WARM:-1000}
 # The daemon looks twice a minute whether it can give memory back, and does so when a look finds it quiet.
 idle=${IDLE:-65}
 # A leak of a hundred bytes a cycle is 500 KiB in the half of 10000 cycles.
-most_memory=${MEMORY:-400} most_disk=512
+most_memory=${MEMORY:-400} most_disk=64 most_database=$((5 << 18))
 work=$(mktemp -d -t soak-XXXXXX)
 name=edgehost-${work##*/}
 bridge=ehb${work##*-}
@@ -277,7 +277,8 @@ details() {
   ip -o link
   find "$work/data" "$work/run"
 }
-disk() { du -sk --apparent-size "$work/data" | cut -f1; }
+# Without the database, to which is added until it is written anew once that is a mebibyte.
+disk() { echo $((($(du -sb "$work/data" | cut -f1) - $(stat -c %s "$work/data/state.db")) / 1024)); }
 # One workload and nothing else, once what is done behind an answer is done.
 measure() {
   local now='' last='' same=0 tries=0
@@ -370,7 +371,7 @@ while ((cycle - from < cycles)); do
   measure
   verdict=flat
   [[ -z $(grown "$held") ]] || verdict=GREW:$(grown "$held" | tr -d ' ')
-  # A file of the database and what brokers and logs keep may be at another point of its own limit.
+  (($(stat -c %s "$work/data/state.db") <= most_database)) || verdict=GREW:database
   ((disk <= first_disk + most_disk)) || verdict=GREW:disk
   if [[ $kind == steady && $most_memory != none ]]; then
     for i in 0 1 2; do ((memory[i] <= base[i] + most_memory)) || verdict=GREW:memory; done
