@@ -48,6 +48,9 @@ public sealed record Configuration
     /// <summary>How much output is kept of containers.</summary>
     public LogConfiguration Log { get; init; } = new();
 
+    /// <summary><c>images</c>: which images are kept that nothing needs.</summary>
+    public ImagesConfiguration Images { get; init; } = new();
+
     /// <summary>The cgroup under which containers live, relative to the root of the hierarchy; null takes what systemd delegated, else <c>edgehost</c>.</summary>
     public string? CgroupRoot { get; init; }
 }
@@ -166,6 +169,13 @@ public sealed record LogConfiguration
 
     /// <summary>Bytes of all containers together, at least 16 MiB; null for a tenth of the file system.</summary>
     public long? MaxTotal { get; init; }
+}
+
+/// <summary>Which images are kept that nothing needs.</summary>
+public sealed record ImagesConfiguration
+{
+    /// <summary>Bytes of images of deployments before the last one; null for a tenth of the file system.</summary>
+    public long? KeepUnused { get; init; }
 }
 
 /// <summary>Where the daemon reads and writes; fixed for its life.</summary>

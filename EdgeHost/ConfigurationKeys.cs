@@ -139,6 +139,7 @@ internal static class ConfigurationKeys
         new("log.maxSize", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxSize = Within(v.Number, 64 * Kibi, 1024 * 1024 * Kibi) } }),
         new("log.maxFiles", ConfigurationType.Number, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxFiles = (int)Within(v.Number, 2, 100) } }),
         new("log.maxTotal", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Log = d.Value.Log with { MaxTotal = Within(v.Number, LogConfiguration.LeastTotal, long.MaxValue) } }),
+        new("images.keepUnused", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Images = new() { KeepUnused = Within(v.Number, 0, long.MaxValue) } }),
         new("logLevel", ConfigurationType.Text, (d, v) => d.Value = d.Value with { LogLevel = Level(v.Text) }),
         new("cgroupRoot", ConfigurationType.Text, (d, v) => d.Value = d.Value with { CgroupRoot = CgroupPath(v.Text) }),
     ];

@@ -85,7 +85,8 @@ internal static class DaemonComposition
         return configuration.CgroupRoot is { } root ? options with { CgroupRoot = "/" + root.Trim('/') } : options;
     }
 
-    private static long ShareOfDisk(string directory)
+    /// <summary>A tenth of a file system, in bytes, for what may grow on it.</summary>
+    internal static long ShareOfDisk(string directory)
     {
         using var opened = Linux.Files.OpenDirectory(directory);
         return Math.Max(LogConfiguration.LeastTotal, Linux.DiskSpace.Of(opened).TotalBytes / 10);

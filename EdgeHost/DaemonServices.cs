@@ -60,6 +60,7 @@ internal sealed partial class DeploymentService(
             Defaults = Limits(configuration),
             AllowedDevices = configuration.AllowedDevices,
             BootId = SystemIdentity.BootId,
+            KeepUnusedBytes = configuration.Images.KeepUnused ?? DaemonComposition.ShareOfDisk(data),
         };
         _reconciler = new Reconciler(options, engine, images, logs.CreateLogger<Reconciler>());
         context.Configuration.OnChange("defaults", UseDefaults);

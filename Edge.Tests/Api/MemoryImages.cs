@@ -19,6 +19,10 @@ internal sealed class MemoryImages : IImageStore
 
     internal RegistryCredentials? LastCredentials { get; private set; }
 
+    public Task<Image> PullForDeploymentAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel) => throw new NotSupportedException();
+
+    public Task<IReadOnlyList<Image>> RemoveUnneededAsync(long keepBytes, IReadOnlySet<string> needed, CancellationToken cancel) => throw new NotSupportedException();
+
     public async Task<Image> PullAsync(string reference, RegistryCredentials? credentials, IProgress<PullProgress>? progress, CancellationToken cancel)
     {
         await Task.Yield();

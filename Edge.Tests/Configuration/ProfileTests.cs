@@ -108,6 +108,24 @@ public sealed class ProfileTests : IDisposable
         Assert.Contains(words, said.Found, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("inactive", "missing", "Broadcom BCM2835 Watchdog timer is there and off")]
+    [InlineData("active", "present", "Broadcom BCM2835 Watchdog timer boots the board again when nobody has fed it for 15 s")]
+    public void Check_tells_whether_the_watchdog_is_fed(string state, string word, string words)
+    {
+        using var tree = BoardTree.OfRaspberryPi();
+        Assert.Empty(BoardCheck.Watchdog(tree.Root));
+        foreach (var (file, text) in new[] { ("identity", "Broadcom BCM2835 Watchdog timer"), ("state", state), ("timeout", "15") })
+        {
+            tree.Put($"/sys/class/watchdog/watchdog0/{file}", text + "\n");
+        }
+
+        var said = Assert.Single(BoardCheck.Watchdog(tree.Root));
+
+        Assert.Equal(word, said.StateWord);
+        Assert.StartsWith(words, said.Found, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Check_finds_swap_on_flash_and_none_on_a_disk_or_in_memory()
     {

@@ -342,6 +342,10 @@ internal sealed class MemoryImages : IImageStore
         }
     }
 
+    public Task<Image> PullForDeploymentAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel) => PullAsync(reference, null, progress, cancel);
+
+    public Task<IReadOnlyList<Image>> RemoveUnneededAsync(long keepBytes, IReadOnlySet<string> needed, CancellationToken cancel) => Task.FromResult<IReadOnlyList<Image>>([]);
+
     public ImageArchive OpenArchive(IReadOnlyList<string> names) => throw new NotSupportedException();
 
     public Image? Find(string referenceOrId)

@@ -284,6 +284,80 @@ public sealed class DeploymentTests
         }
     }
 
+    [Fact]
+    public async Task Images_that_no_deployment_needs_go_except_those_that_somebody_asked_for()
+    {
+        await using var site = await Site.StartAsync("embedded", daemon => daemon.Settings["images"] = new { keepUnused = 0 });
+        await using var person = await Operator.ConnectAsync(site.Broker);
+        await site.PushAsync("app:3", 1000);
+        await site.PushAsync("app:4", 1000);
+        var version = 0;
+        await RunAsync("app:1");
+        await RunAsync("app:2");
+        await RunAsync("app:3");
+        await site.Daemon.SaysAsync($"Image {site.Image("app:1")} removed");
+        Assert.Equal("2 3", await TagsAsync());
+
+        // Asked for by hand, and had by a container that is nobody's workload.
+        (await site.Daemon.DockerAsync("pull", "-q", site.Image("app:2"))).Succeeds();
+        await site.Daemon.RunDetachedAsync(site.Image("app:3"), "sh", "-c", "sleep 1000");
+        await RunAsync("app:1");
+        await RunAsync("app:4");
+        await RunAsync("app:1");
+        var before = site.Daemon.Said.Length;
+        await RunAsync("app:2");
+        await site.Daemon.SaysAsync($"Image {site.Image("app:4")} removed", before);
+        Assert.Equal("1 2 3", await TagsAsync());
+
+        async Task RunAsync(string image)
+        {
+            await person.PublishAsync(Document(++version, $"\"web\": {{\"image\": \"{site.Image(image)}\", {Sleep}}}"));
+            await person.RunsAsync(version, "web");
+        }
+
+        async Task<string> TagsAsync() => string.Join(' ', (await site.Daemon.DockerAsync("image", "ls", "--format", "{{.Tag}}")).Succeeds().Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Order());
+    }
+
+    [Fact]
+    public async Task The_next_deployment_gets_the_room_of_those_before_the_last()
+    {
+        var small = string.Empty;
+        await using var site = await Site.StartAsync("embedded", daemon =>
+        {
+            small = Directory.CreateDirectory(Path.Combine(Path.GetDirectoryName(daemon.ConfigFile)!, "small")).FullName;
+            Assert.Equal(0, CommandRun.RunAsync("mount", ["-t", "tmpfs", "-o", "size=260m", "small", small]).GetAwaiter().GetResult().ExitCode);
+            daemon.Data = Path.Combine(small, "data");
+            daemon.Settings["images"] = new { keepUnused = "1g" };
+        });
+        await using var person = await Operator.ConnectAsync(site.Broker);
+        await DeployAsync(1, 60_000_000);
+        await DeployAsync(2, 1000);
+        await DeployAsync(3, 1000);
+        Assert.NotNull(await site.IdAsync("large:1"));
+
+        // 64 MiB of a disk are not for images.
+        var ballast = new DriveInfo(small).AvailableFreeSpace - (75L << 20);
+        (await CommandRun.RunAsync("sh", ["-c", $"head -c {ballast} /dev/zero > {small}/ballast"])).Succeeds();
+        await DeployAsync(4, 20_000_000);
+        Assert.Null(await site.IdAsync("large:1"));
+        Assert.NotNull(await site.IdAsync("large:3"));
+
+        // Without anything to give up it is the error that it was, and what runs goes on.
+        await site.PushAsync("large:5", 60_000_000);
+        var failure = await person.FailureAsync(Document(5, $"\"web\": {{\"image\": \"{site.Image("large:5")}\", {Sleep}}}"));
+        Assert.Equal(("failed", "full", "workloads.web.image"), ((string?)failure["outcome"], (string?)failure["kind"], (string?)failure["path"]));
+        Assert.NotNull(await site.IdAsync("large:3"));
+        await person.PublishAsync(Document(6, $"\"web\": {{\"image\": \"{site.Image("large:3")}\", {Sleep}}}"));
+        await person.RunsAsync(6, "web");
+
+        async Task DeployAsync(int version, int bytes)
+        {
+            await site.PushAsync($"large:{version}", bytes);
+            await person.PublishAsync(Document(version, $"\"web\": {{\"image\": \"{site.Image($"large:{version}")}\", {Sleep}}}"));
+            await person.RunsAsync(version, "web");
+        }
+    }
+
     private sealed class Site : IAsyncDisposable
     {
         private readonly MosquittoUnderTest? _mosquitto;
@@ -302,10 +376,10 @@ public sealed class DeploymentTests
 
         internal BrokerUnderTest Broker { get; }
 
-        internal static async Task<Site> StartAsync(string kind)
+        internal static async Task<Site> StartAsync(string kind, Action<DaemonUnderTest>? prepare = null)
         {
             Needs.Root();
-            await Packages.NeedAsync("docker-registry", "skopeo", "mosquitto", "mosquitto-clients");
+            await Packages.NeedAsync("docker-registry", "skopeo", "umoci", "mosquitto", "mosquitto-clients");
             var registry = await RegistryFixture.StartAsync();
             var native = PublishedBinary.NativeRid == "linux-x64" ? "amd64" : "arm64";
             await PushAsync(registry, "busybox", native, "app:1");
@@ -322,6 +396,7 @@ public sealed class DeploymentTests
                 daemon.Settings["mqtt"] = new { url = mosquitto.Url, user = mosquitto.DeviceConnection.User, passwordFile = password };
             }
 
+            prepare?.Invoke(daemon);
             await daemon.StartAsync();
             return new Site(daemon, registry, mosquitto);
         }
@@ -330,6 +405,21 @@ public sealed class DeploymentTests
 
         internal async Task<string> DigestAsync(string name) =>
             (await Tool.RunAsync("skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", $"docker://{Image(name)}")).Trim();
+
+        /// <summary>Pushes a shell with so many bytes beside it that no other image has.</summary>
+        internal async Task PushAsync(string name, int bytes)
+        {
+            using var scratch = new TemporaryDirectory();
+            var layout = scratch.Sub("layout");
+            await File.WriteAllBytesAsync(scratch.Sub("noise"), System.Security.Cryptography.RandomNumberGenerator.GetBytes(bytes));
+            await Tool.RunAsync("skopeo", "--insecure-policy", "copy", "--quiet", $"oci-archive:{await SampleImage.PathAsync("busybox", PublishedBinary.NativeRid == "linux-x64" ? "amd64" : "arm64")}:latest", $"oci:{layout}:a");
+            await Tool.RunAsync("umoci", "insert", "--image", $"{layout}:a", scratch.Sub("noise"), "/noise");
+            await Registry.PushAsync($"{layout}:a", name);
+        }
+
+        /// <summary>The id of an image that the daemon has; null when it has not.</summary>
+        internal async Task<string?> IdAsync(string name) =>
+            await Daemon.DockerAsync("image", "inspect", "--format", "{{.Id}}", Image(name)) is { ExitCode: 0 } found ? found.Output.Trim() : null;
 
         internal Task<int> PidAsync(JsonNode report, string workload) => Daemon.PidOfAsync((string)report["workloads"]![workload]!["container"]!);
 

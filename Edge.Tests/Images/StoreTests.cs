@@ -225,6 +225,43 @@ public sealed class StoreTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Of_what_deployments_brought_the_oldest_go_when_the_layers_that_only_they_have_are_too_many()
+    {
+        await using var registry = await RegistryFixture.StartAsync();
+        var shared = Layer.Plain(Layer.Files(("base", new string('b', 4000))));
+        foreach (var name in (string[])["one", "two", "three", "byhand", "tagged", "needed", "used"])
+        {
+            _layout.AddImage(name, [shared, Layer.Plain(Layer.Files((name, new string('x', 1000))))]);
+            await registry.PushAsync($"{_layout.Path}:{name}", $"{name}:1");
+        }
+
+        var store = _fixture.Store;
+        var ids = new Dictionary<string, string>();
+        foreach (var name in (string[])["one", "byhand", "two", "tagged", "three", "needed", "used"])
+        {
+            ids[name] = (await store.PullForDeploymentAsync($"{registry.Host}/{name}:1", null, Cancel)).Id.ToString();
+        }
+
+        await store.PullAsync($"{registry.Host}/byhand:1", null, Cancel);
+        await store.PullForDeploymentAsync($"{registry.Host}/byhand:1", null, Cancel);
+        store.Tag(ids["tagged"], "mine:1");
+        store.Prepare(ids["used"], "c1");
+
+        // Who brought an image is still known after a start.
+        store = _fixture.Reopen();
+        HashSet<string> needed = [ids["needed"]];
+        const int Each = 1000 + (16 << 10);
+        Assert.Empty(await store.RemoveUnneededAsync(3 * Each, needed, Cancel));
+        Assert.Equal([ids["one"]], (await store.RemoveUnneededAsync((3 * Each) - 1, needed, Cancel)).Select(image => image.Id.ToString()));
+        Assert.Equal([ids["two"], ids["three"]], (await store.RemoveUnneededAsync(0, needed, Cancel)).Select(image => image.Id.ToString()));
+        Assert.Equal(new[] { ids["byhand"], ids["needed"], ids["tagged"], ids["used"] }.Order(), store.List().Select(image => image.Id.ToString()).Order());
+
+        store.Discard("c1");
+        Assert.Equal(2, (await store.RemoveUnneededAsync(0, new HashSet<string>(), Cancel)).Count);
+        Assert.Equal(2, store.List().Count);
+    }
+
+    [Fact]
     public async Task A_disk_that_is_full_refuses_the_image_and_gets_its_space_back()
     {
         var disk = _scratch.Sub("disk");

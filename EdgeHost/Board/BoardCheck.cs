@@ -73,6 +73,7 @@ public static partial class BoardCheck
                 .. Disk(dataDirectory),
                 .. Swaps(),
                 .. Power(dataDirectory),
+                .. Watchdog(),
                 Year(),
                 Synchronized(),
                 .. Settings(settings),

@@ -18,6 +18,9 @@ public sealed record DeploymentOptions
     /// <summary>What workloads may ask for of the board's devices, as in <c>i2c=i2c1, /dev/ttyUSB*</c>; null: anything.</summary>
     public string? AllowedDevices { get; init; }
 
+    /// <summary>Bytes that images of deployments of before may take; beyond the ones that run and those before them.</summary>
+    public long KeepUnusedBytes { get; init; } = long.MaxValue;
+
     /// <summary>The id of this boot; with another one the workloads of the last boot are started again.</summary>
     public required string BootId { get; init; }
 

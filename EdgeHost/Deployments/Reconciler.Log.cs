@@ -44,6 +44,9 @@ public sealed partial class Reconciler
     [LoggerMessage(Level = LogLevel.Information, Message = "Workload {Workload}: {Container} removed")]
     private static partial void LogRemoved(ILogger log, string workload, string container);
 
+    [LoggerMessage(Level = LogLevel.Information, Message = "Image {Image} removed, which no deployment needs any more ({Bytes} bytes)")]
+    private static partial void LogImageRemoved(ILogger log, string image, long bytes);
+
     [LoggerMessage(Level = LogLevel.Error, Message = "{Reason}")]
     private static partial void LogProblem(ILogger log, string reason);
 

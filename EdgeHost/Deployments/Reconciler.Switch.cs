@@ -138,6 +138,7 @@ public sealed partial class Reconciler
 
         Finish(record, desired);
         await RemoveUnwantedAsync(target, desired.Networks, stop).ConfigureAwait(false);
+        await RemoveUnneededImagesAsync(_options.KeepUnusedBytes, null, stop).ConfigureAwait(false);
     }
 
     private void NoteNewest()

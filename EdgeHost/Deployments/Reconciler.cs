@@ -355,7 +355,7 @@ public sealed partial class Reconciler : IAsyncDisposable
             try
             {
                 LogPulling(_log, pull.Image, desired.Version);
-                await _images.PullAsync(pull.Image, new PullRelay(this, desired.Version, pull), cancel).ConfigureAwait(false);
+                await PullAsync(pull, desired, cancel).ConfigureAwait(false);
             }
             catch (EdgeHostException failure)
             {
@@ -374,6 +374,60 @@ public sealed partial class Reconciler : IAsyncDisposable
         }
 
         return images;
+    }
+
+    private async Task PullAsync(DeploymentAction.Pull pull, DesiredState desired, CancellationToken cancel)
+    {
+        var progress = new PullRelay(this, desired.Version, pull);
+        try
+        {
+            await _images.PullForDeploymentAsync(pull.Image, progress, cancel).ConfigureAwait(false);
+        }
+        catch (EdgeHostException full) when (full.Kind == ErrorKind.Full)
+        {
+            // What is kept for going back is worth less than going on.
+            if (!await RemoveUnneededImagesAsync(0, desired, cancel).ConfigureAwait(false))
+            {
+                throw;
+            }
+
+            await _images.PullForDeploymentAsync(pull.Image, progress, cancel).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Lets images go that deployments brought, beyond those that run, those before them, and those of a document that is carried out.</summary>
+    /// <returns>Whether there were any.</returns>
+    private async Task<bool> RemoveUnneededImagesAsync(long keepBytes, DesiredState? coming, CancellationToken cancel)
+    {
+        var needed = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var record in new[] { _store.Current, _store.Previous })
+        {
+            needed.UnionWith(record is null ? [] : record.Images.Values);
+        }
+
+        foreach (var workload in coming?.Workloads ?? [])
+        {
+            if (_images.Find(workload.Container.Image) is { } held)
+            {
+                needed.Add(held.Id.ToString());
+            }
+        }
+
+        try
+        {
+            var removed = await _images.RemoveUnneededAsync(keepBytes, needed, cancel).ConfigureAwait(false);
+            foreach (var image in removed)
+            {
+                LogImageRemoved(_log, image.References.Count > 0 ? image.References[0] : image.Id.ToString(), image.SizeBytes);
+            }
+
+            return removed.Count > 0;
+        }
+        catch (LinuxException failure)
+        {
+            LogProblem(_log, $"images of deployments of before stay: {failure.Message}");
+            return false;
+        }
     }
 
     private DesiredState Parse(DeploymentRecord record) =>

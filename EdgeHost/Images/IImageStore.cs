@@ -24,6 +24,22 @@ public interface IImageStore
     /// <param name="cancel">Ends the pull; what was fetched is kept for the next one.</param>
     Task<Image> PullAsync(string reference, RegistryCredentials? credentials, IProgress<PullProgress>? progress, CancellationToken cancel);
 
+    /// <summary>
+    /// As the others, for a deployment: an image that was not held before goes again when no deployment needs it
+    /// (<see cref="RemoveUnneededAsync"/>), unless somebody pulls, loads or tags it meanwhile.
+    /// </summary>
+    /// <param name="reference">As the document has it.</param>
+    /// <param name="progress">Told at most ten times a second.</param>
+    /// <param name="cancel">Ends the pull; what was fetched is kept for the next one.</param>
+    Task<Image> PullForDeploymentAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel);
+
+    /// <summary>Removes images that a deployment brought, that none needs and no container has: those that came first, until the others take no more than a bound.</summary>
+    /// <param name="keepBytes">Bytes in the layers that only such images have.</param>
+    /// <param name="needed">Ids of those that stay.</param>
+    /// <param name="cancel">Ends it before it begins.</param>
+    /// <returns>What was removed.</returns>
+    Task<IReadOnlyList<Image>> RemoveUnneededAsync(long keepBytes, IReadOnlySet<string> needed, CancellationToken cancel);
+
     /// <summary>Asks a registry whether it takes these credentials; nothing of them is kept.</summary>
     /// <param name="registry">As in references (<c>docker.io</c>, <c>registry.lan:5000</c>).</param>
     /// <param name="credentials">Who to be.</param>

@@ -28,6 +28,9 @@ internal sealed record ImageFacts
 
     /// <summary>It was removed by force while containers had it, and goes with the last of them.</summary>
     public bool RemoveWhenFree { get; init; }
+
+    /// <summary>A deployment brought it, and nobody else has asked for it since.</summary>
+    public bool ForDeployment { get; init; }
 }
 
 [JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]

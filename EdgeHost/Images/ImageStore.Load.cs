@@ -122,7 +122,7 @@ public sealed partial class ImageStore
                     spool, SpooledArchive.BlobName(layers[index].ContentDigest), $"layer {layers[index].Digest} of {label}", layers[index].ContentDigest, diffIds[index], staged, stop),
                 static _ => { },
                 cancel).ConfigureAwait(false);
-            return Register(config, manifest, indexes, name, null);
+            return Register(config, manifest, indexes, name, null, forDeployment: false);
         }
     }
 
@@ -175,7 +175,7 @@ public sealed partial class ImageStore
                 Image? image = null;
                 foreach (var name in names.Count == 0 ? [null] : names.Cast<string?>())
                 {
-                    image = Register(config, new Received<ImageManifest>(manifest, bytes, Digest.OfSha256(bytes)), [], name, null);
+                    image = Register(config, new Received<ImageManifest>(manifest, bytes, Digest.OfSha256(bytes)), [], name, null, forDeployment: false);
                 }
 
                 images.Add(image!);

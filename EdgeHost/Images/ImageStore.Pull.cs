@@ -13,38 +13,42 @@ public sealed partial class ImageStore
     public Task<Image> PullAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel) => PullAsync(reference, null, progress, cancel);
 
     /// <inheritdoc/>
+    public Task<Image> PullForDeploymentAsync(string reference, IProgress<PullProgress>? progress, CancellationToken cancel) =>
+        PullAsync(_registry, ImageReference.Parse(reference), forDeployment: true, progress, cancel);
+
+    /// <inheritdoc/>
     public async Task<Image> PullAsync(string reference, RegistryCredentials? credentials, IProgress<PullProgress>? progress, CancellationToken cancel)
     {
         var name = ImageReference.Parse(reference);
         if (credentials is null)
         {
-            return await PullAsync(_registry, name, progress, cancel).ConfigureAwait(false);
+            return await PullAsync(_registry, name, forDeployment: false, progress, cancel).ConfigureAwait(false);
         }
 
         // A client of its own: what the registry gives for one user's password must serve nobody else's pull.
         var special = _options.Registries.GetValueOrDefault(name.Registry) ?? new RegistryOptions();
         using var registry = new RegistryClient(
             _options with { Registries = new Dictionary<string, RegistryOptions> { [name.Registry] = special with { Credentials = credentials } } }, _logger);
-        return await PullAsync(registry, name, progress, cancel).ConfigureAwait(false);
+        return await PullAsync(registry, name, forDeployment: false, progress, cancel).ConfigureAwait(false);
     }
 
     /// <inheritdoc/>
     public Task<string?> LoginAsync(string registry, RegistryCredentials credentials, CancellationToken cancel) => _registry.LoginAsync(registry, credentials, cancel);
 
-    private async Task<Image> PullAsync(RegistryClient registry, ImageReference name, IProgress<PullProgress>? progress, CancellationToken cancel)
+    private async Task<Image> PullAsync(RegistryClient registry, ImageReference name, bool forDeployment, IProgress<PullProgress>? progress, CancellationToken cancel)
     {
         var meter = new ProgressMeter(progress);
         meter.Say("resolving");
 
         // What a digest names cannot have changed: no registry is asked, and a board without network starts what it has.
-        if (name.Digest is { } digest && Named(name, digest, tag: false) is { } exact)
+        if (name.Digest is { } digest && Named(name, digest, tag: false, forDeployment) is { } exact)
         {
             meter.Say("done");
             return exact;
         }
 
         var resolved = name.Digest ?? await registry.ResolveAsync(name, cancel).ConfigureAwait(false);
-        if (resolved is { } current && Named(name, current, tag: true) is { } held)
+        if (resolved is { } current && Named(name, current, tag: true, forDeployment) is { } held)
         {
             meter.Say("done");
             return held;
@@ -79,7 +83,7 @@ public sealed partial class ImageStore
                     (index, staged, stop) => FetchLayerAsync(registry, name, layers[index], Digest.Parse(diffIds[index]), staged, meter, stop),
                     index => meter.Finish(layers[index].Digest, layers[index].Size),
                     cancel).ConfigureAwait(false);
-                var image = Register(config, manifest, indexes, name.Digest is null ? name.Tagged : null, $"{name.Name}@{top}");
+                var image = Register(config, manifest, indexes, name.Digest is null ? name.Tagged : null, $"{name.Name}@{top}", forDeployment);
                 meter.Say("done");
                 return image;
             }
@@ -98,16 +102,19 @@ public sealed partial class ImageStore
     }
 
     /// <summary>Finds what is held under a digest, and gives it the tag that it was pulled by.</summary>
-    private Image? Named(ImageReference name, Digest digest, bool tag)
+    private Image? Named(ImageReference name, Digest digest, bool tag, bool forDeployment)
     {
         lock (_gate)
         {
-            return FindByDigest(name, digest) switch
+            if (FindByDigest(name, digest) is not { } held)
             {
-                null => null,
-                { } held when !tag || held.Facts.References.ContainsKey(name.Tagged!) => held.Image,
-                { } held => Name(held.Facts, name.Tagged!),
-            };
+                return null;
+            }
+
+            var facts = held.Facts with { ForDeployment = held.Facts.ForDeployment && forDeployment };
+            return tag && !facts.References.ContainsKey(name.Tagged!) ? Name(facts, name.Tagged!)
+                : facts != held.Facts ? Keep(facts)
+                : held.Image;
         }
     }
 

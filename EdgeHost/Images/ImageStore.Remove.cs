@@ -6,6 +6,9 @@ namespace EdgeHost.Images;
 /// <summary>Removal, and what is removed with it.</summary>
 public sealed partial class ImageStore
 {
+    // What manifest, configuration and facts take of the disk, about: images that share all layers are not free.
+    private const int DocumentBytes = 16 << 10;
+
     /// <inheritdoc/>
     public async Task<ImageRemoval> RemoveAsync(string referenceOrId, bool force, CancellationToken cancel)
     {
@@ -53,17 +56,42 @@ public sealed partial class ImageStore
             }
         }
 
-        await Task.Run(
-            () =>
-            {
-                foreach (var tree in gone)
-                {
-                    _snapshots.RemoveTree(tree);
-                }
-            },
-            CancellationToken.None).ConfigureAwait(false);
+        await RemoveTreesAsync(gone).ConfigureAwait(false);
         return new ImageRemoval(untagged, deleted);
     }
+
+    /// <inheritdoc/>
+    public async Task<IReadOnlyList<Image>> RemoveUnneededAsync(long keepBytes, IReadOnlySet<string> needed, CancellationToken cancel)
+    {
+        cancel.ThrowIfCancellationRequested();
+        var removed = new List<Image>();
+        var gone = new List<string>();
+        lock (_gate)
+        {
+            var unneeded = _images.Values
+                .Where(held => held.Facts.ForDeployment && !needed.Contains(held.Facts.Id) && !InUse(held))
+                .OrderBy(held => held.Facts.Added)
+                .ToList();
+            while (unneeded.Count > 0 && BytesOnlyIn(unneeded) > keepBytes)
+            {
+                Delete(unneeded[0], gone);
+                removed.Add(unneeded[0].Image);
+                unneeded.RemoveAt(0);
+            }
+        }
+
+        await RemoveTreesAsync(gone).ConfigureAwait(false);
+        return removed;
+    }
+
+    /// <summary>Bytes in the files of layers that no other image has, and of what there is of each image besides.</summary>
+    private long BytesOnlyIn(List<Held> some)
+    {
+        var seen = new HashSet<string>(_images.Values.Where(held => !some.Contains(held)).SelectMany(held => held.Chains), StringComparer.Ordinal);
+        return some.SelectMany(held => held.Chains).Where(seen.Add).Sum(chain => _snapshots.FindLayer(chain)?.Facts.SizeBytes ?? 0) + ((long)some.Count * DocumentBytes);
+    }
+
+    private Task RemoveTreesAsync(List<string> gone) => Task.Run(() => gone.ForEach(_snapshots.RemoveTree), CancellationToken.None);
 
     private IEnumerable<string> Users(Held held) => _snapshots.Containers()
         .Where(container => container.Facts.ImageId == held.Facts.Id)

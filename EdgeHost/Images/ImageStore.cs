@@ -93,7 +93,7 @@ public sealed partial class ImageStore : IImageStore, IDisposable
             var held = FindHeld(referenceOrId) ?? throw new EdgeHostException(ErrorKind.NotFound, $"No such image: {referenceOrId}");
             if (!held.Facts.References.ContainsKey(tagged))
             {
-                Name(held.Facts, tagged);
+                Name(held.Facts with { ForDeployment = false }, tagged);
             }
         }
     }
@@ -368,7 +368,8 @@ public sealed partial class ImageStore : IImageStore, IDisposable
         Received<ImageManifest> manifest,
         IReadOnlyList<Received<ImageIndex>> indexes,
         string? reference,
-        string? repositoryDigest)
+        string? repositoryDigest,
+        bool forDeployment)
     {
         lock (_gate)
         {
@@ -393,6 +394,7 @@ public sealed partial class ImageStore : IImageStore, IDisposable
                 RepositoryDigests = [.. (old?.RepositoryDigests ?? []).Union(repositoryDigest is null ? [] : [repositoryDigest])],
                 SizeBytes = size,
                 Added = old?.Added ?? DateTimeOffset.UtcNow,
+                ForDeployment = forDeployment && old?.ForDeployment != false,
             };
 
             // The same image under another manifest: the old one's blob would be nobody's.
