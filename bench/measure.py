@@ -141,8 +141,11 @@ class Bench:
         model = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.machine())
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
         cgroups = "v2" if pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1"
-        versions = [subprocess.run([self.binary, "--version"], capture_output=True, text=True).stdout.strip()]
-        for package in ("docker.io", "containerd", "runc", "docker-registry", "mosquitto"):
+        versions, packages = [], ["mosquitto"]
+        if set(PARTS) & set(self.wanted):
+            versions.append(subprocess.run([self.binary, "--version"], capture_output=True, text=True).stdout.strip())
+            packages = ["docker.io", "containerd", "runc", "docker-registry", "mosquitto"]
+        for package in packages:
             version = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True).stdout
             versions.append(f"{package} {version}")
         print(f"`{' '.join(['bench/run.sh', *self.options.part])}` at {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {platform.machine()}, {model}, "

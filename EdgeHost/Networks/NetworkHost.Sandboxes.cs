@@ -339,6 +339,7 @@ public sealed partial class NetworkHost
             return;
         }
 
+        KernelModules.LoadForNetworks();
         var withIPv6 = record.Subnets.Any(each => IsV6(each.Gateway));
         var changed = HostSettings.EnableForwarding(withIPv6, IsOurs);
         if (changed.Count > 0)

@@ -45,8 +45,9 @@ internal static class OciProbe
                 Files.TryMakeDirectory(scratch + part, 0x1ED);
             }
 
-            // No program: that the kernel reads it, for a user that alone may execute it, and finds none, is the proof.
-            DurableFile.WriteVolatile($"{scratch}/layers/lower/{Program}", [], 0x1C0);
+            // No program: that the kernel reads it, for a user that alone may execute it, and finds none, is the proof. For
+            // what is no text it would look for a module that knows it.
+            DurableFile.WriteVolatile($"{scratch}/layers/lower/{Program}", "none"u8, 0x1C0);
             return Launch(scratch, first);
         }
         catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
