@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using EdgeHost.Cli;
+using EdgeHost.Engine;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 using Microsoft.Extensions.Logging;
@@ -126,7 +127,7 @@ internal static class ConfigurationKeys
         new("registries.NAME.caFile", ConfigurationType.Text, (d, v) => d.Registry(v.Name, r => r with { CaFile = FilePath(v.Text) })),
         new("registries.NAME.user", ConfigurationType.Text, (d, v) => d.Registry(v.Name, r => r with { User = v.Text })),
         new("registries.NAME.passwordFile", ConfigurationType.Text, (d, v) => d.Registry(v.Name, r => r with { PasswordFile = FilePath(v.Text) })),
-        new("defaults.memory", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Defaults = d.Value.Defaults with { Memory = Within(v.Number, 512 * Kibi, long.MaxValue) } }),
+        new("defaults.memory", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Defaults = d.Value.Defaults with { Memory = Within(v.Number, ResourceLimits.SmallestMemoryBytes, long.MaxValue) } }),
         new("defaults.cpus", ConfigurationType.Fraction, (d, v) => d.Value = d.Value with { Defaults = d.Value.Defaults with { NanoCpus = Cpus(v.Fraction) } }),
         new("defaults.pids", ConfigurationType.Number, (d, v) => d.Value = d.Value with { Defaults = d.Value.Defaults with { Pids = Within(v.Number, 1, 4_194_304) } }),
         new("reserve.memory", ConfigurationType.Size, (d, v) => d.Value = d.Value with { Reserve = d.Value.Reserve with { Memory = Within(v.Number, 0, long.MaxValue) } }),

@@ -16,7 +16,8 @@ internal sealed record BoardSpec
 
     /// <summary>
     /// <c>systemd</c> for an installed Debian, with systemd as process 1, dpkg and apt, and no <c>edgehost</c> but the one
-    /// that a package brings; null for a shell script as process 1.
+    /// that a package brings; <c>16k</c> for a kernel whose pages have 16 KiB, as on a Raspberry Pi 5; null for Debian's
+    /// usual one. The last two have a shell script as process 1.
     /// </summary>
     internal string? Flavour { get; init; }
 
@@ -104,7 +105,7 @@ internal sealed partial class EmulatedBoard : IAsyncDisposable
         var work = Directory.CreateTempSubdirectory("edgehost-board-");
         var share = work.CreateSubdirectory("share");
         _ = share.CreateSubdirectory("run");
-        if (spec.Flavour is null)
+        if (spec.Flavour != "systemd")
         {
             File.Copy(binary, Path.Combine(share.CreateSubdirectory("bin").FullName, "edgehost"));
         }

@@ -2,6 +2,7 @@
 # Builds an emulated board once and keeps it: kernel, initramfs with the modules that reach the root, root image.
 #
 #   board-build.sh arm64|amd64|uml [systemd]      prints the directory; to build it anew, delete that
+#   board-build.sh arm64 16k                      with a kernel of pages of 16 KiB, as on a Raspberry Pi 5
 #
 #   BOARD_CACHE     where boards are kept (~/.cache/board)
 #   BOARD_PKGS      more Debian packages, comma separated
@@ -139,10 +140,33 @@ build_systemd() {
   mv "$out/new.ext4" "$out/root.ext4"
 }
 
+# The plain board's root under another kernel, which brings its modules along: of these, those of boards that are emulated.
+build_16k() {
+  local kernel=$work/kernel release drivers
+  "$0" "$kind" >/dev/null
+  mkdir "$work/packages"
+  (cd "$work/packages" && "$here/board-download.sh" "$kind" "linux-image-$kind-16k*")
+  dpkg-deb -x "$work"/packages/*.deb "$kernel"
+  release=$(ls "$kernel/lib/modules")
+  drivers=$kernel/lib/modules/$release/kernel/drivers
+  mkdir -p "$out/lib/modules/$release/kernel/drivers/net"
+  cp -a "$drivers"/../{arch,crypto,fs,lib,net} "$out/lib/modules/$release/kernel/"
+  cp -a "$drivers"/{block,char,virtio} "$out/lib/modules/$release/kernel/drivers/"
+  cp -a "$drivers"/net/*.ko* "$drivers"/net/{ipvlan,macvlan} "$out/lib/modules/$release/kernel/drivers/net/" 2>/dev/null || true
+  cp "$kernel/lib/modules/$release"/modules.{builtin*,order} "$out/lib/modules/$release/"
+  depmod -b "$out" "$release"
+  echo "$release" >"$out/kver"
+  cp "$kernel"/boot/config-* "$out/config"
+  cp "$kernel"/boot/vmlinuz-* "$out/vmlinuz"
+  ln -sfn "../$kind/busybox" "$out/busybox"
+  ln -sfn "../$kind/root.ext4" "$out/root.ext4"
+}
+
 if [[ ! -s $out/root.ext4 ]]; then
   case $init in
     '') build_plain ;;
     systemd) build_systemd ;;
+    16k) build_16k ;;
     *)
       echo "board-build.sh: unknown flavour $init" >&2
       exit 2
@@ -171,6 +195,8 @@ done | awk '!seen[$1]++ { print $1 }' | while read -r file; do
   basename "$file"
 done >"$work/order"
 mv "$work/order" "$tree/mods/order"
+# Those that its root does not have.
+[[ $init != 16k ]] || cp -a "$out/lib/modules" "$tree/modules"
 (cd "$tree" && find . | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0) >"$out/initramfs.new"
 mv "$out/initramfs.new" "$out/initramfs.cpio"
 echo "$out"

@@ -18,21 +18,10 @@ flock 8
 if [[ ! -s $module || $here/board_bus.c -nt $module ]]; then
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  mkdir -p "$work"/{lists/partial,archives/partial,headers,module,sources.d}
-  for suite in 'debian bookworm' 'debian bookworm-updates' 'debian-security bookworm-security'; do
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/$suite main"
-  done >"$work/sources.list"
-  : >"$work/status"
-
-  # Of a root of its own, so that nothing of this machine's apt is changed.
-  download() { # ARCHITECTURE PACKAGES…
-    local apt=(apt-get -qq -o "APT::Architecture=$1" -o "APT::Architectures=$1" -o "Dir::Etc::SourceList=$work/sources.list" -o "Dir::Etc::SourceParts=$work/sources.d"
-      -o "Dir::State::Lists=$work/lists" -o "Dir::State::Status=$work/status" -o "Dir::Cache=$work" -o APT::Sandbox::User=root)
-    "${apt[@]}" update >&2
-    (cd "$work/archives" && "${apt[@]}" download "${@:2}" >&2)
-  }
-  download "$(dpkg --print-architecture)" "linux-headers-${release%-*}-common" linux-kbuild-6.1
-  download "$kind" "linux-headers-$release" || {
+  mkdir -p "$work"/{archives,headers,module}
+  cd "$work/archives"
+  "$here/board-download.sh" "$(dpkg --print-architecture)" "linux-headers-${release%-*}-common" linux-kbuild-6.1
+  "$here/board-download.sh" "$kind" "linux-headers-$release" || {
     echo "board-module.sh: Debian has no headers of kernel $release any more; delete $cache, so that the board is built anew" >&2
     exit 1
   }

@@ -6,7 +6,7 @@
 # Output and errors of the command go to standard output; 125 means that the board died or that the time was up. On the
 # board the shared directory is /mnt/share (9p, read-write); all else that is written is lost, but for BOARD_DATA.
 #
-#   BOARD_CACHE (~/.cache/board)   BOARD_TIMEOUT (600 s)   BOARD_FLAVOUR=systemd   BOARD_CPU   BOARD_QEMU (more of its
+#   BOARD_CACHE (~/.cache/board)   BOARD_TIMEOUT (600 s)   BOARD_FLAVOUR=systemd or 16k   BOARD_CPU   BOARD_QEMU (more of its
 #   arguments)   BOARD_APPEND (kernel command line)   BOARD_CONSOLE (file for the console)   BOARD_PIDFILE (of qemu)
 #   BOARD_DATA=raw image or -drive options: /dev/vdb   BOARD_DATALOG=file: logs each write to it (dm-log-writes format;
 #   file.base is the disk as it was)   BOARD_KEEP=1: what is written stays on BOARD_DATA (ext4; /mnt/data is there, too)   BOARD_NET=1: the host's loopback is 10.0.2.2   BOARD_HOSTFWD=tcp:127.0.0.1:2222-:22
@@ -45,7 +45,10 @@ arguments=(
 case $kind in
   arm64)
     qemu=qemu-system-aarch64 tty=ttyAMA0
-    arguments+=(-M virt,gic-version=3 -cpu "${BOARD_CPU:-cortex-a53}")
+    # Pages of 16 KiB are nothing that a Cortex-A53 has; a Raspberry Pi 5 has the other.
+    cpu=cortex-a53
+    [[ ${BOARD_FLAVOUR:-} != 16k ]] || cpu=cortex-a76
+    arguments+=(-M virt,gic-version=3 -cpu "${BOARD_CPU:-$cpu}")
     ;;
   amd64)
     qemu=qemu-system-x86_64 tty=ttyS0

@@ -89,7 +89,7 @@ public sealed class ConfigurationTests : IDisposable
     [InlineData("{ \"broker\": {\n\"enabled\": \"yes\" } }", ":2: broker.enabled must be true or false")]
     [InlineData("{ \"broker\": { \"listen\": \"1883\" } }", "is not ADDRESS:PORT")]
     [InlineData("{ \"defaults\": { \"pids\": 1.5 } }", ":1: defaults.pids must be a whole number")]
-    [InlineData("{ \"defaults\": { \"memory\": \"1k\" } }", ":1: defaults.memory 1024 is less than 524288")]
+    [InlineData("{ \"defaults\": { \"memory\": \"1k\" } }", ":1: defaults.memory 1024 is less than 262144")]
     [InlineData("{ \"defaults\": { \"memory\": \"much\" } }", ":1: defaults.memory must be a number of bytes")]
     [InlineData("{ \"defaults\": { \"cpus\": 0 } }", "is not between 0.01 and 4096")]
     [InlineData("{ \"defaults\": [] }", ":1: defaults must be an object")]

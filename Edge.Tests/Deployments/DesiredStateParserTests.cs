@@ -226,7 +226,7 @@ public sealed class DesiredStateParserTests
     [InlineData("\"devices\":[\"i2c-1\"]", "devices[0]", ErrorKind.Invalid, "/dev/ttyUSB0:/dev/modem:rw")]
     [InlineData("\"device_cgroup_rules\":[\"c 1 rwm\"]", "device_cgroup_rules[0]", ErrorKind.Invalid, "c 189:* rwm")]
     [InlineData("\"image\":\"\"", "image", ErrorKind.Invalid, "given twice")]
-    [InlineData("\"mem_limit\":1024", "mem_limit", ErrorKind.Invalid, "1024 bytes are less than the 524288")]
+    [InlineData("\"mem_limit\":1024", "mem_limit", ErrorKind.Invalid, "1024 bytes are less than the 262144")]
     [InlineData("\"mem_limit\":\"2g\"", "mem_limit", ErrorKind.Infeasible, "2147483648 bytes are more than the board has (1073741824)")]
     [InlineData("\"mem_limit\":\"-5m\"", "mem_limit", ErrorKind.Invalid, "expected a size")]
     [InlineData("\"mem_limit\":\"9999999999999g\"", "mem_limit", ErrorKind.Invalid, "expected a size")]

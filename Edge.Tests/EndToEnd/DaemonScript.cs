@@ -6,6 +6,9 @@ namespace Edge.Tests.EndToEnd;
 /// <summary>Scripts in this folder that run behind <c>own-daemon.sh</c>, with the image of busybox.</summary>
 internal static class DaemonScript
 {
+    /// <summary>Before a script whose daemon has a broker.</summary>
+    internal const string WithBroker = "broker='\"listen\": \"127.0.0.1:1883\"'\n";
+
     /// <summary>Runs one on this machine, with the cgroups that it has.</summary>
     internal static async Task<CommandRun> RunHereAsync(string name)
     {
@@ -19,14 +22,14 @@ internal static class DaemonScript
     internal static async Task<CommandRun> RunOnAsync(Arm64Board board, string name) => await RunOnAsync(await board.BootedAsync(), name);
 
     /// <summary>Runs one on a board of arm64 with a kernel of its own.</summary>
-    internal static async Task<CommandRun> RunOnAsync(EmulatedBoard board, string name)
+    internal static async Task<CommandRun> RunOnAsync(EmulatedBoard board, string name, string before = "")
     {
         var image = await SampleImage.PathAsync("busybox", "arm64");
         // Renamed into place: another script may be about to read it.
         var copy = Path.Combine(board.Share, Path.GetRandomFileName());
         File.Copy(image, copy);
         File.Move(copy, Path.Combine(board.Share, "busybox.tar"), overwrite: true);
-        return await board.RunAsync("set -- /mnt/share/busybox.tar\n" + Read(name), TimeSpan.FromMinutes(6));
+        return await board.RunAsync($"set -- /mnt/share/busybox.tar\n{before}{Read(name)}", TimeSpan.FromMinutes(6));
     }
 
     private static string Read(string name) => string.Concat(

@@ -1,5 +1,5 @@
 # What the scripts beside it begin with: a daemon of their own, with the image of the tar that is their first argument,
-# and what is left of it when they end. Needs: edgehost on the path, root.
+# and what is left of it when they end. Its broker runs where $broker says what of it. Needs: edgehost on the path, root.
 set -eu
 tar=$1
 work=$(mktemp -d /tmp/script-XXXXXX)
@@ -19,7 +19,7 @@ end() {
 }
 trap end EXIT
 
-echo "{ \"cgroupRoot\": \"$name\", \"broker\": { \"enabled\": false } }" > "$work/edgehost.json"
+echo "{ \"cgroupRoot\": \"$name\", \"broker\": { ${broker:-\"enabled\": false} } }" > "$work/edgehost.json"
 mkfifo "$work/log"
 edgehost daemon --config "$work/edgehost.json" --data-dir "$work/data" --run-dir "$work/run" 2> "$work/log" &
 daemon=$!

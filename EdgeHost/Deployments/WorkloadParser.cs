@@ -11,9 +11,6 @@ internal static class WorkloadParser
     /// <summary>Labels that begin like this are the reconciler's own.</summary>
     internal const string ReservedLabel = "io.edgehost.";
 
-    /// <summary>The smallest memory limit in bytes: below, no process starts.</summary>
-    internal const long MinimumMemoryBytes = 512 * 1024;
-
     /// <summary>The smallest CPU limit in billionths of a CPU: 1 % of one.</summary>
     internal const long MinimumNanoCpus = 10_000_000;
 
@@ -397,9 +394,9 @@ internal static class WorkloadParser
     private static long Memory(JsonNode value, BoardCapacity capacity)
     {
         var bytes = Size(value);
-        if (bytes < MinimumMemoryBytes)
+        if (bytes < ResourceLimits.SmallestMemoryBytes)
         {
-            throw value.Fail($"{bytes} bytes are less than the {MinimumMemoryBytes} (512 KiB) that a container needs at least");
+            throw value.Fail($"{bytes} bytes are less than the {ResourceLimits.SmallestMemoryBytes} (256 KiB) that a container needs at least");
         }
 
         return bytes > capacity.MemoryBytes

@@ -185,7 +185,10 @@ public sealed record ContainerMount(ContainerMountKind Kind, string Source, stri
 /// <summary>What a container may use at most. Null is no limit of its own: the parent of all containers still has one.</summary>
 public sealed record ResourceLimits
 {
-    /// <summary>Memory in bytes, page cache and tmpfs included; at least 512 KiB; the kernel rounds down to pages.</summary>
+    /// <summary>The smallest memory limit in bytes, in which a static program runs where pages have 4 KiB.</summary>
+    public const long SmallestMemoryBytes = 256 << 10;
+
+    /// <summary>Memory in bytes, page cache and tmpfs included; at least <see cref="SmallestMemoryBytes"/>; the kernel rounds down to pages.</summary>
     public long? MemoryBytes { get; init; }
 
     /// <summary>Memory and swap together in bytes, at least <see cref="MemoryBytes"/>; -1 is no limit of swap; null grants none.</summary>

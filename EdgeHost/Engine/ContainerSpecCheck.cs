@@ -8,7 +8,6 @@ namespace EdgeHost.Engine;
 /// <summary>Refuses what no container can have, before anything of it is made.</summary>
 internal static class ContainerSpecCheck
 {
-    private const long SmallestMemoryBytes = 512 << 10;
     private const long SmallestNanoCpus = 10_000_000;
 
     // sethostname(2) takes 64 bytes.
@@ -97,9 +96,9 @@ internal static class ContainerSpecCheck
         var memory = SystemMemory.TotalBytes;
         if (limits.MemoryBytes is { } bytes)
         {
-            if (bytes < SmallestMemoryBytes)
+            if (bytes < ResourceLimits.SmallestMemoryBytes)
             {
-                throw new EdgeHostException(ErrorKind.Invalid, $"memory limit {bytes} bytes: at least {SmallestMemoryBytes} are needed to start a program");
+                throw new EdgeHostException(ErrorKind.Invalid, $"memory limit {bytes} bytes: at least {ResourceLimits.SmallestMemoryBytes} are needed to start a program");
             }
 
             if (bytes > memory)
