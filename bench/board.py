@@ -12,7 +12,10 @@ import time
 from engines import Mqtt
 
 BOARDS = pathlib.Path(__file__).resolve().parent.parent / "Edge.Tests/Board"
-MEMORY, CPUS, WORKLOADS, SETTLED, LOOKS = 1024, 2, 5, 105, 5
+MEMORY, CPUS, WORKLOADS, SETTLED = 1024, 2, 5, 105
+
+# So many that they fall at different times of what happens once a minute.
+LOOKS = 7
 
 # At the head of each script that has to do with an engine. The program lies on the disk, as the peers' do.
 PREPARE = r"""
@@ -262,7 +265,7 @@ class BoardBench:
         ours, docker, podman = ([sum(each) for each in zip(*memory[engine.name].values())] for engine in engines)
         middle = statistics.median(ours)
         self.report.add(
-            f"memory of all its processes from {SETTLED} s of idling on, {WORKLOADS} containers, connected to mosquitto (PSS, 10^6 bytes, {LOOKS + 1} times)", self.quiet(ours),
+            f"memory of all its processes from {SETTLED} s of idling on, {WORKLOADS} containers, connected to mosquitto (PSS, 10^6 bytes, {LOOKS + 1} times)", f"{self.quiet(ours)}, most {max(ours):.1f}",
             f"dockerd, containerd, shims {self.quiet(docker)}; conmons {self.quiet(memory['podman']['conmon'])}, with podman's service {self.quiet(podman)}",
             f"{middle / statistics.median(docker):.2f}", "≤ 18", middle <= 18)
         self.report.add(
