@@ -379,6 +379,40 @@ public sealed class EmbeddedBrokerTests
     }
 
     [Fact]
+    public async Task Clients_that_have_gone_are_forgotten_and_one_that_takes_over_the_id_of_another_is_not()
+    {
+        await using var broker = await EmbeddedUnderTest.StartAsync();
+        var heard = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using var first = await OpenAsync(broker, "same", static _ => { });
+        await using (var second = await OpenAsync(broker, "same", _ => heard.TrySetResult()))
+        {
+            Assert.True((await first.Ended.WaitAsync(BrokerUnderTest.Patience, TestContext.Current.CancellationToken)).IsTakenOver);
+
+            // Each comes with an id of its own.
+            for (var i = 0; i < 5; i++)
+            {
+                await broker.PublishAsync("a", "x"u8.ToArray());
+            }
+
+            await KnowsAsync(1);
+            await second.SubscribeAsync(["b"], TestContext.Current.CancellationToken);
+            await second.PublishAsync("b", "x"u8.ToArray(), 1, retain: false, null, TestContext.Current.CancellationToken);
+            await heard.Task.WaitAsync(BrokerUnderTest.Patience, TestContext.Current.CancellationToken);
+        }
+
+        await KnowsAsync(0);
+
+        async Task KnowsAsync(int clients)
+        {
+            using var patience = new CancellationTokenSource(BrokerUnderTest.Patience);
+            while (broker.Broker.KnownClients != clients)
+            {
+                await Task.Delay(20, patience.Token);
+            }
+        }
+    }
+
+    [Fact]
     public async Task An_address_that_is_taken_is_said_so()
     {
         await using var broker = await EmbeddedUnderTest.StartAsync();

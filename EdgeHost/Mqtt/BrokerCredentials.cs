@@ -32,9 +32,14 @@ internal enum BrokerRole
 internal sealed record BrokerIdentity(BrokerRole Role, WorkloadGrant? Grant = null);
 
 /// <summary>A client id in use.</summary>
-/// <param name="Identity">Whose it is.</param>
-/// <param name="IsV5">Whether it speaks MQTT 5, which has reasons.</param>
-internal sealed record BrokerClient(BrokerIdentity Identity, bool IsV5);
+/// <param name="identity">Whose it is.</param>
+/// <param name="isV5">Whether it speaks MQTT 5, which has reasons.</param>
+internal sealed class BrokerClient(BrokerIdentity identity, bool isV5)
+{
+    internal BrokerIdentity Identity => identity;
+
+    internal bool IsV5 => isV5;
+}
 
 /// <summary>The broker's users. The device's password is made at each start and never leaves the process.</summary>
 internal sealed class BrokerCredentials

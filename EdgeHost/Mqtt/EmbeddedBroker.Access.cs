@@ -53,7 +53,9 @@ public sealed partial class EmbeddedBroker
             return Task.CompletedTask;
         }
 
-        _clients[clientId] = new BrokerClient(identity, connecting.ProtocolVersion == MQTTnet.Formatter.MqttProtocolVersion.V500);
+        var client = new BrokerClient(identity, connecting.ProtocolVersion == MQTTnet.Formatter.MqttProtocolVersion.V500);
+        connecting.SessionItems[ClientKey] = client;
+        _clients[clientId] = client;
         return Task.CompletedTask;
     }
 
@@ -94,8 +96,14 @@ public sealed partial class EmbeddedBroker
 
     private Task OnDisconnectedAsync(ClientDisconnectedEventArgs disconnected)
     {
-        // An entry may stay: an id is bound to whom it was given, and the next connection with it is authenticated anew.
-        // Only their number needs a bound.
+        // Its will was published before. What the next connection with the same id was given stays: it may be there already.
+        if (disconnected.SessionItems[ClientKey] is BrokerClient client)
+        {
+            _clients.TryRemove(new KeyValuePair<string, BrokerClient>(disconnected.ClientId, client));
+        }
+
+        // An entry of a session that was taken up again may stay: an id is bound to whom it was given, and the next
+        // connection with it is authenticated anew. Only their number needs a bound.
         if (_clients.Count > _options.MaximumConnections * 16)
         {
             _clients.TryRemove(disconnected.ClientId, out _);

@@ -18,6 +18,7 @@ namespace EdgeHost.Mqtt;
 public sealed partial class EmbeddedBroker : IAsyncDisposable
 {
     private const string SubscriptionsKey = "subscriptions";
+    private const string ClientKey = "client";
     private const int MaximumTopicAliases = 16;
 
     private readonly BrokerOptions _options;
@@ -29,7 +30,7 @@ public sealed partial class EmbeddedBroker : IAsyncDisposable
     private readonly IPEndPoint _address;
     private readonly SemaphoreSlim _retaining = new(1, 1);
 
-    // By client id: a session's items outlive its connection, so who somebody is must not be kept in them.
+    // By client id: a session's items outlive its connection, so who somebody is must not be read from them.
     private readonly ConcurrentDictionary<string, BrokerClient> _clients = new(StringComparer.Ordinal);
     private RetainedStore? _retained;
     private BrokerCredentials? _credentials;
@@ -55,6 +56,9 @@ public sealed partial class EmbeddedBroker : IAsyncDisposable
             ? new IPEndPoint(ip, options.Port)
             : throw new EdgeHostException(ErrorKind.Invalid, $"the embedded broker's address {options.Address}:{options.Port} is not an IP address and a port");
     }
+
+    /// <summary>How many client ids it knows at this moment.</summary>
+    internal int KnownClients => _clients.Count;
 
     /// <summary>Where it listens: known after <see cref="StartAsync"/>.</summary>
     public IPEndPoint Address => _listener?.LocalEndPoint ?? _address;
