@@ -1,9 +1,11 @@
 #!/bin/bash
-# Builds edgehost as one native binary: ./cross-build.sh [--package] [--check] [RID…]
+# Builds edgehost as one native binary: ./cross-build.sh [--package] [--check] [--reproduce] [RID…]
 #
 #   RID          linux-x64 or linux-arm64; without one, this machine's
 #   --package    packs it, too: dist/edgehost_VERSION_ARCH.deb, dist/edgehost-VERSION-RID.tar.zst, dist/SHA256SUMS
 #   --check      runs what was built, and what was packed, once more: every page of help, the manual, the completions
+#
+#   --reproduce  builds and packs what is committed twice, in two directories, and compares: equal bytes, or it fails
 #
 #   leaves dist/RID/edgehost, dist/RID/edgehost.dbg (its symbols) and dist/RID/aot-warnings.txt
 #
@@ -154,12 +156,30 @@ check() {
   echo "dist/$rid: checked"
 }
 
-package='' checked=''
+# Two clones have nothing of each other: neither what was compiled before, nor the path, nor the time.
+reproduce() {
+  local rid=$1 work directory
+  work=$(mktemp -d)
+  [[ -z $(git status --porcelain) ]] || echo "cross-build.sh: what is not committed is not in what --reproduce builds" >&2
+  git clone -q . "$work/first"
+  git clone -q "$work/first" "$work/second/in/another"
+  for directory in first second/in/another; do
+    "$work/$directory/cross-build.sh" --package "$rid" >&2 || fail "the build in a clone failed: $work/$directory"
+    (cd "$work/$directory/dist" && find . -type f ! -name .lock ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum) >"$work/${directory%%/*}.sums"
+  done
+  cat "$work/first.sums"
+  diff "$work/first.sums" "$work/second.sums" || fail "two builds of $(git -C "$work/first" rev-parse --short HEAD) for $rid differ: compare $work/first/dist with $work/second/in/another/dist"
+  echo "$rid: two builds of $(git -C "$work/first" rev-parse --short HEAD) are equal"
+  rm -rf "$work"
+}
+
+package='' checked='' reproduced=''
 while [[ ${1:-} == -* ]]; do
   case $1 in
     --package) package=1 ;;
     --check) checked=1 ;;
-    *) fail "unknown option $1: --package or --check" ;;
+    --reproduce) reproduced=1 ;;
+    *) fail "unknown option $1: --package, --check or --reproduce" ;;
   esac
   shift
 done
@@ -168,6 +188,10 @@ mkdir -p dist
 exec 9>dist/.lock
 flock 9
 for rid in "${@:-$(machine)}"; do
+  if [[ $reproduced ]]; then
+    reproduce "$rid"
+    continue
+  fi
   build "$rid"
   if [[ $package ]]; then
     need zstd xz-utils

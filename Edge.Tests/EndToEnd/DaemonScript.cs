@@ -19,8 +19,7 @@ internal static class DaemonScript
     }
 
     /// <summary>Runs one on the emulated board, with cgroup v2.</summary>
-    internal static async Task<CommandRun> RunOnAsync(Arm64Board board, string name, string before = "") =>
-        await RunOnAsync(await board.BootedAsync(), name, before);
+    internal static async Task<CommandRun> RunOnAsync(Arm64Board board, string name) => await RunOnAsync(await board.BootedAsync(), name);
 
     /// <summary>Runs one on a board of arm64 with a kernel of its own.</summary>
     internal static async Task<CommandRun> RunOnAsync(EmulatedBoard board, string name, string before = "")

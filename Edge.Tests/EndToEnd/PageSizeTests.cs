@@ -1,5 +1,4 @@
 using Edge.Tests.Board;
-using Edge.Tests.Fixtures;
 using Xunit;
 
 namespace Edge.Tests.EndToEnd;
@@ -9,15 +8,17 @@ public abstract class PageSizeTests
 {
     private protected abstract int Kibibytes { get; }
 
+    private protected abstract string? Flavour { get; }
+
     // What a static program of 1.8 MB does with 256 and with 384 KiB, as docs/limits.md says.
     private protected abstract string WithLeast { get; }
-
-    private protected abstract Task<CommandRun> RunAsync(string script);
 
     [Fact]
     public async Task A_container_runs_within_limits_that_are_counted_in_the_pages_of_the_board()
     {
-        var run = (await RunAsync("pages.sh")).Succeeds();
+        // With two processors each may hold 64 pages of a limit, and the smallest ones would be a matter of luck.
+        await using var board = await EmulatedBoard.StartAsync(new BoardSpec { Flavour = Flavour, Cpus = 1 });
+        var run = (await DaemonScript.RunOnAsync(board, "pages.sh", DaemonScript.WithBroker)).Succeeds();
         TestContext.Current.TestOutputHelper?.WriteLine(run.Output);
         var page = Kibibytes << 10;
 
@@ -33,13 +34,13 @@ public abstract class PageSizeTests
 }
 
 /// <summary>Most boards.</summary>
-public sealed class PagesOf4KiB(Arm64Board board) : PageSizeTests
+public sealed class PagesOf4KiB : PageSizeTests
 {
     private protected override int Kibibytes => 4;
 
-    private protected override string WithLeast => "LEAST 256k exited,false,0\nLEAST 384k exited,false,0\n";
+    private protected override string? Flavour => null;
 
-    private protected override Task<CommandRun> RunAsync(string script) => DaemonScript.RunOnAsync(board, script, DaemonScript.WithBroker);
+    private protected override string WithLeast => "LEAST 256k exited,false,0\nLEAST 384k exited,false,0\n";
 }
 
 /// <summary>A Raspberry Pi 5 with its usual kernel; here that of Debian's backports.</summary>
@@ -47,11 +48,7 @@ public sealed class PagesOf16KiB : PageSizeTests
 {
     private protected override int Kibibytes => 16;
 
-    private protected override string WithLeast => "LEAST 256k exited,true,137\nLEAST 384k exited,false,0\n";
+    private protected override string? Flavour => "16k";
 
-    private protected override async Task<CommandRun> RunAsync(string script)
-    {
-        await using var board = await EmulatedBoard.StartAsync(new BoardSpec { Flavour = "16k" });
-        return await DaemonScript.RunOnAsync(board, script, DaemonScript.WithBroker);
-    }
+    private protected override string WithLeast => "LEAST 256k exited,true,137\nLEAST 384k exited,false,0\n";
 }

@@ -15,9 +15,9 @@ code=0
 edgehost run --name hog --network none -m 24m "$image" tail /dev/zero 2> /dev/null || code=$?
 echo "OOM code=$code hog=$(state hog) box=$(state box)"
 
-# The smallest limits, on one processor: the kernel lends each that charges up to 64 pages of a limit.
+# The smallest limits.
 for limit in 256k 384k; do
-  echo "{\"workloads\": {\"least\": {\"image\": \"localhost/busybox:latest\", \"pull_policy\": \"never\", \"command\": [\"/bin/busybox\", \"sleep\", \"1\"], \"mem_limit\": \"$limit\", \"cpus\": 1, \"cpuset\": \"0\", \"network_mode\": \"none\"}}}" > "$work/least.json"
+  echo "{\"workloads\": {\"least\": {\"image\": \"localhost/busybox:latest\", \"pull_policy\": \"never\", \"command\": [\"/bin/busybox\", \"sleep\", \"1\"], \"mem_limit\": \"$limit\", \"cpus\": 1, \"network_mode\": \"none\"}}}" > "$work/least.json"
   edgehost apply -f "$work/least.json" > /dev/null
   least=$(edgehost ps -aq --filter label=io.edgehost.workload=least)
   edgehost wait "$least" > /dev/null
