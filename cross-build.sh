@@ -161,15 +161,16 @@ reproduce() {
   local rid=$1 work directory
   work=$(mktemp -d)
   [[ -z $(git status --porcelain) ]] || echo "cross-build.sh: what is not committed is not in what --reproduce builds" >&2
+  git clone -q . "$work/first"
+  git clone -q "$work/first" "$work/second/in/another"
   for directory in first second/in/another; do
-    git clone -q . "$work/$directory"
     "$work/$directory/cross-build.sh" --package "$rid" >&2 || fail "the build in a clone failed: $work/$directory"
     (cd "$work/$directory/dist" && find . -type f ! -name .lock ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum) >"$work/${directory%%/*}.sums"
   done
   cat "$work/first.sums"
-  diff "$work/first.sums" "$work/second.sums" || fail "two builds of $(git rev-parse --short HEAD) for $rid differ: compare $work/first/dist with $work/second/in/another/dist"
+  diff "$work/first.sums" "$work/second.sums" || fail "two builds of $(git -C "$work/first" rev-parse --short HEAD) for $rid differ: compare $work/first/dist with $work/second/in/another/dist"
+  echo "$rid: two builds of $(git -C "$work/first" rev-parse --short HEAD) are equal"
   rm -rf "$work"
-  echo "$rid: two builds of $(git rev-parse --short HEAD) are equal"
 }
 
 package='' checked='' reproduced=''
