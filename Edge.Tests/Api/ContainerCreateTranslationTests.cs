@@ -15,7 +15,7 @@ public sealed class ContainerCreateTranslationTests
             {"Image":"i","Hostname":"h","User":"5:6","Env":["A=b"],"Cmd":["c"],"Entrypoint":["e"],"WorkingDir":"/w","Labels":{"l":"v"},
              "StopSignal":"INT","StopTimeout":3,"Volumes":{"/anon":{},"/host":{}},
              "HostConfig":{"Binds":["/src:/host:ro","vol:/vol"],"Mounts":[{"Type":"tmpfs","Target":"/m","TmpfsOptions":{"SizeBytes":1024,"Mode":1023}}],
-               "Tmpfs":{"/t":"size=1m"},"NetworkMode":"host","Memory":1048576,"MemorySwap":1048576,"CpuPeriod":50000,"CpuQuota":25000,"PidsLimit":9,
+               "Tmpfs":{"/t":"size=1m"},"NetworkMode":"host","Memory":8388608,"MemorySwap":8388608,"CpuPeriod":50000,"CpuQuota":25000,"PidsLimit":9,
                "CpusetCpus":"0","RestartPolicy":{"Name":"on-failure","MaximumRetryCount":2},"ReadonlyRootfs":true,"CapAdd":["NET_ADMIN"],"CapDrop":["ALL"],
                "BlkioDeviceReadBps":[{"Path":"/dev/sda","Rate":1048576}],"BlkioDeviceWriteIOps":[{"Path":"/dev/sdb","Rate":9}],"BlkioDeviceWriteBps":null,
                "SecurityOpt":["no-new-privileges"]}}
@@ -36,7 +36,7 @@ public sealed class ContainerCreateTranslationTests
             ],
             spec.Mounts);
         Assert.Equal(NetworkMode.Host, spec.Network);
-        Assert.Equal(new ResourceLimits { MemoryBytes = 1 << 20, MemoryAndSwapBytes = 1 << 20, NanoCpus = 500_000_000, Pids = 9, CpusetCpus = "0" }, spec.Limits with { BlockRates = null });
+        Assert.Equal(new ResourceLimits { MemoryBytes = 8 << 20, MemoryAndSwapBytes = 8 << 20, NanoCpus = 500_000_000, Pids = 9, CpusetCpus = "0" }, spec.Limits with { BlockRates = null });
         Assert.Equal(["/dev/sda rbps=1048576", "/dev/sdb wiops=9"], spec.Limits.BlockRates);
         Assert.Equal(new RestartPolicy(RestartKind.OnFailure, 2), spec.Restart);
         Assert.True(spec.ReadOnlyRoot);
@@ -45,15 +45,16 @@ public sealed class ContainerCreateTranslationTests
     }
 
     [Theory]
-    [InlineData("""{"Memory":1048576,"NetworkMode":"none"}""", null)]
-    [InlineData("""{"Memory":1048576,"MemorySwap":1048576,"NetworkMode":"none"}""", 1048576L)]
-    [InlineData("""{"Memory":1048576,"MemorySwap":3145728,"NetworkMode":"none"}""", 3145728L)]
-    [InlineData("""{"Memory":1048576,"MemorySwap":-1,"NetworkMode":"none"}""", -1L)]
+    [InlineData("""{"Memory":8388608,"NetworkMode":"none"}""", null)]
+    [InlineData("""{"Memory":8388608,"MemorySwap":8388608,"NetworkMode":"none"}""", 8388608L)]
+    [InlineData("""{"Memory":8388608,"MemorySwap":9437184,"NetworkMode":"none"}""", 9437184L)]
+    [InlineData("""{"Memory":8388608,"MemorySwap":-1,"NetworkMode":"none"}""", -1L)]
     public void Swap_is_granted_only_where_it_was_asked_for(string host, long? both) =>
         Assert.Equal(both, Translate($$"""{"Image":"i","HostConfig":{{host}}}""").Spec.Limits.MemoryAndSwapBytes);
 
     [Theory]
-    [InlineData("""{"MemorySwap":5,"Memory":10}""", ErrorKind.Invalid, "cannot be less than Memory=10")]
+    [InlineData("""{"MemorySwap":5,"Memory":8388608}""", ErrorKind.Invalid, "cannot be less than Memory=8388608")]
+    [InlineData("""{"Memory":6291455}""", ErrorKind.Invalid, "Minimum memory limit allowed is 6MB")]
     [InlineData("""{"MemorySwap":5}""", ErrorKind.Invalid, "without Memory")]
     [InlineData("""{"Memory":-5}""", ErrorKind.Invalid, "Memory=-5 is negative")]
     [InlineData("""{"NanoCpus":1,"CpuQuota":1}""", ErrorKind.Invalid, "exclude each other")]

@@ -13,6 +13,9 @@ namespace EdgeHost.Api;
 /// </summary>
 internal static class ContainerCreateTranslation
 {
+    // Of Docker, whose clients know it. Of what EdgeHost starts itself ResourceLimits has the least.
+    private const long SmallestMemoryBytes = 6 << 20;
+
     // Values of fields that are not held, which ask for what a container gets anyway.
     private static readonly string[] HeldAnyway =
     [
@@ -228,6 +231,11 @@ internal static class ContainerCreateTranslation
     private static ResourceLimits Limits(HostConfigBody host, List<string> warnings)
     {
         RefuseNegative("Memory", host.Memory);
+        if (host.Memory is > 0 and < SmallestMemoryBytes)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, $"Minimum memory limit allowed is 6MB, and HostConfig.Memory={host.Memory} is less; a desired state may go below");
+        }
+
         RefuseNegative("MemoryReservation", host.MemoryReservation);
         RefuseNegative("NanoCpus", host.NanoCpus);
         RefuseNegative("CpuPeriod", host.CpuPeriod);

@@ -365,8 +365,18 @@ public sealed class BoardHealthReader
         }
     }
 
-    private IEnumerable<string> Entries(string directory, string pattern) =>
-        Directory.Exists(_root + directory) ? Directory.EnumerateDirectories(_root + directory, pattern).Select(path => path[_root.Length..]) : [];
+    private IEnumerable<string> Entries(string directory, string pattern)
+    {
+        try
+        {
+            return Directory.GetDirectories(_root + directory, pattern).Select(path => path[_root.Length..]);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // No sensor is there, or it went away at this moment.
+            return [];
+        }
+    }
 
     private decimal? FirstNumber(string path) =>
         decimal.TryParse(Text(path)?.Split(' ')[0], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number) ? number : null;
