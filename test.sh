@@ -5,7 +5,7 @@
 #   ./test.sh --board                 installs the .deb on an emulated arm64 board and deploys to it; shows what happens
 #   ./test.sh --board-long [N]        loses the power N times (200) in each scenario of docs/power-cuts.md; prints a table
 #   ./test.sh --soak [N]              N lives of workloads (10000) one after the other, of which nothing may be left (docs/soak.md)
-#   ./test.sh --power-cut CUT[,CUT…]  some of these again, as in 117.torn.3, on the recording in dist/power-cuts
+#   ./test.sh --power-cut CUT[,CUT…]  some of these again, as in ext4.117.torn.3, on the recording in dist/power-cuts
 #
 # Run as root on Debian 12 with the .NET 10 SDK: what is missing is installed, by cross-build.sh for the build and by
 # each test for its counterparts. Elsewhere such tests are skipped; with CI=true a skip is a failure.
@@ -27,8 +27,8 @@ case ${1:-} in
       shift
     fi
     limit=$((limit + 20 * EDGEHOST_BOARD_LONG))
-    rm -f dist/power-cuts/table.txt
-    set -- -class '*.PowerCutTests' "$@"
+    rm -f dist/power-cuts/*/table.txt
+    set -- -class '*.PowerCutsOn*' "$@"
     ;;
   --soak)
     shift
@@ -42,9 +42,18 @@ case ${1:-} in
     set -- -class '*.SoakTests' "$@"
     ;;
   --power-cut)
-    export EDGEHOST_POWER_CUTS=${2:?is missing: a cut as in 117.torn.3, of a recording in dist/power-cuts}
+    cuts=${2:?is missing: a cut as in ext4.117.torn.3, of a recording in dist/power-cuts}
     shift 2
-    set -- -class '*.PowerCutTests' "$@"
+    case $cuts in
+      ext4.*) class=Ext4 ;;
+      f2fs.*) class=F2fs ;;
+      *)
+        echo "test.sh: a cut begins with its file system, as in ext4.117.torn.3" >&2
+        exit 2
+        ;;
+    esac
+    export EDGEHOST_POWER_CUTS=${cuts//${cuts%%.*}./}
+    set -- -class "*.PowerCutsOn$class" "$@"
     ;;
 esac
 case $(uname -m) in
@@ -60,7 +69,7 @@ code=0
 timeout -k 60 $limit dotnet Edge.Tests/bin/Debug/net10.0/Edge.Tests.dll -noColor "$@" </dev/null 2>&1 |
   sed -uE 's/^ +Edge\.Tests\.[^ ]+ \[OUTPUT\] //' | tee "$log" || code=$?
 
-if [[ -n ${EDGEHOST_BOARD_LONG:-} && -f dist/power-cuts/table.txt ]]; then cat dist/power-cuts/table.txt; fi
+if [[ -n ${EDGEHOST_BOARD_LONG:-} ]]; then tail -n +1 dist/power-cuts/*/table.txt 2>/dev/null || true; fi
 if [[ -n ${EDGEHOST_SOAK:-} && -f dist/soak.txt ]]; then cat dist/soak.txt; fi
 summary=$(grep -E '^ +Edge\.Tests +Total: ' "$log" | tail -1 || true)
 number() {

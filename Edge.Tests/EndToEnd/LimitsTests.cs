@@ -1,10 +1,12 @@
 using System.Globalization;
 using Edge.Tests.Board;
+using Edge.Tests.Fixtures;
 using Xunit;
 
 namespace Edge.Tests.EndToEnd;
 
 /// <summary>What cgroup v2 holds on the arm64 board, by the kernel's own counters.</summary>
+[Collection(Alone.Name)]
 public sealed class LimitsTests(Arm64Board board)
 {
     [Fact]

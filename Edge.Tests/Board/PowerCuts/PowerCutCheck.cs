@@ -70,13 +70,24 @@ internal sealed partial class PowerCutCheck : IAsyncDisposable
     }
 
     /// <summary>Makes the disk of a cut and looks at it.</summary>
+    /// <param name="site">What is around it.</param>
+    /// <param name="recording">The recording.</param>
+    /// <param name="cut">The cut.</param>
+    /// <param name="work">A directory for disks.</param>
+    /// <param name="board">Whose kernel mounts the disk, where this machine's may not know its file system; null for this machine.</param>
     /// <returns>What is wrong, in words; empty when all is well.</returns>
-    internal static async Task<IReadOnlyList<string>> FindProblemsAsync(PowerCutSite site, PowerCutRecording recording, PowerCut cut, string work)
+    internal static async Task<IReadOnlyList<string>> FindProblemsAsync(PowerCutSite site, PowerCutRecording recording, PowerCut cut, string work, EmulatedBoard? board)
     {
         // A file of its own: mount takes the loop device of one that it still knows, with what was read from it before.
         var disk = Path.Combine(work, Guid.NewGuid().ToString("N"));
         var mount = Directory.CreateDirectory(Path.Combine(work, "mount")).FullName;
         var promises = await recording.ReplayAsync(cut, disk);
+        if (board is not null && await MoveToExt4Async(board, disk) is { } whyNot)
+        {
+            File.Delete(disk);
+            return [whyNot];
+        }
+
         (await CommandRun.RunAsync("mount", ["-o", "loop,noatime", disk, mount])).Succeeds();
         try
         {
@@ -88,6 +99,41 @@ internal sealed partial class PowerCutCheck : IAsyncDisposable
             (await CommandRun.RunAsync("umount", [mount])).Succeeds();
             File.Delete(disk);
         }
+    }
+
+    /// <summary>Has a board mount a disk, and puts all that is then there on a disk in the same place that this machine can mount.</summary>
+    /// <returns>Why the board does not mount it; null when it did.</returns>
+    private static async Task<string?> MoveToExt4Async(EmulatedBoard board, string disk)
+    {
+        // The share is no file system that a loop device takes.
+        var (shared, archive) = (Path.Combine(board.Share, "cut"), Path.Combine(board.Share, "cut.tar"));
+        (await CommandRun.RunAsync("cp", ["--sparse=always", disk, shared])).Succeeds();
+        File.Delete(disk);
+        var mounted = await board.RunAsync("""
+            set -eu
+            modprobe loop
+            mkdir -p /tmp/cut
+            cp --sparse=always /mnt/share/cut /tmp/disk
+            mount -o loop,noatime /tmp/disk /tmp/cut || { dmesg | tail -5 >&2; exit 1; }
+            tar --xattrs --xattrs-include='*' --numeric-owner -C /tmp/cut -cf /mnt/share/cut.tar .
+            umount /tmp/cut
+            rm /tmp/disk
+            """);
+        if (mounted.ExitCode != 0)
+        {
+            return $"the disk cannot be mounted or read: {mounted}";
+        }
+
+        (await CommandRun.RunAsync("truncate", ["-s", $"{2 * Promises.FileSystemMiB}M", disk])).Succeeds();
+        (await CommandRun.RunAsync("mkfs.ext4", ["-q", disk])).Succeeds();
+        var mount = Directory.CreateDirectory(disk + ".mount").FullName;
+        (await CommandRun.RunAsync("mount", ["-o", "loop", disk, mount])).Succeeds();
+        var unpacked = await CommandRun.RunAsync("tar", ["--xattrs", "--xattrs-include=*", "--numeric-owner", "-C", mount, "-xpf", archive]);
+        (await CommandRun.RunAsync("umount", [mount])).Succeeds();
+        Directory.Delete(mount);
+        File.Delete(archive);
+        unpacked.Succeeds();
+        return null;
     }
 
     private string Device => File.ReadAllText(_data + "/device-id").Trim();

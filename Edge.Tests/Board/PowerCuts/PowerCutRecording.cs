@@ -31,7 +31,9 @@ internal sealed class PowerCutRecording : IDisposable
     private string BaseFile => LogFile + ".base";
 
     /// <summary>Boots the board, has it go through all scenarios, and keeps what it wrote.</summary>
-    internal static async Task<PowerCutRecording> RecordAsync(PowerCutSite site)
+    /// <param name="site">What is around it.</param>
+    /// <param name="fileSystem"><c>ext4</c> or <c>f2fs</c>.</param>
+    internal static async Task<PowerCutRecording> RecordAsync(PowerCutSite site, string fileSystem)
     {
         Needs.Root();
         if (PublishedBinary.NativeRid != "linux-x64")
@@ -39,7 +41,7 @@ internal sealed class PowerCutRecording : IDisposable
             Needs.Missing("what an amd64 board has written is started on x86_64 only");
         }
 
-        await Packages.NeedAsync("qemu-system-x86", "qemu-system-common", "mmdebstrap", "kmod", "cpio", "e2fsprogs", "util-linux");
+        await Packages.NeedAsync("qemu-system-x86", "qemu-system-common", "mmdebstrap", "kmod", "cpio", "e2fsprogs", "f2fs-tools", "util-linux");
         (await CommandRun.RunAsync(Script("board-build.sh"), ["amd64"], patience: TimeSpan.FromMinutes(20))).Succeeds();
         var work = new TemporaryDirectory();
         try
@@ -52,9 +54,10 @@ internal sealed class PowerCutRecording : IDisposable
 
             // A disk on which every write is one: nothing is initialized later, and nothing discarded.
             var disk = work.Sub("disk");
-            var size = Promises.FileSystemMiB.ToString(CultureInfo.InvariantCulture) + "M";
             (await CommandRun.RunAsync("truncate", ["-s", (Promises.FileSystemMiB + 1).ToString(CultureInfo.InvariantCulture) + "M", disk])).Succeeds();
-            (await CommandRun.RunAsync("mkfs.ext4", ["-q", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", disk, size])).Succeeds();
+            (await (fileSystem == "f2fs"
+                ? CommandRun.RunAsync("mkfs.f2fs", ["-q", "-t", "0", disk, ((long)Promises.FileSystemMiB << 11).ToString(CultureInfo.InvariantCulture)])
+                : CommandRun.RunAsync("mkfs.ext4", ["-q", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", disk, $"{Promises.FileSystemMiB}M"]))).Succeeds();
             string[] board = [.. site.Inside, Script("board-run.sh"), "amd64", "exec bash /mnt/share/power-cuts.sh", share, "768"];
             (await CommandRun.RunAsync(
                 board[0],

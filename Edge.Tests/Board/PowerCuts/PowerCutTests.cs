@@ -8,23 +8,29 @@ using Xunit;
 namespace Edge.Tests.Board.PowerCuts;
 
 /// <summary>The power is lost at any moment of any scenario, and a daemon is started on what the disk then has.</summary>
-public sealed class PowerCutTests(ITestOutputHelper output)
+public abstract class PowerCutTests(ITestOutputHelper output)
 {
+    private protected abstract string FileSystem { get; }
+
     // Of each scenario in a run of all tests. test.sh --board-long says how many there are to be.
-    private const int SampledCuts = 6;
+    private protected abstract int SampledCuts { get; }
+
+    // This machine's kernel may not have it.
+    private protected abstract bool IsReadByBoard { get; }
 
     // Where a recording is kept that is to be looked at again, and what was found.
-    private static string Kept => Repository.PathOf("dist", "power-cuts");
+    private string Kept => Repository.PathOf("dist", "power-cuts", FileSystem);
 
     [Fact]
     public async Task Whenever_the_power_is_lost_everything_comes_up_whole_and_nothing_that_was_acknowledged_is_lost()
     {
         var named = Environment.GetEnvironmentVariable("EDGEHOST_POWER_CUTS") is { Length: > 0 } text ? text.Split(',').Select(PowerCut.Parse).ToList() : null;
         await using var site = await PowerCutSite.StartAsync();
-        using var recording = named is null ? await PowerCutRecording.RecordAsync(site) : PowerCutRecording.Open(Kept);
+        using var recording = named is null ? await PowerCutRecording.RecordAsync(site, FileSystem) : PowerCutRecording.Open(Kept);
         var most = int.TryParse(Environment.GetEnvironmentVariable("EDGEHOST_BOARD_LONG"), CultureInfo.InvariantCulture, out var number) ? number : 0;
         var cuts = named ?? [.. recording.Scenarios.SelectMany(scenario => most > 0 ? Draw(recording, scenario, most) : Sample(recording, scenario))];
-        var problems = await FindProblemsAsync(recording, cuts, site);
+        await using var board = IsReadByBoard ? await EmulatedBoard.StartAsync(new BoardSpec { Kind = "amd64", Memory = 768 }) : null;
+        var problems = await FindProblemsAsync(recording, cuts, site, board);
 
         var table = Table(recording, cuts, problems);
         output.WriteLine(table);
@@ -34,16 +40,16 @@ public sealed class PowerCutTests(ITestOutputHelper output)
             await File.WriteAllTextAsync(Path.Combine(Kept, "table.txt"), table, TestContext.Current.CancellationToken);
         }
 
-        Assert.True(problems.IsEmpty, $"{table}\n{string.Join('\n', problems.OrderBy(each => each.Key.Flush).Select(each => $"{recording.ScenarioOf(each.Key)} {each.Key}: {each.Value}"))}\nAgain, on the same recording: ./test.sh --power-cut {problems.Keys.FirstOrDefault()}");
+        Assert.True(problems.IsEmpty, $"{table}\n{string.Join('\n', problems.OrderBy(each => each.Key.Flush).Select(each => $"{recording.ScenarioOf(each.Key)} {each.Key}: {each.Value}"))}\nAgain, on the same recording: ./test.sh --power-cut {FileSystem}.{problems.Keys.FirstOrDefault()}");
     }
 
     /// <summary>Looks at each cut, on as many machines as there are processors where there are many.</summary>
-    private static async Task<ConcurrentDictionary<PowerCut, string>> FindProblemsAsync(PowerCutRecording recording, List<PowerCut> cuts, PowerCutSite site)
+    private static async Task<ConcurrentDictionary<PowerCut, string>> FindProblemsAsync(PowerCutRecording recording, List<PowerCut> cuts, PowerCutSite site, EmulatedBoard? board)
     {
         const int Many = 100, MostMachines = 4;
         var found = new ConcurrentDictionary<PowerCut, string>();
         var left = new ConcurrentQueue<PowerCut>(cuts);
-        var machines = cuts.Count < Many ? 1 : Math.Min(MostMachines, Environment.ProcessorCount);
+        var machines = cuts.Count < Many || board is not null ? 1 : Math.Min(MostMachines, Environment.ProcessorCount);
         await Task.WhenAll(Enumerable.Range(0, machines).Select(WorkAsync));
         return found;
 
@@ -58,7 +64,7 @@ public sealed class PowerCutTests(ITestOutputHelper output)
             {
                 while (left.TryDequeue(out var cut))
                 {
-                    if (await PowerCutCheck.FindProblemsAsync(more ?? site, recording, cut, work.Path) is { Count: > 0 } problems)
+                    if (await PowerCutCheck.FindProblemsAsync(more ?? site, recording, cut, work.Path, board) is { Count: > 0 } problems)
                     {
                         found[cut] = string.Join("\n  ", problems);
                     }
@@ -72,7 +78,7 @@ public sealed class PowerCutTests(ITestOutputHelper output)
     }
 
     /// <summary>A few, from the beginning to the end, each kind of them.</summary>
-    private static IEnumerable<PowerCut> Sample(PowerCutRecording recording, string scenario)
+    private IEnumerable<PowerCut> Sample(PowerCutRecording recording, string scenario)
     {
         var (first, last) = recording.FlushesOf(scenario);
         var kinds = Enum.GetValues<CutKind>();
@@ -100,4 +106,26 @@ public sealed class PowerCutTests(ITestOutputHelper output)
 
         return table.ToString();
     }
+}
+
+/// <summary>On the file system of most boards.</summary>
+[Collection("power cuts")]
+public sealed class PowerCutsOnExt4(ITestOutputHelper output) : PowerCutTests(output)
+{
+    private protected override string FileSystem => "ext4";
+
+    private protected override int SampledCuts => 6;
+
+    private protected override bool IsReadByBoard => false;
+}
+
+/// <summary>On the one that is made for flash. What its recovery leaves is looked at on ext4.</summary>
+[Collection("power cuts")]
+public sealed class PowerCutsOnF2fs(ITestOutputHelper output) : PowerCutTests(output)
+{
+    private protected override string FileSystem => "f2fs";
+
+    private protected override int SampledCuts => 2;
+
+    private protected override bool IsReadByBoard => true;
 }
