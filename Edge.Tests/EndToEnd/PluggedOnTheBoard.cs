@@ -70,13 +70,15 @@ public sealed class PluggedOnTheBoard
 
         async Task SaysAsync(string status) => (await board.RunAsync(UntilItSays.Replace("SAYS", status, StringComparison.Ordinal))).Succeeds();
 
-        // What the container has written, at the other end of the line.
+        // What the container has written, at the other end of the line: a file, of which qemu tells nothing.
         async Task LineAsync(string text)
         {
+            using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+            patience.CancelAfter(EmulatedBoard.UsualPatience);
             while (await File.ReadAllTextAsync(outside.Sub("line"), TestContext.Current.CancellationToken) is var heard && heard.ReplaceLineEndings("\n") != text)
             {
                 Assert.StartsWith(heard.ReplaceLineEndings("\n"), text, StringComparison.Ordinal);
-                await Task.Delay(50, TestContext.Current.CancellationToken);
+                await Task.Delay(50, patience.Token);
             }
         }
     }
