@@ -423,7 +423,7 @@ public sealed partial class Reconciler : IAsyncDisposable
 
             return removed.Count > 0;
         }
-        catch (LinuxException failure)
+        catch (EdgeHostException failure)
         {
             LogProblem(_log, $"images of deployments of before stay: {failure.Message}");
             return false;
