@@ -241,9 +241,8 @@ public sealed class CrashTests(SharedDaemon shared) : IClassFixture<SharedDaemon
     [Fact]
     public async Task After_a_power_cut_containers_run_by_their_policies()
     {
-        // First, so that it has reached the disk by then: what is made by hand without a policy may take a moment.
         var passing = await Daemon.RunDetachedAsync("--rm", "busybox", "sleep", "1000");
-        (await Daemon.DockerAsync("create", "--name", "boot-created", "busybox", "true")).Succeeds();
+        var created = (await Daemon.DockerAsync("create", "--name", "boot-created", "busybox", "true")).Succeeds().Output.Trim();
         var always = await Daemon.RunDetachedAsync("--name", "boot-always", "--restart", "always", "busybox", "sleep", "1000");
         var unlessStopped = await Daemon.RunDetachedAsync("--restart", "unless-stopped", "busybox", "sleep", "1000");
         var stopped = await Daemon.RunDetachedAsync("--restart", "unless-stopped", "busybox", "sleep", "1000");
@@ -251,6 +250,9 @@ public sealed class CrashTests(SharedDaemon shared) : IClassFixture<SharedDaemon
         (await Daemon.DockerAsync("kill", stopped, stoppedAlways)).Succeeds();
         _ = await Daemon.DockerAsync("wait", stopped, stoppedAlways);
 
+        // What is made by hand without a policy may take a moment until it is on disk.
+        await Daemon.UntilStoredAsync(passing);
+        await Daemon.UntilStoredAsync(created);
         await Daemon.RebootAsync();
         await Daemon.StartAsync();
         await Daemon.DockerAsync("wait", passing);

@@ -306,6 +306,21 @@ public sealed class DaemonUnderTest : IAsyncDisposable
         }
     }
 
+    /// <summary>Waits until the database has a container, which happens with its next batch unless a restart policy makes it urgent.</summary>
+    internal async Task UntilStoredAsync(string id)
+    {
+        using var watch = new FileSystemWatcher(Data, "state.db") { NotifyFilter = NotifyFilters.Size };
+        using var news = new SemaphoreSlim(0);
+        watch.Changed += (_, _) => news.Release();
+        watch.EnableRaisingEvents = true;
+
+        // The daemon holds a lock on it, by which .NET abides.
+        while ((await CommandRun.RunAsync("grep", ["-qaF", id, Path.Combine(Data, "state.db")])).ExitCode != 0)
+        {
+            Assert.True(await news.WaitAsync(Patience), $"container {id} has not reached the database:\n{Said}");
+        }
+    }
+
     internal string LogDirectory(string id) => Path.Combine(Data, "containers", id, "log");
 
     /// <summary>Sends a signal.</summary>

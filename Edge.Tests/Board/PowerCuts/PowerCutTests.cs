@@ -72,7 +72,8 @@ public abstract class PowerCutTests(ITestOutputHelper output)
             }
             finally
             {
-                (await CommandRun.RunAsync("umount", [work.Path])).Succeeds();
+                // Lazily: containers that were just killed let go of their layers, and the loop device then of its file, a moment later.
+                (await CommandRun.RunAsync("umount", ["--lazy", work.Path])).Succeeds();
             }
         }
     }
