@@ -54,6 +54,7 @@ public sealed class PluggedOnTheBoard
         var deployed = JsonNode.Parse((await board.RunAsync("edgehost deploy --json /root/desired.json")).Succeeds().Output)!;
         Assert.Equal("waits for device /dev/ttyUSB0, which is not there", (string?)deployed["workloads"]!["modem"]!["error"]);
         Assert.Equal(0, (int?)deployed["board"]!["health"]!["disk_worn_percent"]);
+        Assert.False((bool)deployed["board"]!["health"]!["disk_failing"]!);
         await SaysAsync("Waiting for /dev/ttyUSB0");
 
         await board.PlugInAsync("usb-serial,id=modem,bus=xhci.0,chardev=line");
