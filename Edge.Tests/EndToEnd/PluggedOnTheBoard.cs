@@ -46,7 +46,7 @@ public sealed class PluggedOnTheBoard
         await using var board = await EmulatedBoard.StartAsync(new BoardSpec
         {
             Memory = 768,
-            Devices = $"-device qemu-xhci,id=xhci -chardev file,id=line,path={outside.Sub("line")} -drive if=none,id=flash,file={outside.Sub("flash")},format=raw -device nvme,drive=flash,serial=flash0",
+            Devices = $"-device qemu-xhci,id=xhci -chardev file,id=line,path={outside.Sub("line")} -drive if=none,id=flash,file={outside.Sub("flash")},format=raw -device nvme,drive=flash,serial=flash0,smart_critical_warning=4",
         });
         File.Copy(await SampleImage.PathAsync("busybox", "arm64"), Path.Combine(board.Share, "busybox.tar"));
         (await board.RunAsync(Prepare)).Succeeds();
@@ -54,7 +54,7 @@ public sealed class PluggedOnTheBoard
         var deployed = JsonNode.Parse((await board.RunAsync("edgehost deploy --json /root/desired.json")).Succeeds().Output)!;
         Assert.Equal("waits for device /dev/ttyUSB0, which is not there", (string?)deployed["workloads"]!["modem"]!["error"]);
         Assert.Equal(0, (int?)deployed["board"]!["health"]!["disk_worn_percent"]);
-        Assert.False((bool)deployed["board"]!["health"]!["disk_failing"]!);
+        Assert.True((bool)deployed["board"]!["health"]!["disk_failing"]!);
         await SaysAsync("Waiting for /dev/ttyUSB0");
 
         await board.PlugInAsync("usb-serial,id=modem,bus=xhci.0,chardev=line");

@@ -62,7 +62,7 @@ public sealed unsafe class AtaDisk
             return null;
         }
 
-        // By that answer usb-storage knows that a bridge tells more than 18 bytes of how a command went, as which it has cut off the first.
+        // Of an old bridge usb-storage takes 18 bytes of how a command went, too few for registers, until one such command went well.
         mode ??= Registers(CheckPowerMode, 0, 0);
 
         // There are bridges that hand data on and no registers: behind them may sleep what turns.
