@@ -177,7 +177,7 @@ internal static class ConfigurationKeys
         {
             if (each != "*" && !each.StartsWith("/dev/", StringComparison.Ordinal) && !DeviceNames.Has(each))
             {
-                throw Bad($"\"{each}\" is not a path beneath /dev, or i2c=, spi=, gpiochip=, gpioline= or usb= and a name; a * at its end stands for all that begin so");
+                throw Bad($"\"{each}\" is not a path beneath /dev, or i2c=, spi=, gpiochip=, gpioline=, usb= or tty= and a name; a * at its end stands for all that begin so");
             }
         }
 
