@@ -10,7 +10,7 @@ public static class KernelModules
     private const string Loader = "/proc/sys/kernel/modprobe";
     private const int PatienceMilliseconds = 30_000;
 
-    private static bool s_asked;
+    private static bool _asked;
 
     /// <summary>
     /// Has what networks need loaded by one program. The kernel would find it, too, but by a program for each name, and with
@@ -21,7 +21,7 @@ public static class KernelModules
     /// </summary>
     public static void LoadForNetworks()
     {
-        if (Interlocked.Exchange(ref s_asked, true) || !File.Exists(Loader) || (Directory.Exists("/sys/module/nft_fib_inet") && Directory.Exists("/sys/module/veth")))
+        if (Interlocked.Exchange(ref _asked, true) || !File.Exists(Loader) || (Directory.Exists("/sys/module/nft_fib_inet") && Directory.Exists("/sys/module/veth")))
         {
             return;
         }
