@@ -22,6 +22,7 @@ public sealed class BoardHealthTests
         Assert.Equal(["undervoltage"], health.ThrottledSinceBoot);
         Assert.Equal((0.84m, 0m, 0.12m), (health.CpuPressure, health.MemoryPressure, health.IoPressure));
         Assert.Equal(10, health.DiskWornPercent);
+        Assert.False(health.DiskFailing);
         Assert.False(health.DiskReadOnly);
         Assert.InRange(health.DiskFreeBytes!.Value, 1, health.DiskBytes!.Value);
     }
@@ -38,6 +39,7 @@ public sealed class BoardHealthTests
         Assert.Null(health.Throttled);
         Assert.Null(health.CpuPressure);
         Assert.Null(health.DiskWornPercent);
+        Assert.Null(health.DiskFailing);
         Assert.NotNull(health.DiskBytes);
     }
 
@@ -94,6 +96,25 @@ public sealed class BoardHealthTests
 
         Assert.Equal(percent, health.DiskWornPercent);
         Assert.Equal(percent >= 90, health.Problems.Any(problem => problem.Words.Contains($"has used {percent} % of its life; replace it", StringComparison.Ordinal)));
+    }
+
+    [Theory]
+    [InlineData("0x00", null)]
+    [InlineData("0x01", false)]
+    [InlineData("0x02", false)]
+    [InlineData("0x03", true)]
+    [InlineData("nonsense", null)]
+    public void An_eMMC_fails_when_nine_tenths_of_its_spare_blocks_are_used(string spare, bool? fails)
+    {
+        using var tree = BoardTree.OfRaspberryPi();
+        tree.PutSpare(spare);
+
+        var health = tree.Reader().Read();
+
+        Assert.Equal(fails, health.DiskFailing);
+        Assert.Equal(
+            fails == true ? [$"disk_failing: the disk of {tree.Root} says that it will fail; save what is on it, and replace it"] : [],
+            health.Problems.Select(problem => $"{problem.Name}: {problem.Words}"));
     }
 
     [Fact]

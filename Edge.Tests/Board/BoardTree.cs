@@ -31,6 +31,7 @@ internal sealed class BoardTree : IDisposable
 
         tree.Put(Disk + "/mmcblk0p2/partition", "2\n");
         tree.PutLifeTime("0x01 0x01");
+        tree.PutSpare("0x01");
         var device = Files.Stat(tree._root.Path).Device;
         var links = tree._root.Sub("sys/dev/block");
         Directory.CreateDirectory(links);
@@ -40,6 +41,9 @@ internal sealed class BoardTree : IDisposable
 
     /// <summary>What the eMMC says of its life.</summary>
     internal void PutLifeTime(string text) => Put(Disk + "/device/life_time", text + "\n");
+
+    /// <summary>What it says of its spare blocks.</summary>
+    internal void PutSpare(string text) => Put(Disk + "/device/pre_eol_info", text + "\n");
 
     internal void Put(string path, string text)
     {

@@ -105,7 +105,7 @@ public sealed class ProfileTests : IDisposable
         using var tree = BoardTree.OfRaspberryPi();
         tree.Put("/sys/devices/platform/soc/soc:firmware/get_throttled", flags + "\n");
 
-        var said = Assert.Single(BoardCheck.Power(tree.Root, tree.Root));
+        var said = Assert.Single(BoardCheck.Power(tree.Root));
 
         Assert.Equal(state, said.StateWord);
         Assert.Contains(words, said.Found, StringComparison.Ordinal);

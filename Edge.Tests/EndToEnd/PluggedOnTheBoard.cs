@@ -62,13 +62,14 @@ public sealed class PluggedOnTheBoard
         await using var board = await StartAsync(new BoardSpec
         {
             Memory = 768,
-            Devices = $"{Usb(outside)} -drive if=none,id=flash,file={outside.Sub("flash")},format=raw -device nvme,drive=flash,serial=flash0",
+            Devices = $"{Usb(outside)} -drive if=none,id=flash,file={outside.Sub("flash")},format=raw -device nvme,drive=flash,serial=flash0,smart_critical_warning=4",
         });
         (await board.RunAsync(Prepare + Desire.Replace("LINE", "tty=1-2", StringComparison.Ordinal))).Succeeds();
 
         var deployed = JsonNode.Parse((await board.RunAsync("edgehost deploy --json /root/desired.json")).Succeeds().Output)!;
         Assert.Equal("waits for device tty=1-2, which is not there", (string?)deployed["workloads"]!["modem"]!["error"]);
         Assert.Equal(0, (int?)deployed["board"]!["health"]!["disk_worn_percent"]);
+        Assert.True((bool)deployed["board"]!["health"]!["disk_failing"]!);
         await SaysAsync(board, "Waiting for tty=1-2");
 
         await board.PlugInAsync(Modem);

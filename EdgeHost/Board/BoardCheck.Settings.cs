@@ -57,11 +57,11 @@ public static partial class BoardCheck
     }
 
     /// <summary>Whether the board has too little power or too much heat; nothing where its firmware does not tell.</summary>
-    internal static IEnumerable<FeatureStatus> Power(string dataDirectory, string root = "")
+    internal static IEnumerable<FeatureStatus> Power(string root = "")
     {
         const string Name = "power and heat";
-        var health = new BoardHealthReader(dataDirectory, null, int.MaxValue, root, TimeProvider.System).Read();
-        if (health.Throttled is { } now && health.ThrottledSinceBoot is { } since)
+        var (throttled, sinceBoot) = new BoardHealthReader(string.Empty, null, int.MaxValue, root, TimeProvider.System).Throttling();
+        if (throttled is { } now && sinceBoot is { } since)
         {
             yield return now.Count + since.Count == 0
                 ? new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Present, "never throttled since it was booted")

@@ -70,7 +70,7 @@ public static partial class BoardCheck
                 MemorySize(board),
                 .. Disk(dataDirectory),
                 .. Swaps(),
-                .. Power(dataDirectory),
+                .. Power(),
                 .. Watchdog(settings),
                 Year(),
                 Synchronized(),

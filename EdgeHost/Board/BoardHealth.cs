@@ -44,9 +44,16 @@ public sealed class BoardHealth
 
     /// <summary>
     /// How much of the life that its maker gives the disk is used, in percent: of an eMMC in steps of 10 and 110 beyond it (JESD84-B51 EXT_CSD
-    /// 268 and 269), of an NVMe disk to 255 (Percentage Used of its SMART log). Asked once an hour.
+    /// 268 and 269), of an NVMe disk (Percentage Used of its SMART log) and of one of ATA (Percentage Used Endurance Indicator of its device
+    /// statistics) to 255. Asked once an hour.
     /// </summary>
     public int? DiskWornPercent { get; init; }
+
+    /// <summary>
+    /// Whether it says that it will not last: an eMMC whose spare blocks are nearly used up (EXT_CSD 267), an NVMe disk by a critical warning,
+    /// one of ATA by SMART RETURN STATUS.
+    /// </summary>
+    public bool? DiskFailing { get; init; }
 
     /// <summary>What needs somebody; empty when all is well.</summary>
     [JsonIgnore]
@@ -76,7 +83,6 @@ public sealed class BoardHealthReader
 
     // More than what keeps a clock right turns it by between two readings.
     private static readonly TimeSpan Jump = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan WearIsAskedEach = TimeSpan.FromHours(1);
 
     // get_throttled of the Raspberry Pi's firmware: the bit of now, and 16 bits above it that of the time since the boot.
     private static readonly string[] ThrottleWords = ["undervoltage", "frequency_capped", "throttled", "temperature_limit"];
@@ -86,11 +92,10 @@ public sealed class BoardHealthReader
     private readonly long? _boots;
     private readonly int _hot;
     private readonly TimeProvider _time;
+    private readonly DiskLifeReader _disk;
     private readonly Lock _lock = new();
     private List<BoardCondition> _begun = [];
     private DateTimeOffset? _bootedAt;
-    private int? _worn;
-    private long? _wornAt;
 
     /// <summary>Looks at this board.</summary>
     /// <param name="dataDirectory">Where EdgeHost's data are; its file system is told of.</param>
@@ -102,7 +107,7 @@ public sealed class BoardHealthReader
     }
 
     internal BoardHealthReader(string dataDirectory, long? boots, int hot, string root, TimeProvider time) =>
-        (_dataDirectory, _boots, _hot, _root, _time) = (dataDirectory, boots, hot, root, time);
+        (_dataDirectory, _boots, _hot, _root, _time, _disk) = (dataDirectory, boots, hot, root, time, new DiskLifeReader(dataDirectory, root, time));
 
     /// <summary>Is told what has begun or ended since the last reading, as an event and in words. A first reading tells what holds.</summary>
     public Action<string, string>? Changed { get; set; }
@@ -125,6 +130,13 @@ public sealed class BoardHealthReader
             (_begun, _bootedAt) = ([.. health.Problems], bootedAt);
             return health;
         }
+    }
+
+    /// <summary>Reads what its firmware says of now and of the time since the boot, and nothing else.</summary>
+    internal (IReadOnlyList<string>? Now, IReadOnlyList<string>? SinceBoot) Throttling()
+    {
+        var flags = Flags();
+        return (Words(flags, 0), Words(flags, 16));
     }
 
     private bool Holds(string name) => _begun.Exists(each => each.Name == name);
@@ -156,8 +168,7 @@ public sealed class BoardHealthReader
     private BoardHealth Read(decimal? uptime)
     {
         var problems = new List<BoardCondition>();
-        var flags = Flags();
-        var (now, sinceBoot) = (Words(flags, 0), Words(flags, 16));
+        var (now, sinceBoot) = Throttling();
         foreach (var flag in now ?? [])
         {
             problems.Add(new BoardCondition(flag, $"the board's firmware says: {flag}{(flag == ThrottleWords[0] ? "; its power supply or cable is too weak" : string.Empty)}"));
@@ -170,10 +181,15 @@ public sealed class BoardHealthReader
             problems.Add(new BoardCondition(Hot, string.Create(CultureInfo.InvariantCulture, $"the processor has {temperature:0.#} °C; give it air")));
         }
 
-        var worn = Worn();
-        if (worn >= WornPercent)
+        var life = _disk.Read();
+        if (life?.PercentUsed >= WornPercent)
         {
-            problems.Add(new BoardCondition("disk_worn", $"the disk of {_dataDirectory} has used {worn} % of its life; replace it"));
+            problems.Add(new BoardCondition("disk_worn", $"the disk of {_dataDirectory} has used {life.PercentUsed} % of its life; replace it"));
+        }
+
+        if (life?.Failing == true)
+        {
+            problems.Add(new BoardCondition("disk_failing", $"the disk of {_dataDirectory} says that it will fail; save what is on it, and replace it"));
         }
 
         var space = Space(problems);
@@ -202,7 +218,8 @@ public sealed class BoardHealthReader
             DiskFreeBytes = space?.FreeBytes,
             DiskFreeInodes = space is { TotalInodes: > 0 } counted ? counted.FreeInodes : null,
             DiskReadOnly = space?.ReadOnly,
-            DiskWornPercent = worn,
+            DiskWornPercent = life?.PercentUsed,
+            DiskFailing = life?.Failing,
             Problems = problems,
         };
     }
@@ -312,57 +329,6 @@ public sealed class BoardHealthReader
         var value = text.AsSpan(at + Name.Length);
         var end = value.IndexOf(' ');
         return decimal.TryParse(end < 0 ? value : value[..end], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var percent) ? percent : null;
-    }
-
-    // To ask a disk may wake it, and its answer changes in weeks.
-    private int? Worn()
-    {
-        if (_wornAt is not { } at || _time.GetElapsedTime(at) >= WearIsAskedEach)
-        {
-            _worn = AskForWear();
-            _wornAt = _time.GetTimestamp();
-        }
-
-        return _worn;
-    }
-
-    // "0x01 0x02": the two kinds of memory in it, in tenths; 0 is "not told".
-    private int? AskForWear()
-    {
-        try
-        {
-            var device = Linux.Files.Stat(_dataDirectory).Device;
-
-            // A link to where the kernel has the disk, in which the directories of its partitions are.
-            var link = string.Create(CultureInfo.InvariantCulture, $"{_root}/sys/dev/block/{device >> 32}:{device & uint.MaxValue}");
-            if (Directory.ResolveLinkTarget(link, returnFinalTarget: false)?.FullName[_root.Length..] is not { } whole)
-            {
-                return null;
-            }
-
-            whole = File.Exists($"{_root}{whole}/partition") ? Path.GetDirectoryName(whole)! : whole;
-            if (Path.GetFileName(whole) is var name && name.StartsWith("nvme", StringComparison.Ordinal))
-            {
-                return Linux.NvmeDisk.PercentUsed($"{_root}/dev/{name}");
-            }
-
-            int? worn = null;
-            foreach (var word in (Text(whole + "/device/life_time") ?? string.Empty).Split(' ', StringSplitOptions.RemoveEmptyEntries))
-            {
-                if (word.StartsWith("0x", StringComparison.Ordinal)
-                    && int.TryParse(word.AsSpan(2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var tenths) && tenths is > 0 and <= 11)
-                {
-                    worn = Math.Max(worn ?? 0, tenths * 10);
-                }
-            }
-
-            return worn;
-        }
-        catch (Exception e) when (e is Linux.LinuxException or IOException)
-        {
-            // No disk, as under a tmpfs; of a directory that is not there it is told with its space.
-            return null;
-        }
     }
 
     private IEnumerable<string> Entries(string directory, string pattern)

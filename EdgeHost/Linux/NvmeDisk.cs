@@ -6,14 +6,17 @@ public static unsafe class NvmeDisk
     private const nint NVME_IOCTL_ADMIN_CMD = unchecked((int)0xC0484E41);
 
     private const byte GetLogPage = 0x02, SmartLog = 0x02;
-    private const int LogLength = 512, PercentageUsed = 5;
+    private const int LogLength = 512, CriticalWarning = 0, PercentageUsed = 5;
+
+    // Too little spare, not reliable, read-only, its memory not saved at a loss of power; what else it warns of is not its end: heat, above all.
+    private const int Fails = 0x1D;
 
     // struct nvme_admin_cmd: opcode at 0, nsid at 4, addr at 24, data_len at 36, cdw10 at 40.
     private const int CommandWords = 18;
 
-    /// <summary>How much of its life it has used, in percent; null where it does not say.</summary>
+    /// <summary>What it says of its life; null where it does not say.</summary>
     /// <param name="path">The node of the disk.</param>
-    public static int? PercentUsed(string path)
+    public static DiskLife? Life(string path)
     {
         var log = stackalloc byte[LogLength];
         var command = stackalloc uint[CommandWords];
@@ -34,7 +37,9 @@ public static unsafe class NvmeDisk
             }
 
             using var disk = new Fd((int)fd);
-            return Libc.syscall(Nr.ioctl, disk.Value, NVME_IOCTL_ADMIN_CMD, (nint)command) == 0 ? log[PercentageUsed] : null;
+            return Libc.syscall(Nr.ioctl, disk.Value, NVME_IOCTL_ADMIN_CMD, (nint)command) == 0
+                ? new DiskLife { PercentUsed = log[PercentageUsed], Failing = (log[CriticalWarning] & Fails) != 0 }
+                : null;
         }
     }
 }
