@@ -28,6 +28,16 @@ public sealed class VolumeTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         Assert.Contains("no such volume", (await Daemon.DockerAsync("volume", "inspect", "one")).Exits(1).Error, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("here:/etc/passwd")]
+    [InlineData("/etc/passwd:/etc")]
+    [InlineData("/etc/passwd:/etc", "--userns", "host")]
+    public async Task A_directory_on_a_file_or_the_other_way_round_is_said_to_be_that(string volume, params string[] options)
+    {
+        var error = (await Daemon.RunAsync(["--rm", "--network", "none", .. options, "-v", volume, "busybox", "true"])).Exits(125).Error;
+        Assert.Contains($" on {volume.Split(':')[1]}: one of the two is a file and the other a directory", error, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task What_a_container_had_of_the_host_is_free_when_it_is_told_to_have_ended()
     {
