@@ -139,7 +139,8 @@ public sealed class DockerClientTests(ApiFixture api) : IClassFixture<ApiFixture
     [Theory]
     [InlineData("--pid=host", "HostConfig.PidMode")]
     [InlineData("--sysctl=net.core.somaxconn=1", "HostConfig.Sysctls")]
-    [InlineData("--log-opt=max-size=1m", "HostConfig.LogConfig")]
+    [InlineData("--log-opt=labels=a", "HostConfig.LogConfig: log option labels")]
+    [InlineData("--log-driver=syslog", "HostConfig.LogConfig: log driver syslog")]
     public async Task What_is_not_held_is_refused_by_name(string flag, string word)
     {
         var run = await api.DockerAsync("create", flag, "busybox", "sleep");

@@ -23,6 +23,7 @@ internal static class ContainerNetworkTranslation
             DnsSearch = host.DnsSearch ?? [],
             DnsOptions = host.DnsOptions ?? [],
             ExtraHosts = [.. (host.ExtraHosts ?? []).Select(ExtraHost)],
+            Exposed = [.. (body.ExposedPorts ?? []).Keys],
         };
         var endpoints = body.NetworkingConfig?.EndpointsConfig ?? [];
         var ports = Ports(host.PortBindings ?? []);
@@ -53,7 +54,6 @@ internal static class ContainerNetworkTranslation
                     Network = NetworkMode.Bridge,
                     Endpoints = [first, .. others],
                     Ports = ports,
-                    Exposed = [.. (body.ExposedPorts ?? []).Keys],
                     PublishAll = host.PublishAllPorts,
                 };
         }

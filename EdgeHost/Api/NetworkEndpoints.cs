@@ -70,6 +70,7 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
     private async Task ConnectAsync(ApiExchange exchange)
     {
         var body = await exchange.ReadJsonAsync(DockerJson.In.NetworkConnectBody);
+        RefuseFixed(exchange.Values[0]);
         await engine.JoinNetworkAsync(ContainerOf(body), ContainerNetworkTranslation.Endpoint(exchange.Values[0], body.EndpointConfig, null), exchange.Aborted);
         await exchange.EmptyAsync(200);
     }
@@ -77,8 +78,17 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
     private async Task DisconnectAsync(ApiExchange exchange)
     {
         var body = await exchange.ReadJsonAsync(DockerJson.In.NetworkConnectBody);
+        RefuseFixed(exchange.Values[0]);
         await engine.LeaveNetworkAsync(ContainerOf(body), exchange.Values[0], exchange.Aborted);
         await exchange.EmptyAsync(200);
+    }
+
+    private static void RefuseFixed(string network)
+    {
+        if (network is "none" or "host")
+        {
+            throw new EdgeHostException(ErrorKind.Denied, $"container cannot be disconnected from {network} network or connected to {network} network; make it anew with --network");
+        }
     }
 
     private static string ContainerOf(NetworkConnectBody body) =>

@@ -212,7 +212,7 @@ public sealed partial class ContainerEngine
                 record.Id,
                 plan,
                 cgroup.BirthDirectory,
-                new LogPolicy(_files.LogDirectory(record.Id), _options.LogSegmentBytes, _options.LogSegments),
+                LogLimits.PolicyOf(_files.LogDirectory(record.Id), record.Spec, _options),
                 record.StopSignal,
                 record.Spec.StopGrace ?? DefaultGrace,
                 StreamsOf(record.Spec, attaching)).ConfigureAwait(false);

@@ -48,7 +48,7 @@ public sealed record ContainerSpec
     /// <summary>Ports that are published.</summary>
     public IReadOnlyList<PortBinding> Ports { get; init; } = [];
 
-    /// <summary>Ports that it is said to listen at beside those of the image, as <c>80/tcp</c>; they matter to <see cref="PublishAll"/> only.</summary>
+    /// <summary>Ports that it is said to listen at beside those of the image, as <c>80/tcp</c>: they are shown, and <see cref="PublishAll"/> publishes them.</summary>
     public IReadOnlyList<string> Exposed { get; init; } = [];
 
     /// <summary>Whether all ports that it or its image is said to listen at are published, at ports that are free.</summary>
@@ -68,6 +68,12 @@ public sealed record ContainerSpec
 
     /// <summary>What it may use at most.</summary>
     public ResourceLimits Limits { get; init; } = new();
+
+    /// <summary>The size in bytes of one file of its output; null as for all.</summary>
+    public long? LogBytes { get; init; }
+
+    /// <summary>How many files of its output are kept; null as for all.</summary>
+    public int? LogFiles { get; init; }
 
     /// <summary>What happens when it ends.</summary>
     public RestartPolicy Restart { get; init; } = RestartPolicy.Never;
