@@ -370,7 +370,7 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
     public async Task A_container_keeps_as_much_of_its_output_as_was_asked_for(int files, int kibibytes)
     {
         var id = (await Daemon.DockerAsync("create", "--network", "none", "--log-driver", "json-file", "--log-opt", $"max-size={kibibytes}k", "--log-opt", $"max-file={files}", "busybox", "seq", "1", "200000")).Succeeds().Output.Trim();
-        Assert.Equal($$"""{"Type":"json-file","Config":{"max-file":"{{files}}","max-size":"{{kibibytes << 10}}"}}""", await Daemon.InspectAsync(id, "{{json .HostConfig.LogConfig}}"));
+        Assert.Equal($$$"""{"Type":"json-file","Config":{"max-file":"{{{files}}}","max-size":"{{{kibibytes << 10}}}"}}""", await Daemon.InspectAsync(id, "{{json .HostConfig.LogConfig}}"));
         (await Daemon.DockerAsync("start", "-a", id)).Succeeds();
         var kept = await Daemon.LinesAsync(id);
         Assert.Equal("200000", kept[^1]);

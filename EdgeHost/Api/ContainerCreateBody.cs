@@ -225,6 +225,8 @@ internal sealed class EndpointAddressesBody
     public string? IPv4Address { get; set; }
 
     public string? IPv6Address { get; set; }
+
+    public List<string>? LinkLocalIPs { get; set; }
 }
 
 /// <summary>A port of the host.</summary>

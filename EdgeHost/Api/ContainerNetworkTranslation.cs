@@ -77,6 +77,11 @@ internal static class ContainerNetworkTranslation
             ContainerCreateTranslation.Refuse("EndpointsConfig.DriverOpts", options);
         }
 
+        if (body?.IPAMConfig?.LinkLocalIPs is { Count: > 0 } links)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, $"EndpointsConfig.IPAMConfig.LinkLocalIPs is not in this version (asked for: {links[0]})");
+        }
+
         return new EndpointSpec(network)
         {
             Aliases = body?.Aliases ?? [],

@@ -63,11 +63,12 @@ internal static class LogOptions
     // Factors of 1024, as Docker reads them.
     private static long Size(string text)
     {
-        var number = text.AsSpan().TrimEnd("bB");
-        var shift = number.Length == 0 ? 0 : char.ToLowerInvariant(number[^1]) switch { 'k' => 10, 'm' => 20, 'g' => 30, _ => 0 };
-        return decimal.TryParse(shift > 0 ? number[..^1] : number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount)
-            && amount <= LogLimits.MostBytes && amount * (1L << shift) is >= LogLimits.LeastBytes and <= LogLimits.MostBytes
-            ? (long)(amount * (1L << shift))
+        var number = text.TrimEnd('b', 'B');
+        var factor = number.Length == 0 ? 1 : char.ToLowerInvariant(number[^1]) switch { 'k' => 1L << 10, 'm' => 1L << 20, 'g' => 1L << 30, _ => 1 };
+        number = factor > 1 ? number[..^1] : number;
+        return decimal.TryParse(number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var amount)
+            && amount <= LogLimits.MostBytes && (long)(amount * factor) is >= LogLimits.LeastBytes and <= LogLimits.MostBytes and var bytes
+            ? bytes
             : throw new EdgeHostException(ErrorKind.Invalid, $"{Field}: {MaxSize}={text} is not a size from 64k to 1g");
     }
 }
