@@ -28,7 +28,7 @@ public sealed class ContainerCreateTranslationTests
         Assert.Equal("v", spec.Labels["l"]);
         Assert.Equal(
             [
-                new ContainerMount(ContainerMountKind.Bind, "/src", "/host", true),
+                new ContainerMount(ContainerMountKind.Bind, "/src", "/host", true, MakesSource: true),
                 new ContainerMount(ContainerMountKind.Volume, "vol", "/vol"),
                 new ContainerMount(ContainerMountKind.Tmpfs, string.Empty, "/m", false, "size=1024,mode=1777"),
                 new ContainerMount(ContainerMountKind.Tmpfs, string.Empty, "/t", false, "size=1m"),

@@ -11,8 +11,9 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
     [Fact]
     public void A_container_goes_through_its_whole_life()
     {
-        var id = Run("run", "-d", "--name", "life", "--network", "none", "-m", "64m", "--cpus", "0.5", "--pids-limit", "20", "-e", "A=b", "--label", "x=y", "--stop-timeout", "3", "busybox", "sleep", "-x", "--rm").Output.Trim();
+        var id = Run("run", "-d", "--name", "life", "--network", "none", "-m", "64m", "--cpus", "0.5", "--pids-limit", "20", "-e", "A=b", "--label", "x=y", "--stop-timeout", "3", "--log-opt", "max-size=1m", "--log-opt", "max-file=3", "busybox", "sleep", "-x", "--rm").Output.Trim();
         var spec = api.Engine.LastSpec!;
+        Assert.Equal((1L << 20, 3), (spec.LogBytes, spec.LogFiles));
         Assert.Equal((64L << 20, 500_000_000L, 20L), (spec.Limits.MemoryBytes, spec.Limits.NanoCpus, spec.Limits.Pids));
         Assert.Equal(["sleep", "-x", "--rm"], spec.Command);
         Assert.False(spec.AutoRemove);

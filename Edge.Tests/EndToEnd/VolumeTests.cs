@@ -28,6 +28,19 @@ public sealed class VolumeTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         Assert.Contains("no such volume", (await Daemon.DockerAsync("volume", "inspect", "one")).Exits(1).Error, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_directory_of_the_host_is_made_where_docker_makes_one()
+    {
+        using var host = new TemporaryDirectory();
+        (await Daemon.RunAsync("--rm", "--network", "none", "-v", host.Sub("a/b") + ":/b", "busybox", "sh", "-c", "echo kept >/b/file")).Succeeds();
+        Assert.Equal("kept\n", await File.ReadAllTextAsync(host.Sub("a/b/file"), TestContext.Current.CancellationToken));
+        Assert.Equal(0x1ED, (int)File.GetUnixFileMode(host.Sub("a/b")));
+
+        Assert.Contains("bind source path does not exist", (await Daemon.RunAsync("--rm", "--network", "none", "--mount", $"type=bind,source={host.Sub("c")},target=/c", "busybox", "true")).Exits(125).Error, StringComparison.Ordinal);
+        Assert.False(Path.Exists(host.Sub("c")));
+        Assert.Contains($"{host.Sub("a/b/file/d")} does not exist and cannot be made", (await Daemon.RunAsync("--rm", "--network", "none", "-v", host.Sub("a/b/file/d") + ":/d", "busybox", "true")).Error, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("here:/etc/passwd")]
     [InlineData("/etc/passwd:/etc")]

@@ -151,7 +151,8 @@ internal static class ContainerCreateTranslation
             parts[1],
             readOnly,
             NoCopy: noCopy,
-            HostIds: hostIds);
+            HostIds: hostIds,
+            MakesSource: isVolume ? null : true);
     }
 
     private static List<ContainerMount> Mounts(ContainerCreateBody body, HostConfigBody host)
@@ -179,7 +180,7 @@ internal static class ContainerCreateTranslation
             };
             mounts.Add(mount.Type switch
             {
-                "bind" when mount.Source is ['/', ..] => new(ContainerMountKind.Bind, mount.Source, target, mount.ReadOnly, HostIds: hostIds),
+                "bind" when mount.Source is ['/', ..] => new(ContainerMountKind.Bind, mount.Source, target, mount.ReadOnly, HostIds: hostIds, MakesSource: MakesSource(mount)),
                 "bind" => throw new EdgeHostException(ErrorKind.Invalid, $"mount source \"{mount.Source}\" of {target} is not an absolute path"),
                 "volume" => new(ContainerMountKind.Volume, mount.Source ?? string.Empty, target, mount.ReadOnly, NoCopy: mount.VolumeOptions?.NoCopy == true, HostIds: hostIds),
                 "tmpfs" => new(ContainerMountKind.Tmpfs, string.Empty, target, mount.ReadOnly, TmpfsOptions(mount.TmpfsOptions)),
@@ -211,6 +212,10 @@ internal static class ContainerCreateTranslation
 
         return mounts;
     }
+
+    // Compose's word for what the short form does anyway.
+    private static bool? MakesSource(MountBody mount) => mount.Rest?.GetValueOrDefault("BindOptions") is { ValueKind: JsonValueKind.Object } options
+        && options.TryGetProperty("CreateMountpoint", out var makes) && makes.ValueKind == JsonValueKind.True ? true : null;
 
     private static string? TmpfsOptions(TmpfsOptionsBody? options)
     {

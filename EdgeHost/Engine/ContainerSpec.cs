@@ -186,7 +186,8 @@ public enum ContainerMountKind
 /// <param name="Options">Mount options of a tmpfs, as in <c>size=16m,mode=1777</c>.</param>
 /// <param name="NoCopy">Whether an empty volume stays empty instead of getting what the image has there.</param>
 /// <param name="HostIds">Whether its files belong to the host's users in a user namespace as well, where those appear as 65534.</param>
-public sealed record ContainerMount(ContainerMountKind Kind, string Source, string Target, bool ReadOnly = false, string? Options = null, bool NoCopy = false, bool HostIds = false);
+/// <param name="MakesSource">Whether a directory of the host that is not there is made at the start.</param>
+public sealed record ContainerMount(ContainerMountKind Kind, string Source, string Target, bool ReadOnly = false, string? Options = null, bool NoCopy = false, bool HostIds = false, bool? MakesSource = null);
 
 /// <summary>What a container may use at most. Null is no limit of its own: the parent of all containers still has one.</summary>
 public sealed record ResourceLimits

@@ -53,7 +53,7 @@ public static class UserProbe
 
             using var opened = Files.OpenDirectory(directory);
             var space = DiskSpace.Of(opened);
-            isAnswer = space.FreeBytes >= LeastBytes && space.FreeFiles >= LeastFiles;
+            isAnswer = (space.FreeBytes >= LeastBytes || space.TotalBytes == 0) && space.FreeFiles >= LeastFiles;
             return (isAnswer ? string.Empty : $"there is no room for the attempt in {directory}: ") + (said.Length > 0 ? said : $"the attempt ended with {process.ExitCode}");
         }
         catch (Win32Exception e)
