@@ -136,6 +136,10 @@ public sealed class DockerClientTests(ApiFixture api) : IClassFixture<ApiFixture
         Assert.Contains("is not in its registry", (await api.DockerAsync("pull", "nowhere")).Error);
     }
 
+    [Fact]
+    public async Task A_pull_for_another_platform_is_refused_and_not_one_for_ours() =>
+        Assert.Contains("platform linux/s390x cannot run here", (await api.DockerAsync("pull", "--platform", "linux/s390x", "alpine")).Exits(1).Error, StringComparison.Ordinal);
+
     [Theory]
     [InlineData("--pid=host", "HostConfig.PidMode")]
     [InlineData("--sysctl=net.core.somaxconn=1", "HostConfig.Sysctls")]

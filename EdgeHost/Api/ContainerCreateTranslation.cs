@@ -451,7 +451,8 @@ internal static class ContainerCreateTranslation
         }
     }
 
-    private static void RefuseOtherPlatform(string? platform)
+    /// <summary>Refuses what is for another machine.</summary>
+    internal static void RefuseOtherPlatform(string? platform)
     {
         var here = RuntimeInformation.ProcessArchitecture switch
         {
@@ -459,7 +460,7 @@ internal static class ContainerCreateTranslation
             Architecture.Arm64 => "linux/arm64",
             _ => "linux/arm",
         };
-        if (platform is not null && platform != here && platform != here + "/v8")
+        if (!string.IsNullOrEmpty(platform) && platform != here && platform != here + "/v8")
         {
             throw new EdgeHostException(ErrorKind.Infeasible, $"platform {platform} cannot run here: this machine is {here}");
         }
