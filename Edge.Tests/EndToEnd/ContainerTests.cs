@@ -374,6 +374,9 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
         (await Daemon.DockerAsync("start", "-a", id)).Succeeds();
         var kept = await Daemon.LinesAsync(id);
         Assert.Equal("200000", kept[^1]);
+
+        // A file may begin in the middle of a line.
+        kept = kept[1..];
         Assert.Equal(Enumerable.Range(200_001 - kept.Length, kept.Length).Select(number => number.ToString(CultureInfo.InvariantCulture)), kept);
         Assert.InRange(Daemon.LogBytes(id), (files - 1) * kibibytes * 512L, files * kibibytes * 1024L);
         (await Daemon.DockerAsync("rm", id)).Succeeds();
