@@ -35,7 +35,7 @@ internal static class CheckCommand
             var report = BoardCheck.Observe(
                 parsed.GetValue(dataDirectory)!,
                 configured,
-                Environment.IsPrivilegedProcess ? directory => UserProbe.Try(directory, FirstUserOfATry) : null);
+                Environment.IsPrivilegedProcess ? directory => UserProbe.Try(directory, FirstUserOfATry, out _) : null);
             var output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(json))
             {
