@@ -33,9 +33,7 @@ internal static class LogOptions
             spec = name switch
             {
                 MaxSize => spec with { LogBytes = Size(value) },
-                MaxFile => spec with { LogFiles = int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var files) && files is > 0 and <= LogLimits.MostFiles
-                    ? files
-                    : throw new EdgeHostException(ErrorKind.Invalid, $"{Field}: {MaxFile}={value} is not a number from 1 to {LogLimits.MostFiles}") },
+                MaxFile => spec with { LogFiles = Number(value) },
                 _ => throw new EdgeHostException(ErrorKind.Unsupported, $"{Field}: log option {name} is not in this version; {MaxSize} and {MaxFile} are"),
             };
         }
@@ -59,6 +57,10 @@ internal static class LogOptions
 
         return options;
     }
+
+    private static int Number(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var files) && files is > 0 and <= LogLimits.MostFiles
+        ? files
+        : throw new EdgeHostException(ErrorKind.Invalid, $"{Field}: {MaxFile}={text} is not a number from 1 to {LogLimits.MostFiles}");
 
     // Factors of 1024, as Docker reads them.
     private static long Size(string text)
