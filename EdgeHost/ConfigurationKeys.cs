@@ -112,6 +112,10 @@ internal static class ConfigurationKeys
         new("profile", ConfigurationType.Text, (d, v) => d.Value = d.Value with { Profile = Profile(v.Text) }),
         new("devices.allow", ConfigurationType.Text, (d, v) => d.Value = d.Value with { AllowedDevices = Devices(v.Text) }),
         new("thermal.warn", ConfigurationType.Number, (d, v) => d.Value = d.Value with { HotCelsius = (int)Within(v.Number, 40, 120) }),
+
+        // What only edgehost check asks after, which reads it from the listing.
+        new("watchdog.driver", ConfigurationType.Text, static (_, v) => Driver(v.Text)),
+        new("watchdog.maxTimeout", ConfigurationType.Number, static (_, v) => Within(v.Number, 1, 86_400)),
         new("device.id", ConfigurationType.Text, (d, v) => d.Value = d.Value with { DeviceId = DeviceId(v.Text) }),
         new("mqtt.url", ConfigurationType.Text, (d, v) => (d.MqttUrl, d.MqttGiven) = (BrokerUrl(v.Text), true)),
         new("mqtt.user", ConfigurationType.Text, (d, v) => Mqtt(d, m => m with { User = v.Text })),
@@ -173,11 +177,19 @@ internal static class ConfigurationKeys
         {
             if (each != "*" && !each.StartsWith("/dev/", StringComparison.Ordinal) && !DeviceNames.Has(each))
             {
-                throw Bad($"\"{each}\" is not a path beneath /dev, or i2c=, spi=, gpiochip=, gpioline= or usb= and a name; a * at its end stands for all that begin so");
+                throw Bad($"\"{each}\" is not a path beneath /dev, or i2c=, spi=, gpiochip=, gpioline=, usb= or tty= and a name; a * at its end stands for all that begin so");
             }
         }
 
         return text;
+    }
+
+    private static void Driver(string text)
+    {
+        if (!text.All(static c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-'))
+        {
+            throw Bad($"\"{text}\" is not a driver's name, as in bcm2835-wdt");
+        }
     }
 
     private static string DeviceId(string text) =>

@@ -21,9 +21,10 @@ from engines import Docker, EdgeHost, Events, Mosquitto, Mqtt, Parts, Registry, 
 from many import ManyBench
 from network import NetworkBench
 
-PARTS = ["memory", "density", "size", "api", "request", "burst", "oci", "deploy", "cli", "exec", "pull", "bridge", "network"]
+PARTS = ["memory", "density", "size", "sizes", "api", "request", "burst", "oci", "deploy", "cli", "exec", "pull", "bridge", "network"]
 BOARD_PARTS = ["board-idle", "board-cold", "board-hogs", "board-boot"]
 MIB = 1 << 20
+DOWNLOAD = pathlib.Path(__file__).parent.parent / "Edge.Tests/Board/board-download.sh"
 
 
 # --- numbers ---
@@ -49,6 +50,11 @@ def spawn(*command, output=None):
     if status:
         raise SystemExit(f"bench: {' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}")
     return took
+
+
+def output(*command):
+    """What a program prints."""
+    return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
 
 
 class Report:
@@ -194,6 +200,23 @@ class Bench:
         ours = os.path.getsize(self.binary)
         theirs = sum(os.path.getsize(path) for path in map(shutil.which, ("dockerd", "docker", "containerd", "containerd-shim-runc-v2", "runc")) if path)
         self.report.add("binary (10^6 bytes)", f"{ours / 1e6:.1f}", f"dockerd, docker, containerd, shim, runc {theirs / 1e6:.1f}", f"{ours / theirs:.2f}", "≤ 20", ours <= 20e6)
+
+    def measure_sizes(self):
+        """Packages, beside Debian's of the same architecture that do as much; what else these depend on is not counted."""
+        peers = ("docker.io, containerd, runc", "podman, conmon, crun, netavark, aardvark-dns")
+        for package in self.options.package:
+            fields = dict(line.split(": ", 1) for line in output("dpkg-deb", "-f", package, "Architecture", "Installed-Size").splitlines())
+            architecture = fields["Architecture"]
+            known = {}
+            for record in output(DOWNLOAD, architecture, "--show", *", ".join(peers).split(", ")).split("\n\n"):
+                of = dict(line.split(": ", 1) for line in record.splitlines() if ": " in line and line[0] != " ")
+                if of:
+                    known[of["Package"]] = of
+            # Debian counts what is installed in KiB, what is downloaded in bytes.
+            for what, ours, field, unit, most in (("package", os.path.getsize(package), "Size", 1, 8e6), ("installed", int(fields["Installed-Size"]) * 1024, "Installed-Size", 1024, 22e6)):
+                theirs = {names: sum(int(known[name][field]) * unit for name in names.split(", ")) for names in peers}
+                self.report.add(f"{what}, {architecture} (10^6 bytes)", f"{ours / 1e6:.1f}", "; ".join(f"{names} {size / 1e6:.1f}" for names, size in theirs.items()),
+                                ", ".join(f"{ours / size:.2f}" for size in theirs.values()), f"≤ {most / 1e6:.0f}", ours <= most)
 
     def measure_api(self):
         engines, rounds = (self.edgehost, self.docker), 40
@@ -441,6 +464,7 @@ def main():
     parser.add_argument("--board-binary")
     parser.add_argument("--board-image")
     parser.add_argument("--board-cache")
+    parser.add_argument("--package", action="append", default=[])
     parser.add_argument("part", nargs="*", choices=PARTS + BOARD_PARTS + [[]])
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Measures EdgeHost against Debian's dockerd and runc, in one run on one machine, and prints a table in Markdown.
 #
-#   bench/run.sh [PART…]     memory density size api request burst oci deploy cli exec pull bridge network; without an argument all of them
+#   bench/run.sh [PART…]     memory density size sizes api request burst oci deploy cli exec pull bridge network; without an
+#                            argument all of them. sizes builds the packages of both architectures
 #   bench/run.sh board       board-idle board-cold board-hogs board-boot: on the emulated arm64 board, beside Debian's
 #                            Docker and podman; half an hour, ten minutes of it (or IDLE seconds) only waiting
 #
@@ -61,6 +62,15 @@ if [[ ${parts[*]} == *board-* ]]; then
   board=(--board-binary "$(readlink -f "$board_binary")" --board-image "$(images/build.sh busybox arm64)" --board-cache "$cache")
 fi
 
+sizes=()
+if ((${#parts[@]} == 0)) || [[ " ${parts[*]} " == *' sizes '* ]]; then
+  ./cross-build.sh --package linux-x64 linux-arm64 >&2
+  for architecture in amd64 arm64; do
+    # Of several the newest, which is the one made now.
+    sizes+=(--package "$(find dist -maxdepth 1 -name "edgehost_*_$architecture.deb" -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)")
+  done
+fi
+
 # Without a journal, as on some virtual machines, ext4 passes over each inode of the last seconds when it makes one: what
 # was removed before would slow the starts down that are measured.
 work=$(mktemp -d /var/tmp/edgehost-bench.XXXXXX)
@@ -69,7 +79,7 @@ mkfs.ext4 -q "$work.ext4"
 mount -o loop "$work.ext4" "$work" || fail "no loop device for the file system to measure on"
 code=0
 # It ends what it started, also when it is interrupted.
-python3 -B bench/measure.py --binary "$(readlink -f "$binary")" --image "$image" --work "$work" "${board[@]}" "${parts[@]}" || code=$?
+python3 -B bench/measure.py --binary "$(readlink -f "$binary")" --image "$image" --work "$work" "${board[@]}" "${sizes[@]}" "${parts[@]}" || code=$?
 awk -v work="$work" '$5 == work || index($5, work "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
   umount "$mount"
 done

@@ -128,4 +128,4 @@ rm -f "$dist"/edgehost_*_"$architecture".deb "$dist"/edgehost-*-"$rid".tar.zst
 mv "$work/plain" "$plain"
 mv "$work/deb" "$deb"
 (cd "$dist" && sha256sum edgehost_*.deb edgehost-*.tar.zst >"$work/sums" && mv "$work/sums" SHA256SUMS)
-printf '%s: %s bytes, installed %s kB\n%s: %s bytes\n' "$deb" "$(stat -c %s "$deb")" "$(dpkg-deb -f "$deb" Installed-Size)" "$plain" "$(stat -c %s "$plain")"
+printf '%s: %s bytes, installed %s KiB\n%s: %s bytes\n' "$deb" "$(stat -c %s "$deb")" "$(dpkg-deb -f "$deb" Installed-Size)" "$plain" "$(stat -c %s "$plain")"

@@ -14,7 +14,7 @@ public sealed class ContainerCreateTranslationTests
         var (spec, warnings) = Translate("""
             {"Image":"i","Hostname":"h","User":"5:6","Env":["A=b"],"Cmd":["c"],"Entrypoint":["e"],"WorkingDir":"/w","Labels":{"l":"v"},
              "StopSignal":"INT","StopTimeout":3,"Volumes":{"/anon":{},"/host":{}},
-             "HostConfig":{"Binds":["/src:/host:ro","vol:/vol"],"Mounts":[{"Type":"tmpfs","Target":"/m","TmpfsOptions":{"SizeBytes":1024,"Mode":1023}}],
+             "HostConfig":{"LogConfig":{"Type":"json-file","Config":{"max-size":"1.5m","max-file":"3"}},"ContainerIDFile":"/cid","MaskedPaths":null,"Binds":["/src:/host:ro,cached","vol:/vol"],"Mounts":[{"Type":"tmpfs","Target":"/m","TmpfsOptions":{"SizeBytes":1024,"Mode":1023}}],
                "Tmpfs":{"/t":"size=1m"},"NetworkMode":"host","Memory":8388608,"MemorySwap":8388608,"CpuPeriod":50000,"CpuQuota":25000,"PidsLimit":9,
                "CpusetCpus":"0","RestartPolicy":{"Name":"on-failure","MaximumRetryCount":2},"ReadonlyRootfs":true,"CapAdd":["NET_ADMIN"],"CapDrop":["ALL"],
                "BlkioDeviceReadBps":[{"Path":"/dev/sda","Rate":1048576}],"BlkioDeviceWriteIOps":[{"Path":"/dev/sdb","Rate":9}],"BlkioDeviceWriteBps":null,
@@ -28,7 +28,7 @@ public sealed class ContainerCreateTranslationTests
         Assert.Equal("v", spec.Labels["l"]);
         Assert.Equal(
             [
-                new ContainerMount(ContainerMountKind.Bind, "/src", "/host", true),
+                new ContainerMount(ContainerMountKind.Bind, "/src", "/host", true, MakesSource: true),
                 new ContainerMount(ContainerMountKind.Volume, "vol", "/vol"),
                 new ContainerMount(ContainerMountKind.Tmpfs, string.Empty, "/m", false, "size=1024,mode=1777"),
                 new ContainerMount(ContainerMountKind.Tmpfs, string.Empty, "/t", false, "size=1m"),
@@ -40,6 +40,7 @@ public sealed class ContainerCreateTranslationTests
         Assert.Equal(["/dev/sda rbps=1048576", "/dev/sdb wiops=9"], spec.Limits.BlockRates);
         Assert.Equal(new RestartPolicy(RestartKind.OnFailure, 2), spec.Restart);
         Assert.True(spec.ReadOnlyRoot);
+        Assert.Equal((3L << 19, 3), (spec.LogBytes, spec.LogFiles));
         Assert.Equal(["NET_ADMIN"], spec.AddCapabilities);
         Assert.Equal(["ALL"], spec.DropCapabilities);
     }
@@ -70,6 +71,14 @@ public sealed class ContainerCreateTranslationTests
     [InlineData("""{"RestartPolicy":{"Name":"always"},"AutoRemove":true}""", ErrorKind.Invalid, "AutoRemove")]
     [InlineData("""{"SecurityOpt":["seccomp=unconfined"]}""", ErrorKind.Unsupported, "SecurityOpt=seccomp=unconfined")]
     [InlineData("""{"SecurityOpt":["apparmor=two words"]}""", ErrorKind.Invalid, "has no blanks")]
+    [InlineData("""{"MaskedPaths":[],"ReadonlyPaths":[]}""", ErrorKind.Unsupported, "HostConfig.MaskedPaths=[] (systempaths=unconfined)")]
+    [InlineData("""{"ReadonlyPaths":[]}""", ErrorKind.Unsupported, "HostConfig.ReadonlyPaths=[]")]
+    [InlineData("""{"LogConfig":{"Config":{"max-size":"1k"}}}""", ErrorKind.Invalid, "max-size=1k is not a size from 64k to 1g")]
+    [InlineData("""{"LogConfig":{"Config":{"max-size":"-1"}}}""", ErrorKind.Invalid, "max-size=-1 is not a size from 64k to 1g")]
+    [InlineData("""{"LogConfig":{"Config":{"max-size":"99999999999999999999g"}}}""", ErrorKind.Invalid, "is not a size from 64k to 1g")]
+    [InlineData("""{"LogConfig":{"Config":{"max-file":"0"}}}""", ErrorKind.Invalid, "max-file=0 is not a number from 1 to 100")]
+    [InlineData("""{"LogConfig":{"Config":{"max-file":null}}}""", ErrorKind.Invalid, "HostConfig.LogConfig has a null in it")]
+    [InlineData("""{"LogConfig":{"Type":"none"}}""", ErrorKind.Unsupported, "log driver none is not in this version")]
     [InlineData("""{"BlkioWeight":500}""", ErrorKind.Unsupported, "HostConfig.BlkioWeight")]
     [InlineData("""{"BlkioDeviceReadBps":{}}""", ErrorKind.Invalid, "HostConfig.BlkioDeviceReadBps is not a list")]
     [InlineData("""{"BlkioDeviceReadBps":[{"Path":"/dev/sda","Rate":"1m"}]}""", ErrorKind.Invalid, "a Rate that is a number")]

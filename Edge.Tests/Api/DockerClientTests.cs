@@ -136,10 +136,15 @@ public sealed class DockerClientTests(ApiFixture api) : IClassFixture<ApiFixture
         Assert.Contains("is not in its registry", (await api.DockerAsync("pull", "nowhere")).Error);
     }
 
+    [Fact]
+    public async Task A_pull_for_another_platform_is_refused_and_not_one_for_ours() =>
+        Assert.Contains("platform linux/s390x cannot run here", (await api.DockerAsync("pull", "--platform", "linux/s390x", "alpine")).Exits(1).Error, StringComparison.Ordinal);
+
     [Theory]
     [InlineData("--pid=host", "HostConfig.PidMode")]
     [InlineData("--sysctl=net.core.somaxconn=1", "HostConfig.Sysctls")]
-    [InlineData("--log-opt=max-size=1m", "HostConfig.LogConfig")]
+    [InlineData("--log-opt=labels=a", "HostConfig.LogConfig: log option labels")]
+    [InlineData("--log-driver=syslog", "HostConfig.LogConfig: log driver syslog")]
     public async Task What_is_not_held_is_refused_by_name(string flag, string word)
     {
         var run = await api.DockerAsync("create", flag, "busybox", "sleep");

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Downloads Debian packages of an architecture into the working directory and leaves this machine's apt as it is.
 #
-#   board-download.sh amd64|arm64 PACKAGES…      also of bookworm-backports; the one of a metapackage by 'METAPACKAGE*'
+#   board-download.sh amd64|arm64 PACKAGES…             also of bookworm-backports; the one of a metapackage by 'METAPACKAGE*'
+#   board-download.sh amd64|arm64 --show PACKAGES…      prints what apt knows of them, and downloads none
 set -euo pipefail
 architecture=$1
 shift
@@ -16,6 +17,11 @@ of=(-o "APT::Architecture=$architecture" -o "APT::Architectures=$architecture" -
   -o "Dir::Etc::SourceParts=$work/sources.d" -o "Dir::State::Lists=$work/lists" -o "Dir::State::Status=$work/status" -o "Dir::Cache=$work"
   -o APT::Sandbox::User=root)
 apt-get -qq "${of[@]}" update >&2
+if [[ $1 == --show ]]; then
+  shift
+  apt-cache "${of[@]}" show --no-all-versions "$@"
+  exit
+fi
 for package in "$@"; do
   if [[ $package == *'*' ]]; then
     package=$(apt-cache "${of[@]}" depends --important "${package%'*'}" | sed -n '0,/^ *Depends: /s/^ *Depends: //p')

@@ -11,8 +11,9 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
     [Fact]
     public void A_container_goes_through_its_whole_life()
     {
-        var id = Run("run", "-d", "--name", "life", "--network", "none", "-m", "64m", "--cpus", "0.5", "--pids-limit", "20", "-e", "A=b", "--label", "x=y", "--stop-timeout", "3", "busybox", "sleep", "-x", "--rm").Output.Trim();
+        var id = Run("run", "-d", "--name", "life", "--network", "none", "-m", "64m", "--cpus", "0.5", "--pids-limit", "20", "-e", "A=b", "--label", "x=y", "--stop-timeout", "3", "--log-opt", "max-size=1m", "--log-opt", "max-file=3", "busybox", "sleep", "-x", "--rm").Output.Trim();
         var spec = api.Engine.LastSpec!;
+        Assert.Equal((1L << 20, 3), (spec.LogBytes, spec.LogFiles));
         Assert.Equal((64L << 20, 500_000_000L, 20L), (spec.Limits.MemoryBytes, spec.Limits.NanoCpus, spec.Limits.Pids));
         Assert.Equal(["sleep", "-x", "--rm"], spec.Command);
         Assert.False(spec.AutoRemove);
@@ -41,8 +42,19 @@ public sealed class CommandsAgainstTheApiTests(ApiFixture api) : IClassFixture<A
     public void One_container_that_fails_does_not_keep_the_others_from_it()
     {
         Run("run", "-d", "--name", "good", "--network", "none", "busybox", "sleep");
-        var rm = Run("rm", "-f", "nosuch", "good");
-        Assert.Equal((1, "good\n", "edgehost: No such container: nosuch\n"), (rm.Exit, rm.Output, rm.Error));
+        var rm = Run("rm", "nosuch", "good");
+        Assert.Equal((1, "edgehost: No such container: nosuch\n"), (rm.Exit, rm.Error[..rm.Error.IndexOf('\n', StringComparison.Ordinal)] + "\n"));
+        Assert.Equal("good\n", Run("rm", "-f", "good").Output);
+    }
+
+    [Fact]
+    public void What_is_removed_by_force_may_be_gone_already()
+    {
+        Run("run", "-d", "--name", "still", "--network", "none", "busybox", "sleep");
+        var rm = Run("rm", "-f", "nosuch", "still");
+        Assert.Equal((0, "still\n", "edgehost: No such container: nosuch\n"), (rm.Exit, rm.Output, rm.Error));
+        Assert.Equal(0, Run("rmi", "-f", "nosuch").Exit);
+        Assert.Equal(1, Run("rmi", "nosuch").Exit);
     }
 
     [Fact]

@@ -24,7 +24,7 @@ public sealed class ConfigCommandTests : IDisposable
     [Theory]
     [InlineData("{\n \"log\": {\n \"maxSize\": \"1k\" } }", ":3: log.maxSize 1024 is not between 65536 and 1073741824")]
     [InlineData("{\n \"log\": {\n \"maxsize\": \"1m\" } }", ":3: log.maxsize is not a key of the configuration; there are log.maxSize, log.maxFiles")]
-    [InlineData("{ \"mqt\": {} }", ":1: mqt is not a key of the configuration; there are profile, devices, thermal, device, mqtt, broker, registries, defaults, reserve, network, userns, log, images, logLevel, cgroupRoot")]
+    [InlineData("{ \"mqt\": {} }", ":1: mqt is not a key of the configuration; there are profile, devices, thermal, watchdog, device, mqtt, broker, registries, defaults, reserve, network, userns, log, images, logLevel, cgroupRoot")]
     [InlineData("{ \"registries\": { \"r\": { \"http\": true } } }", ":1: registries.r.http is not a key of the configuration; there are registries.r.plainHttp, registries.r.insecure, registries.r.caFile, registries.r.user, registries.r.passwordFile")]
     [InlineData("{ \"logLevel\": \"loud\" }", ":1: logLevel \"loud\" is not debug, info, warning or error")]
     [InlineData("{ \"defaults\": { \"cpus\": true } }", ":1: defaults.cpus must be a number, as in 0.5")]

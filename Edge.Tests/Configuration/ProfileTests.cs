@@ -67,6 +67,9 @@ public sealed class ProfileTests : IDisposable
     [InlineData("""{ "devices": { "allow": "i2c=i2c1, can0" } }""", "devices.allow \"can0\" is not a path beneath /dev")]
     [InlineData("""{ "devices": { "buses": "i2c" } }""", "devices.buses is not a key of the configuration; there are devices.allow")]
     [InlineData("""{ "thermal": { "warn": 400 } }""", "thermal.warn 400 is not between 40 and 120")]
+    [InlineData("""{ "watchdog": { "maxTimeout": 0 } }""", "watchdog.maxTimeout 0 is not between 1 and 86400")]
+    [InlineData("""{ "watchdog": { "driver": "../x" } }""", "watchdog.driver \"../x\" is not a driver's name")]
+    [InlineData("""{ "watchdog": { "timeout": 15 } }""", "watchdog.timeout is not a key of the configuration; there are watchdog.driver, watchdog.maxTimeout")]
     public void What_is_wrong_with_it_is_said_by_file_line_and_key(string text, string words) =>
         Assert.Contains(":1: " + words, Assert.Throws<EdgeHostException>(() => Read(text, out _)).Message, StringComparison.Ordinal);
 
@@ -106,24 +109,6 @@ public sealed class ProfileTests : IDisposable
 
         Assert.Equal(state, said.StateWord);
         Assert.Contains(words, said.Found, StringComparison.Ordinal);
-    }
-
-    [Theory]
-    [InlineData("inactive", "missing", "Broadcom BCM2835 Watchdog timer is there and off")]
-    [InlineData("active", "present", "Broadcom BCM2835 Watchdog timer boots the board again when nobody has fed it for 15 s")]
-    public void Check_tells_whether_the_watchdog_is_fed(string state, string word, string words)
-    {
-        using var tree = BoardTree.OfRaspberryPi();
-        Assert.Empty(BoardCheck.Watchdog(tree.Root));
-        foreach (var (file, text) in new[] { ("identity", "Broadcom BCM2835 Watchdog timer"), ("state", state), ("timeout", "15") })
-        {
-            tree.Put($"/sys/class/watchdog/watchdog0/{file}", text + "\n");
-        }
-
-        var said = Assert.Single(BoardCheck.Watchdog(tree.Root));
-
-        Assert.Equal(word, said.StateWord);
-        Assert.StartsWith(words, said.Found, StringComparison.Ordinal);
     }
 
     [Fact]

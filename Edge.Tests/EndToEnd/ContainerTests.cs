@@ -350,6 +350,47 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
     }
 
     [Fact]
+    public async Task Inspect_and_ps_tell_the_ports_that_are_exposed_and_how_much_was_written()
+    {
+        await Daemon.RunDetachedAsync("--name", "exposing", "--expose", "99", "-p", "127.0.0.1::80", "busybox", "sh", "-c", "head -c 5000 /dev/zero >/written; exec sleep 1000");
+        var id = await Daemon.InspectAsync("exposing", "{{.Id}}");
+        Assert.Equal("""{"80/tcp":{},"99/tcp":{}}""", await Daemon.InspectAsync("exposing", "{{json .Config.ExposedPorts}}"));
+        Assert.Matches(@"^99/tcp, 127\.0\.0\.1:\d+->80/tcp\n$", (await Daemon.DockerAsync("ps", "--filter", "name=exposing", "--format", "{{.Ports}}")).Succeeds().Output);
+        Assert.Equal("null", await Daemon.InspectAsync("exposing", "{{json .SizeRw}}"));
+        (await Daemon.DockerAsync("exec", "exposing", "sh", "-c", "until test $(wc -c </written) = 5000; do :; done")).Succeeds();
+        var sizes = (await Daemon.DockerAsync("inspect", "-s", "-f", "{{.SizeRw}} {{.SizeRootFs}}", id)).Succeeds().Output.Split(' ');
+        Assert.InRange(long.Parse(sizes[0], CultureInfo.InvariantCulture), 5000, 100_000);
+        Assert.InRange(long.Parse(sizes[1], CultureInfo.InvariantCulture), 1_000_000, 10_000_000);
+        (await Daemon.DockerAsync("rm", "-f", "exposing")).Succeeds();
+    }
+
+    [Theory]
+    [InlineData(3, 64)]
+    [InlineData(1, 128)]
+    public async Task A_container_keeps_as_much_of_its_output_as_was_asked_for(int files, int kibibytes)
+    {
+        var id = (await Daemon.DockerAsync("create", "--network", "none", "--log-driver", "json-file", "--log-opt", $"max-size={kibibytes}k", "--log-opt", $"max-file={files}", "busybox", "seq", "1", "200000")).Succeeds().Output.Trim();
+        Assert.Equal($$$"""{"Type":"json-file","Config":{"max-file":"{{{files}}}","max-size":"{{{kibibytes << 10}}}"}}""", await Daemon.InspectAsync(id, "{{json .HostConfig.LogConfig}}"));
+        (await Daemon.DockerAsync("start", "-a", id)).Succeeds();
+        var kept = await Daemon.LinesAsync(id);
+        Assert.Equal("200000", kept[^1]);
+
+        // A file may begin in the middle of a line.
+        kept = kept[1..];
+        Assert.Equal(Enumerable.Range(200_001 - kept.Length, kept.Length).Select(number => number.ToString(CultureInfo.InvariantCulture)), kept);
+        Assert.InRange(Daemon.LogBytes(id), (files - 1) * kibibytes * 512L, files * kibibytes * 1024L);
+        (await Daemon.DockerAsync("rm", id)).Succeeds();
+    }
+
+    [Fact]
+    public async Task The_id_of_a_container_is_in_the_file_that_the_client_was_told()
+    {
+        using var directory = new Images.TemporaryDirectory();
+        (await Daemon.RunAsync("--rm", "--network", "none", "--cidfile", directory.Sub("id"), "busybox", "true")).Succeeds();
+        Assert.Matches("^[0-9a-f]{64}$", await File.ReadAllTextAsync(directory.Sub("id"), TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
     public async Task Inspect_and_ps_show_what_the_image_gives_beneath_what_was_asked_for()
     {
         using var layout = new Images.OciLayout();

@@ -97,6 +97,17 @@ public sealed class CopyTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
     }
 
     [Fact]
+    public async Task What_the_kernel_makes_when_it_is_read_comes_out_whole_though_it_says_no_size()
+    {
+        await MakeAsync("made", running: true);
+        (await Daemon.DockerAsync("cp", "made:/proc/version", _host.Sub("version"))).Succeeds();
+        Assert.Equal(await File.ReadAllTextAsync("/proc/version", Cancel), await File.ReadAllTextAsync(_host.Sub("version"), Cancel));
+        (await Daemon.EdgehostAsync("cp", "made:/sys/kernel/mm/transparent_hugepage/enabled", _host.Sub("enabled"))).Succeeds();
+        Assert.Equal(await File.ReadAllTextAsync("/sys/kernel/mm/transparent_hugepage/enabled", Cancel), await File.ReadAllTextAsync(_host.Sub("enabled"), Cancel));
+        (await Daemon.DockerAsync("rm", "-f", "made")).Succeeds();
+    }
+
+    [Fact]
     public async Task What_the_kernel_does_not_let_be_written_is_said_to_who_asked_and_no_defect_in_the_log()
     {
         await File.WriteAllTextAsync(_host.Sub("unwritable"), "x\n", Cancel);

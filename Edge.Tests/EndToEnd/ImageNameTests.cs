@@ -23,7 +23,18 @@ public sealed class ImageNameTests(SharedDaemon shared) : IClassFixture<SharedDa
         Assert.Contains("No such image: nosuch", (await Daemon.EdgehostAsync("tag", "nosuch", "a")).Exits(1).Error, StringComparison.Ordinal);
         Assert.Contains("digest", (await Daemon.EdgehostAsync("tag", "busybox", "a@sha256:" + new string('a', 64))).Exits(1).Error, StringComparison.Ordinal);
         Assert.Contains("Bad", (await Daemon.EdgehostAsync("tag", "busybox", "Bad")).Exits(1).Error, StringComparison.Ordinal);
+        Assert.Contains("ambiguous tag", (await Daemon.EdgehostAsync("tag", "busybox", "sha256:1")).Exits(1).Error, StringComparison.Ordinal);
         (await Daemon.EdgehostAsync("rmi", "own", "sensor")).Succeeds();
+    }
+
+    [Fact]
+    public async Task A_list_of_images_by_name_shows_no_other_name_of_theirs()
+    {
+        (await Daemon.DockerAsync("tag", "busybox", "other.lan:5000/by/name:3")).Succeeds();
+        Assert.Equal("other.lan:5000/by/name:3\n", (await Daemon.DockerAsync("images", "--format", "{{.Repository}}:{{.Tag}}", "other.lan:5000/by/name")).Succeeds().Output);
+        Assert.Equal("other.lan:5000/by/name:3\n", (await Daemon.EdgehostAsync("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=*/by/name:3")).Succeeds().Output);
+        Assert.Equal("busybox:latest\n", (await Daemon.DockerAsync("images", "--format", "{{.Repository}}:{{.Tag}}", "busybox")).Succeeds().Output);
+        (await Daemon.DockerAsync("rmi", "other.lan:5000/by/name:3")).Succeeds();
     }
 
     [Fact]

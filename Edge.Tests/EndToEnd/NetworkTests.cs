@@ -36,6 +36,17 @@ public sealed class NetworkTests(SharedDaemon shared) : IClassFixture<SharedDaem
     }
 
     [Fact]
+    public async Task An_address_that_somebody_else_has_is_no_containers()
+    {
+        (await Daemon.DockerAsync("network", "create", "--subnet", "10.233.71.0/24", "--aux-address", "printer=10.233.71.2", "--aux-address", "router=10.233.71.3", "aside")).Succeeds();
+        Assert.Equal("""{"printer":"10.233.71.2","router":"10.233.71.3"}""", (await Daemon.DockerAsync("network", "inspect", "-f", "{{json (index .IPAM.Config 0).AuxiliaryAddresses}}", "aside")).Succeeds().Output.TrimEnd());
+        Assert.Contains(" 10.233.71.4/24 ", (await Daemon.RunAsync("--rm", "--network", "aside", "busybox", "ip", "-4", "-o", "addr", "show", "eth0")).Succeeds().Output, StringComparison.Ordinal);
+        Assert.Contains("10.233.71.2 of 10.233.71.0/24 is taken", (await Daemon.RunAsync("--rm", "--network", "aside", "--ip", "10.233.71.2", "busybox", "true")).Error, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("network", "rm", "aside")).Succeeds();
+        Assert.Contains("printer=10.9.9.9 is not in 10.233.71.0/24", (await CommandRun.RunAsync("curl", ["-s", "--unix-socket", Daemon.Socket, "-H", "Content-Type: application/json", "-d", """{"Name":"aside","IPAM":{"Config":[{"Subnet":"10.233.71.0/24","AuxiliaryAddresses":{"printer":"10.9.9.9"}}]}}""", "http://d/networks/create"])).Succeeds().Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Containers_of_a_network_reach_each_other_and_those_of_another_do_not()
     {
         (await Daemon.DockerAsync("network", "create", "--subnet", "10.211.7.0/24", "seven")).Succeeds();

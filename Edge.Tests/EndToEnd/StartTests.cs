@@ -121,4 +121,24 @@ public sealed class StartTests
         Assert.Equal(Enumerable.Range(1, 10).Select(i => i.ToString(System.Globalization.CultureInfo.InvariantCulture)), (await daemon.LinesAsync(id)).Take(10));
         (await daemon.RunAsync("--rm", "busybox", "true")).Succeeds();
     }
+
+    [Fact]
+    public async Task A_disk_that_is_full_at_the_start_gives_no_container_the_hosts_users()
+    {
+        await using var daemon = DaemonUnderTest.Make();
+        var small = Path.Combine(Path.GetDirectoryName(daemon.ConfigFile)!, "small");
+        Directory.CreateDirectory(small);
+        (await CommandRun.RunAsync("mount", ["-t", "tmpfs", "-o", "size=120m", "small", small])).Succeeds();
+        daemon.Data = Path.Combine(small, "data");
+        await daemon.StartAsync();
+        await daemon.LoadAsync("busybox");
+        await daemon.StopAsync();
+        (await CommandRun.RunAsync("sh", ["-c", $"cat /dev/zero > {small}/ballast"])).Exits(1);
+
+        await daemon.StartAsync();
+        Assert.Contains("containers get users of their own, though this host could not be asked whether it can do that: there is no room for the attempt", daemon.Said, StringComparison.Ordinal);
+        File.Delete(small + "/ballast");
+        var map = (await daemon.RunAsync("--rm", "--network", "none", "busybox", "cat", "/proc/self/uid_map")).Succeeds().Output;
+        Assert.NotEqual("0", map.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]);
+    }
 }

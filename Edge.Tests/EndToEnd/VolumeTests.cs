@@ -29,6 +29,29 @@ public sealed class VolumeTests(SharedDaemon shared) : IClassFixture<SharedDaemo
     }
 
     [Fact]
+    public async Task A_directory_of_the_host_is_made_where_docker_makes_one()
+    {
+        using var host = new TemporaryDirectory();
+        (await Daemon.RunAsync("--rm", "--network", "none", "-v", host.Sub("a/b") + ":/b", "busybox", "sh", "-c", "echo kept >/b/file")).Succeeds();
+        Assert.Equal("kept\n", await File.ReadAllTextAsync(host.Sub("a/b/file"), TestContext.Current.CancellationToken));
+        Assert.Equal(0x1ED, (int)File.GetUnixFileMode(host.Sub("a/b")));
+
+        Assert.Contains("bind source path does not exist", (await Daemon.RunAsync("--rm", "--network", "none", "--mount", $"type=bind,source={host.Sub("c")},target=/c", "busybox", "true")).Exits(125).Error, StringComparison.Ordinal);
+        Assert.False(Path.Exists(host.Sub("c")));
+        Assert.Contains($"{host.Sub("a/b/file/d")} does not exist and cannot be made", (await Daemon.RunAsync("--rm", "--network", "none", "-v", host.Sub("a/b/file/d") + ":/d", "busybox", "true")).Error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("here:/etc/passwd")]
+    [InlineData("/etc/passwd:/etc")]
+    [InlineData("/etc/passwd:/etc", "--userns", "host")]
+    public async Task A_directory_on_a_file_or_the_other_way_round_is_said_to_be_that(string volume, params string[] options)
+    {
+        var error = (await Daemon.RunAsync(["--rm", "--network", "none", .. options, "-v", volume, "busybox", "true"])).Exits(125).Error;
+        Assert.Contains($" on {volume.Split(':')[1]}: one of the two is a file and the other a directory", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task What_a_container_had_of_the_host_is_free_when_it_is_told_to_have_ended()
     {
         await Packages.NeedAsync("e2fsprogs", "util-linux");

@@ -28,7 +28,13 @@ public sealed class DeviceNamesTests : IDisposable
         Write("sys/bus/usb/devices/1-1.3/busnum", "1\n");
         Write("sys/bus/usb/devices/1-1.3/devnum", "14\n");
         Write("sys/bus/usb/devices/1-1.3:1.0/uevent", "DEVTYPE=usb_interface\n");
-        Array.ForEach(["dev/i2c-20", "dev/i2c-21", "dev/gpiochip3", "dev/bus/usb/001/014"], node => Write(node, string.Empty));
+        Tty("ttyUSB1", "pci0000:00/usb1/1-1/1-1.3/1-1.3:1.0/ttyUSB1");
+        Tty("ttyAMA0", "platform/soc/fe201000.serial");
+        Write("sys/devices/platform/soc/fe201000.serial/uevent", "OF_NAME=serial\nOF_ALIAS_0=serial0\n");
+        Write("sys/devices/virtual/tty/tty0/dev", "4:0\n");
+        _ = File.CreateSymbolicLink(Path.Combine(_root.Path, "sys/class/tty/tty0"), "../../devices/virtual/tty/tty0");
+        Array.ForEach(["serial", "idVendor", "idProduct", "devnum"], file => Write("sys/devices/pci0000:00/usb1/1-1/1-1.3/" + file, File.ReadAllText(_root.Path + "/sys/bus/usb/devices/1-1.3/" + file)));
+        Array.ForEach(["dev/tty0", "dev/i2c-20", "dev/i2c-21", "dev/gpiochip3", "dev/bus/usb/001/014"], node => Write(node, string.Empty));
     }
 
     [Theory]
@@ -42,6 +48,12 @@ public sealed class DeviceNamesTests : IDisposable
     [InlineData("usb=1-1.3", "/dev/bus/usb/001/014")]
     [InlineData("usb=0403:6001", "/dev/bus/usb/001/014")]
     [InlineData("usb=A9A5YNLT", "/dev/bus/usb/001/014")]
+    [InlineData("tty=1-1.3", "/dev/ttyUSB1")]
+    [InlineData("tty=1-1.3:1.0", "/dev/ttyUSB1")]
+    [InlineData("tty=0403:6001", "/dev/ttyUSB1")]
+    [InlineData("tty=A9A5YNLT", "/dev/ttyUSB1")]
+    [InlineData("tty=serial0", "/dev/ttyAMA0")]
+    [InlineData("tty=fe201000.serial", "/dev/ttyAMA0")]
     public void A_name_leads_to_the_node_that_the_device_has_now(string name, string node) => Assert.Equal(_root.Path + node, DeviceNames.Find(name, _root.Path));
 
     [Theory]
@@ -56,6 +68,10 @@ public sealed class DeviceNamesTests : IDisposable
     [InlineData("gpioline=")]
     [InlineData("usb=0403:6010")]
     [InlineData("usb=1-1.3:1.0")]
+    [InlineData("tty=1-1")]
+    [InlineData("tty=1-1.3:1.1")]
+    [InlineData("tty=virtual")]
+    [InlineData("tty=serial1")]
     [InlineData("/dev/serial/by-id/usb-no-such-thing-if00-port0")]
     public void What_nothing_is_called_leads_nowhere(string name) => Assert.Null(DeviceNames.Find(name, _root.Path));
 
@@ -81,6 +97,16 @@ public sealed class DeviceNamesTests : IDisposable
         Assert.Contains("/dev/bus/usb/001/015", refusal.Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Of_two_lines_of_one_device_each_is_named_by_its_interface()
+    {
+        Tty("ttyUSB2", "pci0000:00/usb1/1-1/1-1.3/1-1.3:1.1/ttyUSB2");
+
+        Assert.Throws<EdgeHostException>(() => DeviceNames.Find("tty=1-1.3", _root.Path));
+        Assert.Equal(_root.Path + "/dev/ttyUSB1", DeviceNames.Find("tty=1-1.3:1.0", _root.Path));
+        Assert.Equal(_root.Path + "/dev/ttyUSB2", DeviceNames.Find("tty=1-1.3:1.1", _root.Path));
+    }
+
     [Theory]
     [InlineData("/dev/ttyUSB0", "/dev/ttyUSB0", "/dev/ttyUSB0", "rwm")]
     [InlineData("/dev/ttyUSB0:r", "/dev/ttyUSB0", "/dev/ttyUSB0", "r")]
@@ -89,6 +115,7 @@ public sealed class DeviceNamesTests : IDisposable
     [InlineData("/dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0-port0:/dev/modem:rw", "/dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0-port0", "/dev/modem", "rw")]
     [InlineData("gpioline=button", "gpioline=button", "", "rwm")]
     [InlineData("spi=1-1.2:1.0.1:rw", "spi=1-1.2:1.0.1", "", "rw")]
+    [InlineData("tty=1-1.3:1.0:/dev/modem:rw", "tty=1-1.3:1.0", "/dev/modem", "rw")]
     [InlineData("usb=0403:6001:rw", "usb=0403:6001", "", "rw")]
     [InlineData("i2c=bcm2835 (i2c@7e804000):/dev/i2c-1:rw", "i2c=bcm2835 (i2c@7e804000)", "/dev/i2c-1", "rw")]
     public void The_short_form_has_a_source_a_path_and_rights(string text, string source, string path, string access) => Assert.Equal((source, path, access), HostDevices.Parse(text));
@@ -119,6 +146,15 @@ public sealed class DeviceNamesTests : IDisposable
         {
             _ = File.CreateSymbolicLink(link, "../../../devices/" + controller);
         }
+    }
+
+    private void Tty(string node, string device)
+    {
+        Write($"sys/devices/{device}/tty/{node}/dev", "188:0\n");
+        Write("dev/" + node, string.Empty);
+        _ = File.CreateSymbolicLink($"{_root.Path}/sys/devices/{device}/tty/{node}/device", "../../../" + Path.GetFileName(device));
+        _ = Directory.CreateDirectory(_root.Path + "/sys/class/tty");
+        _ = File.CreateSymbolicLink($"{_root.Path}/sys/class/tty/{node}", $"../../devices/{device}/tty/{node}");
     }
 
     private void Write(string path, string content)

@@ -51,7 +51,7 @@ public sealed class ApiServer : IHostedService, IAsyncDisposable
         new DiskUsageEndpoint(engine, images, list).Map(router);
         new PruneEndpoints(engine, images).Map(router);
         new ContainerCreateEndpoint(engine).Map(router);
-        new ContainerInspectEndpoint(engine, options).Map(router);
+        new ContainerInspectEndpoint(engine, images, options).Map(router);
         new ContainerLifecycleEndpoints(engine).Map(router);
         new ContainerUpdateEndpoint(engine).Map(router);
         new ContainerTopEndpoint(engine).Map(router);

@@ -107,6 +107,8 @@ internal sealed class HostConfigBody
 
     public JsonElement BlkioDeviceWriteIOps { get; set; }
 
+    public LogConfigBody? LogConfig { get; set; }
+
     public RestartPolicyBody? RestartPolicy { get; set; }
 
     public bool AutoRemove { get; set; }
@@ -128,6 +130,9 @@ internal sealed class HostConfigBody
     public List<string>? SecurityOpt { get; set; }
 
     public JsonElement ConsoleSize { get; set; }
+
+    /// <summary>The client writes this file; nobody here has to do anything about it.</summary>
+    public string? ContainerIDFile { get; set; }
 
     public JsonElement Init { get; set; }
 
@@ -179,6 +184,14 @@ internal sealed class TmpfsOptionsBody
     public Dictionary<string, JsonElement>? Rest { get; set; }
 }
 
+/// <summary>Where the output goes, and how much of it is kept.</summary>
+internal sealed class LogConfigBody
+{
+    public string? Type { get; set; }
+
+    public Dictionary<string, string>? Config { get; set; }
+}
+
 /// <summary>When a container is started again.</summary>
 internal sealed class RestartPolicyBody
 {
@@ -212,6 +225,8 @@ internal sealed class EndpointAddressesBody
     public string? IPv4Address { get; set; }
 
     public string? IPv6Address { get; set; }
+
+    public List<string>? LinkLocalIPs { get; set; }
 }
 
 /// <summary>A port of the host.</summary>

@@ -27,8 +27,6 @@ internal static class ContainerCreateTranslation
         "HostConfig.Runtime=runc",
         "HostConfig.Runtime=edgehost",
         "HostConfig.ShmSize=67108864",
-        "HostConfig.LogConfig.Type=json-file",
-        "HostConfig.LogConfig.Type=local",
         "HostConfig.VolumeDriver=local",
         "Mounts.VolumeOptions.DriverConfig.Name=local",
         "Mounts.BindOptions.Propagation=rprivate",
@@ -43,6 +41,7 @@ internal static class ContainerCreateTranslation
         RefuseNulls(body, host);
         RefuseRest(string.Empty, body.Rest);
         RefuseRest("HostConfig.", host.Rest);
+        RefuseUnmasked(host);
         RefuseOtherPlatform(platform);
         var spec = new ContainerSpec
         {
@@ -86,14 +85,14 @@ internal static class ContainerCreateTranslation
             OpenInput = body.OpenStdin,
             InputOnce = body.StdinOnce,
         };
-        return (ContainerNetworkTranslation.Add(spec, body, host, warnings), warnings);
+        return (ContainerNetworkTranslation.Add(LogOptions.Add(spec, host.LogConfig), body, host, warnings), warnings);
     }
 
     /// <summary>What <c>POST /containers/ID/update</c> asks for, in the words of a container's HostConfig; null is to stay as it is.</summary>
     internal static (ResourceLimits Limits, RestartPolicy? Restart, List<string> Warnings) TranslateUpdate(HostConfigBody body)
     {
         RefuseRest(string.Empty, body.Rest);
-        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { Devices.Count: > 0 } or { DeviceCgroupRules.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { Privileged: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 } || BlockRates(body) is not null)
+        if (body is { Binds.Count: > 0 } or { Mounts.Count: > 0 } or { Tmpfs.Count: > 0 } or { CapAdd.Count: > 0 } or { CapDrop.Count: > 0 } or { Devices.Count: > 0 } or { DeviceCgroupRules.Count: > 0 } or { SecurityOpt.Count: > 0 } or { AutoRemove: true } or { Privileged: true } or { ReadonlyRootfs: true } or { NetworkMode.Length: > 0 } or { LogConfig.Config.Count: > 0 } || BlockRates(body) is not null)
         {
             throw new EdgeHostException(ErrorKind.Invalid, "only limits but those of disks and the restart policy of a container can be changed; make it anew for anything else");
         }
@@ -139,8 +138,9 @@ internal static class ContainerCreateTranslation
                 "ro" => true,
                 "nocopy" when isVolume => readOnly,
                 "nocopy" => throw new EdgeHostException(ErrorKind.Invalid, $"bind \"{text}\": nocopy is for volumes; nothing is copied into a path of the host"),
-                // z and Z relabel for SELinux, which is not there; rprivate is how every mount is made.
-                "rw" or "z" or "Z" or "rprivate" or "idmap=none" or "" => readOnly,
+                // z and Z relabel for SELinux, which is not there; rprivate is how every mount is made; how far a copy may
+                // lag behind is a matter of Docker's virtual machines on other systems.
+                "rw" or "z" or "Z" or "rprivate" or "cached" or "delegated" or "consistent" or "idmap=none" or "" => readOnly,
                 _ => throw new EdgeHostException(ErrorKind.Unsupported, $"bind \"{text}\": option {option} is not in this version"),
             };
         }
@@ -151,7 +151,8 @@ internal static class ContainerCreateTranslation
             parts[1],
             readOnly,
             NoCopy: noCopy,
-            HostIds: hostIds);
+            HostIds: hostIds,
+            MakesSource: isVolume ? null : true);
     }
 
     private static List<ContainerMount> Mounts(ContainerCreateBody body, HostConfigBody host)
@@ -179,7 +180,7 @@ internal static class ContainerCreateTranslation
             };
             mounts.Add(mount.Type switch
             {
-                "bind" when mount.Source is ['/', ..] => new(ContainerMountKind.Bind, mount.Source, target, mount.ReadOnly, HostIds: hostIds),
+                "bind" when mount.Source is ['/', ..] => new(ContainerMountKind.Bind, mount.Source, target, mount.ReadOnly, HostIds: hostIds, MakesSource: MakesSource(mount)),
                 "bind" => throw new EdgeHostException(ErrorKind.Invalid, $"mount source \"{mount.Source}\" of {target} is not an absolute path"),
                 "volume" => new(ContainerMountKind.Volume, mount.Source ?? string.Empty, target, mount.ReadOnly, NoCopy: mount.VolumeOptions?.NoCopy == true, HostIds: hostIds),
                 "tmpfs" => new(ContainerMountKind.Tmpfs, string.Empty, target, mount.ReadOnly, TmpfsOptions(mount.TmpfsOptions)),
@@ -211,6 +212,10 @@ internal static class ContainerCreateTranslation
 
         return mounts;
     }
+
+    // Compose's word for what the short form does anyway.
+    private static bool? MakesSource(MountBody mount) => mount.Rest?.GetValueOrDefault("BindOptions") is { ValueKind: JsonValueKind.Object } options
+        && options.TryGetProperty("CreateMountpoint", out var makes) && makes.ValueKind == JsonValueKind.True ? true : null;
 
     private static string? TmpfsOptions(TmpfsOptionsBody? options)
     {
@@ -415,13 +420,25 @@ internal static class ContainerCreateTranslation
             ("HostConfig.Tmpfs", host.Tmpfs?.Values), ("HostConfig.CapAdd", host.CapAdd), ("HostConfig.CapDrop", host.CapDrop),
             ("HostConfig.SecurityOpt", host.SecurityOpt), ("HostConfig.Devices", host.Devices), ("HostConfig.DeviceCgroupRules", host.DeviceCgroupRules),
             ("HostConfig.Dns", host.Dns), ("HostConfig.DnsSearch", host.DnsSearch), ("HostConfig.DnsOptions", host.DnsOptions),
-            ("HostConfig.ExtraHosts", host.ExtraHosts),
+            ("HostConfig.ExtraHosts", host.ExtraHosts), ("HostConfig.LogConfig", host.LogConfig?.Config?.Values),
         ];
         foreach (var (field, items) in lists)
         {
             if (items?.Contains(null) == true)
             {
                 throw new EdgeHostException(ErrorKind.Invalid, $"{field} has a null in it");
+            }
+        }
+    }
+
+    // Elsewhere an empty list asks for nothing; here it asks for /proc without a mask.
+    private static void RefuseUnmasked(HostConfigBody host)
+    {
+        foreach (var field in (string[])["MaskedPaths", "ReadonlyPaths"])
+        {
+            if (!host.Privileged && host.Rest?.GetValueOrDefault(field).ValueKind == JsonValueKind.Array)
+            {
+                throw new EdgeHostException(ErrorKind.Unsupported, $"HostConfig.{field}=[] (systempaths=unconfined) is not in this version");
             }
         }
     }
@@ -434,7 +451,8 @@ internal static class ContainerCreateTranslation
         }
     }
 
-    private static void RefuseOtherPlatform(string? platform)
+    /// <summary>Refuses what is for another machine.</summary>
+    internal static void RefuseOtherPlatform(string? platform)
     {
         var here = RuntimeInformation.ProcessArchitecture switch
         {
@@ -442,7 +460,7 @@ internal static class ContainerCreateTranslation
             Architecture.Arm64 => "linux/arm64",
             _ => "linux/arm",
         };
-        if (platform is not null && platform != here && platform != here + "/v8")
+        if (!string.IsNullOrEmpty(platform) && platform != here && platform != here + "/v8")
         {
             throw new EdgeHostException(ErrorKind.Infeasible, $"platform {platform} cannot run here: this machine is {here}");
         }

@@ -1,17 +1,26 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using EdgeHost.Engine;
+using EdgeHost.Images;
 using EdgeHost.Oci;
 
 namespace EdgeHost.Api;
 
 /// <summary><c>GET /containers/{id}/json</c>, in the shape that Docker's own clients read.</summary>
-internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptions options)
+internal sealed class ContainerInspectEndpoint(IContainerEngine engine, IImageStore images, ApiOptions options)
 {
     internal void Map(ApiRouter router) => router.Map("GET", "/containers/*/json", exchange =>
     {
         var container = engine.Inspect(exchange.Values[0]);
-        return exchange.JsonAsync(200, View(container, options.DataDirectory, engine.Execs.RunningIn(exchange.Values[0]), engine.AppArmorOf(container.Spec)), DockerJson.Out.ContainerView);
+        var view = View(container, options.DataDirectory, engine.Execs.RunningIn(exchange.Values[0]), engine.AppArmorOf(container.Spec));
+        view.Config.ExposedPorts = NetworkViews.ExposedOf(container, images);
+        if (exchange.Query.Flag("size"))
+        {
+            view.SizeRw = ContainerListEndpoint.Measured(() => engine.MeasureBytes(container.Id, exchange.Aborted));
+            view.SizeRootFs = view.SizeRw + (images.Find(container.ImageId)?.SizeBytes ?? 0);
+        }
+
+        return exchange.JsonAsync(200, view, DockerJson.Out.ContainerView);
     });
 
     internal static List<MountPointView> MountPoints(ContainerSpec spec, string dataDirectory) => spec.Mounts
@@ -92,6 +101,7 @@ internal sealed class ContainerInspectEndpoint(IContainerEngine engine, ApiOptio
         Tmpfs = spec.Mounts
             .Where(m => m.Kind == ContainerMountKind.Tmpfs)
             .ToDictionary(m => m.Target, m => m.Options ?? string.Empty, StringComparer.Ordinal),
+        LogConfig = new LogConfigView("json-file", LogOptions.Of(spec)),
         NetworkMode = NetworkViews.ModeOf(spec),
         PortBindings = NetworkViews.BindingsOf(spec),
         PublishAllPorts = spec.PublishAll,
@@ -207,6 +217,12 @@ internal sealed class ContainerView
 
     public GraphDriverView GraphDriver { get; init; } = new("overlayfs", null);
 
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public long? SizeRw { get; set; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public long? SizeRootFs { get; set; }
+
     public required List<MountPointView> Mounts { get; init; }
 
     public required ContainerConfigView Config { get; init; }
@@ -251,7 +267,7 @@ internal sealed class HostConfigView
     public string ContainerIDFile { get; init; } = string.Empty;
 
     // Clients read logs only of drivers that they know to keep them; docker-py knows json-file and journald.
-    public LogConfigView LogConfig { get; init; } = new("json-file", []);
+    public required LogConfigView LogConfig { get; init; }
 
     public required string NetworkMode { get; init; }
 
@@ -390,6 +406,9 @@ internal sealed class ContainerConfigView
     public bool AttachStdout { get; init; } = true;
 
     public bool AttachStderr { get; init; } = true;
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public Dictionary<string, EmptyView>? ExposedPorts { get; set; }
 
     public bool Tty { get; init; }
 

@@ -74,7 +74,7 @@ internal sealed class ContainerListEndpoint(IContainerEngine engine, IImageStore
             (filters.Has("publish") && filters.Any("publish", v => PortFilter.TryParse(v, out var wanted) && wanted.Fits(port.PublicPort, port.Type)))
             || (filters.Has("expose") && filters.Any("expose", v => PortFilter.TryParse(v, out var wanted) && wanted.Fits(port.PrivatePort, port.Type))));
 
-    private List<PortView> Ports(ContainerStatus container) => NetworkViews.ListOf(container, images.Find(container.ImageId)?.Config.Config.ExposedPorts.Keys ?? []);
+    private List<PortView> Ports(ContainerStatus container) => NetworkViews.ListOf(container, NetworkViews.ExposedBy(container, images));
 
     /// <summary>Whether a name fits a filter, which is a regular expression; one with a slash in front is about the name as the API shows it.</summary>
     internal static bool NameFits(string name, string pattern)

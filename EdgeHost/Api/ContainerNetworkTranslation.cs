@@ -23,6 +23,7 @@ internal static class ContainerNetworkTranslation
             DnsSearch = host.DnsSearch ?? [],
             DnsOptions = host.DnsOptions ?? [],
             ExtraHosts = [.. (host.ExtraHosts ?? []).Select(ExtraHost)],
+            Exposed = [.. (body.ExposedPorts ?? []).Keys],
         };
         var endpoints = body.NetworkingConfig?.EndpointsConfig ?? [];
         var ports = Ports(host.PortBindings ?? []);
@@ -53,7 +54,6 @@ internal static class ContainerNetworkTranslation
                     Network = NetworkMode.Bridge,
                     Endpoints = [first, .. others],
                     Ports = ports,
-                    Exposed = [.. (body.ExposedPorts ?? []).Keys],
                     PublishAll = host.PublishAllPorts,
                 };
         }
@@ -75,6 +75,11 @@ internal static class ContainerNetworkTranslation
         if (body?.Rest is { } rest && rest.TryGetValue("DriverOpts", out var options))
         {
             ContainerCreateTranslation.Refuse("EndpointsConfig.DriverOpts", options);
+        }
+
+        if (body?.IPAMConfig?.LinkLocalIPs is { Count: > 0 } links)
+        {
+            throw new EdgeHostException(ErrorKind.Unsupported, $"EndpointsConfig.IPAMConfig.LinkLocalIPs is not in this version (asked for: {links[0]})");
         }
 
         return new EndpointSpec(network)

@@ -37,13 +37,23 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
                 && filters.Any("since", v => image.Created > Found(v).Created)
                 && filters.Any("until", v => image.Created < DockerTime.Parse("until", v, now))
                 && filters.Labels(image.Config.Config.Labels)
-                && filters.Any("reference", v => names.Exists(n => DockerReference.Fits(n, v)) || image.References.Any(n => DockerReference.Fits(n, v))))
+                && (!filters.Has("reference") || image.References.Any(Named)))
             {
-                result.Add(ListViewOf(image, inUse.GetValueOrDefault(image.Id.ToString()), -1));
+                var view = ListViewOf(image, inUse.GetValueOrDefault(image.Id.ToString()), -1);
+                if (filters.Has("reference"))
+                {
+                    // Of its names those alone that were asked for: what is listed is often removed next.
+                    view.RepoTags.RemoveAll(name => !Named(name));
+                    view.RepoDigests.RemoveAll(digest => !view.RepoTags.Exists(name => digest.StartsWith(DockerReference.Untagged(name) + "@", StringComparison.Ordinal)));
+                }
+
+                result.Add(view);
             }
         }
 
         return exchange.JsonAsync(200, result, DockerJson.Out.ListImageListView);
+
+        bool Named(string name) => filters.Any("reference", v => DockerReference.Fits(DockerReference.Short(name), v) || DockerReference.Fits(name, v));
     }
 
     /// <summary>A line of the list.</summary>
@@ -78,6 +88,12 @@ internal sealed class ImageEndpoints(IImageStore images, IContainerEngine engine
     private Task TagAsync(ApiExchange exchange)
     {
         var repository = exchange.Query["repo"] ?? throw new EdgeHostException(ErrorKind.Invalid, "no name: the query needs repo=");
+        if (repository is "sha256" or "sha512")
+        {
+            // Everybody would read it as a digest.
+            throw new EdgeHostException(ErrorKind.Invalid, $"refusing to create an ambiguous tag using digest algorithm as name: {repository}");
+        }
+
         images.Tag(exchange.Values[0], exchange.Query["tag"] is { } tag ? $"{repository}:{tag}" : repository);
         return exchange.EmptyAsync(201);
     }

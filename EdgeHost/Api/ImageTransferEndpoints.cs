@@ -28,6 +28,7 @@ internal sealed class ImageTransferEndpoints(IImageStore images)
             throw new EdgeHostException(ErrorKind.Unsupported, "fromSrc: importing a file system is not in this version; use image load");
         }
 
+        ContainerCreateTranslation.RefuseOtherPlatform(exchange.Query["platform"]);
         var name = exchange.Query["fromImage"] ?? throw new EdgeHostException(ErrorKind.Invalid, "no image: the query needs fromImage=");
         var reference = exchange.Query["tag"] switch
         {

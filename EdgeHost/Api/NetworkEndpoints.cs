@@ -70,6 +70,7 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
     private async Task ConnectAsync(ApiExchange exchange)
     {
         var body = await exchange.ReadJsonAsync(DockerJson.In.NetworkConnectBody);
+        RefuseFixed(exchange.Values[0]);
         await engine.JoinNetworkAsync(ContainerOf(body), ContainerNetworkTranslation.Endpoint(exchange.Values[0], body.EndpointConfig, null), exchange.Aborted);
         await exchange.EmptyAsync(200);
     }
@@ -77,8 +78,17 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
     private async Task DisconnectAsync(ApiExchange exchange)
     {
         var body = await exchange.ReadJsonAsync(DockerJson.In.NetworkConnectBody);
+        RefuseFixed(exchange.Values[0]);
         await engine.LeaveNetworkAsync(ContainerOf(body), exchange.Values[0], exchange.Aborted);
         await exchange.EmptyAsync(200);
+    }
+
+    private static void RefuseFixed(string network)
+    {
+        if (network is "none" or "host")
+        {
+            throw new EdgeHostException(ErrorKind.Denied, $"container cannot be disconnected from {network} network or connected to {network} network; make it anew with --network");
+        }
     }
 
     private static string ContainerOf(NetworkConnectBody body) =>
@@ -123,7 +133,8 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
         Network("Subnet", body.Subnet!),
         string.IsNullOrEmpty(body.IPRange) ? null : Network("IPRange", body.IPRange),
         string.IsNullOrEmpty(body.Gateway) ? null
-            : IPAddress.TryParse(body.Gateway, out var gateway) ? gateway : throw new EdgeHostException(ErrorKind.Invalid, $"Gateway: \"{body.Gateway}\" is not an IP address"));
+            : IPAddress.TryParse(body.Gateway, out var gateway) ? gateway : throw new EdgeHostException(ErrorKind.Invalid, $"Gateway: \"{body.Gateway}\" is not an IP address"),
+        body.AuxiliaryAddresses is { Count: > 0 } auxiliary ? auxiliary : null);
 
     private static IPNetwork Network(string key, string text) => IPNetwork.TryParse(text, out var network)
         ? network
@@ -143,7 +154,7 @@ internal sealed class NetworkEndpoints(IContainerEngine engine, NetworkHost netw
         Created = DockerTime.Format(record.Created),
         Driver = record.Driver,
         EnableIPv6 = record.Subnets.Any(each => each.Gateway.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6),
-        IPAM = new AddressesView("default", null, [.. record.Subnets.Select(each => new AddressPoolView(each.Subnet.ToString(), each.Range?.ToString(), each.Gateway.ToString()))]),
+        IPAM = new AddressesView("default", null, [.. record.Subnets.Select(each => new AddressPoolView(each.Subnet.ToString(), each.Range?.ToString(), each.Gateway.ToString(), each.Auxiliary))]),
         Internal = record.IsInternal,
         Clashes = networks.ClashesOf(record) is { Count: > 0 } clashes ? [.. clashes] : null,
         Options = new Dictionary<string, string>(record.Options),
@@ -210,6 +221,8 @@ internal sealed class AddressPoolBody
     public string? IPRange { get; set; }
 
     public string? Gateway { get; set; }
+
+    public Dictionary<string, string>? AuxiliaryAddresses { get; set; }
 }
 
 /// <summary>A network.</summary>
@@ -257,7 +270,8 @@ internal sealed record AddressesView(string Driver, Dictionary<string, string>? 
 internal sealed record AddressPoolView(
     string Subnet,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? IPRange,
-    string Gateway);
+    string Gateway,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] Dictionary<string, string>? AuxiliaryAddresses);
 
 /// <summary>A container in it.</summary>
 internal sealed record NetworkContainerView(string Name, string EndpointID, string MacAddress, string IPv4Address, string IPv6Address);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json.Serialization;
 using EdgeHost.Engine;
+using EdgeHost.Images;
 using EdgeHost.Networks;
 
 namespace EdgeHost.Api;
@@ -52,9 +53,25 @@ internal static class NetworkViews
     /// <summary>What was asked to be published: <c>HostConfig.PortBindings</c>.</summary>
     internal static Dictionary<string, List<PortBindingView>?> BindingsOf(ContainerSpec spec) => Group(spec.Ports, isAsked: true);
 
-    /// <summary>The ports of a line of the list: those that are published, and those that the image says it has and nobody has published.</summary>
+    /// <summary>The ports that a container and its image are said to listen at, as in <c>80/tcp</c> or <c>80</c>.</summary>
+    internal static string[] ExposedBy(ContainerStatus container, IImageStore images) =>
+        [.. container.Spec.Exposed, .. images.Find(container.ImageId)?.Config.Config.ExposedPorts.Keys ?? []];
+
+    /// <summary><c>Config.ExposedPorts</c>, to which all ports belong that were published; null when there are none.</summary>
+    internal static Dictionary<string, EmptyView>? ExposedOf(ContainerStatus container, IImageStore images)
+    {
+        var ports = BindingsOf(container.Spec).Keys.ToDictionary(port => port, _ => new EmptyView(), StringComparer.Ordinal);
+        foreach (var port in ExposedBy(container, images))
+        {
+            ports[port.Contains('/', StringComparison.Ordinal) ? port : port + "/tcp"] = new EmptyView();
+        }
+
+        return ports.Count > 0 ? ports : null;
+    }
+
+    /// <summary>The ports of a line of the list: those that are published, and those that are exposed and nobody has published.</summary>
     /// <param name="container">The container.</param>
-    /// <param name="exposed">The ports of its image, as in <c>80/tcp</c> or <c>80</c>.</param>
+    /// <param name="exposed">The ports of <see cref="ExposedBy"/>.</param>
     internal static List<PortView> ListOf(ContainerStatus container, IEnumerable<string> exposed)
     {
         List<PortView> ports =

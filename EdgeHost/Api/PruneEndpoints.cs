@@ -34,7 +34,7 @@ internal sealed class PruneEndpoints(IContainerEngine engine, IImageStore images
         {
             if (container.State is not (ContainerState.Created or ContainerState.Exited or ContainerState.Dead)
                 || container.Created > until
-                || container.Effective.Labels.ContainsKey(PlannedWorkload.WorkloadLabel)
+                || container.Spec.Labels.ContainsKey(PlannedWorkload.WorkloadLabel)
                 || !filters.Labels(container.Effective.Labels)
                 || !filters.NotLabels(container.Effective.Labels))
             {

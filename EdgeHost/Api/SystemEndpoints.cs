@@ -283,7 +283,7 @@ internal sealed class PluginsView
 {
     public List<string> Volume { get; init; } = ["local"];
 
-    public List<string> Network { get; init; } = ["host", "null"];
+    public List<string> Network { get; init; } = ["bridge", "host", "macvlan", "null"];
 
     public List<string> Log { get; init; } = ["json-file"];
 }

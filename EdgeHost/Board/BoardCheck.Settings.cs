@@ -72,26 +72,6 @@ public static partial class BoardCheck
         static string Words(IReadOnlyList<string> flags, string when) => flags.Count == 0 ? string.Empty : $"{string.Join(", ", flags)} {when}";
     }
 
-    /// <summary>Whether somebody feeds the board's watchdog (Documentation/ABI/testing/sysfs-class-watchdog); nothing where there is none, or it does not tell.</summary>
-    internal static IEnumerable<FeatureStatus> Watchdog(string root = "")
-    {
-        const string Name = "watchdog";
-        var devices = root + "/sys/class/watchdog";
-        var found = Directory.Exists(devices) ? Directory.EnumerateFileSystemEntries(devices).Order(StringComparer.Ordinal).ToList() : [];
-        var fed = found.Find(static device => CgroupFile.TryRead(device + "/state") == "active");
-        if (fed is not null)
-        {
-            yield return new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Present, $"{Words(fed)} boots the board again when nobody has fed it for {CgroupFile.TryRead(fed + "/timeout")} s");
-        }
-        else if (found.Find(static device => CgroupFile.TryRead(device + "/state") is not null) is { } idle)
-        {
-            yield return new FeatureStatus(Name, FeatureNeed.Recommended, FeatureState.Missing, $"{Words(idle)} is there and off: a board that hangs stays so",
-                "let systemd feed it: RuntimeWatchdogSec=15 in /etc/systemd/system.conf, then systemctl daemon-reexec");
-        }
-
-        static string Words(string device) => CgroupFile.TryRead(device + "/identity") ?? Path.GetFileName(device);
-    }
-
     /// <summary>Whether it swaps to a card or an eMMC, which that wears out.</summary>
     internal static IEnumerable<FeatureStatus> Swaps(string root = "")
     {

@@ -71,7 +71,7 @@ public static partial class BoardCheck
                 .. Disk(dataDirectory),
                 .. Swaps(),
                 .. Power(),
-                .. Watchdog(),
+                .. Watchdog(settings),
                 Year(),
                 Synchronized(),
                 .. Settings(settings),

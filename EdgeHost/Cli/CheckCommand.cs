@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json;
 using EdgeHost.Board;
 using EdgeHost.Errors;
@@ -34,7 +35,7 @@ internal static class CheckCommand
             var report = BoardCheck.Observe(
                 parsed.GetValue(dataDirectory)!,
                 configured,
-                Environment.IsPrivilegedProcess ? directory => UserProbe.Try(directory, FirstUserOfATry) : null);
+                Environment.IsPrivilegedProcess ? directory => UserProbe.Try(directory, FirstUserOfATry, out _) : null);
             var output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(json))
             {
@@ -60,7 +61,13 @@ internal static class CheckCommand
         try
         {
             var lines = read(null);
-            return new BoardSettings { Profile = Value("profile"), Devices = Value("devices.allow") };
+            return new BoardSettings
+            {
+                Profile = Value("profile"),
+                Devices = Value("devices.allow"),
+                WatchdogDriver = Value("watchdog.driver"),
+                WatchdogMaxTimeout = Value("watchdog.maxTimeout") is { } seconds ? int.Parse(seconds, CultureInfo.InvariantCulture) : null,
+            };
 
             string? Value(string key) => lines.FirstOrDefault(line => line.Key == key)?.Value;
         }

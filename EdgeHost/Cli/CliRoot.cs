@@ -13,6 +13,9 @@ namespace EdgeHost.Cli;
 /// </summary>
 public static class CliRoot
 {
+    // Commands of docker that people will try.
+    private static readonly string[] DockersAlone = ["build", "push", "commit", "export", "import", "compose"];
+
     /// <summary>Runs a command line.</summary>
     /// <param name="args">What follows the program's name.</param>
     /// <param name="daemon">Runs the daemon, which this room cannot see.</param>
@@ -76,7 +79,7 @@ public static class CliRoot
                 return ExitCode.Ok;
             }
 
-            if (parsed.Errors.Count > 0)
+            if (parsed.Errors.Count > 0 || UnknownFlag(parsed) is not null)
             {
                 return Misunderstood(parsed, error);
             }
@@ -158,14 +161,30 @@ public static class CliRoot
         return root;
     }
 
+    /// <summary>
+    /// An option that the command does not know: the parser takes it for a name where one is due, and an image of that
+    /// name would be asked of a registry. After <c>--</c> names may begin as they like.
+    /// </summary>
+    private static string? UnknownFlag(ParseResult parsed) => parsed.Tokens.Any(static token => token.Type == TokenType.DoubleDash) ? null
+        : parsed.CommandResult.Children.OfType<ArgumentResult>()
+            .Where(static given => !given.Argument.CaptureRemainingTokens)
+            .SelectMany(static given => given.Tokens)
+            .FirstOrDefault(static token => token.Value is ['-', _, ..])?.Value;
+
     // In docker's words, which scripts and people know.
     private static int Misunderstood(ParseResult parsed, TextWriter error)
     {
         var command = parsed.CommandResult.Command;
         var name = HelpText.NameOf(command);
-        var unmatched = parsed.UnmatchedTokens.Count > 0 ? parsed.UnmatchedTokens[0] : null;
+        var unmatched = UnknownFlag(parsed) ?? (parsed.UnmatchedTokens.Count > 0 ? parsed.UnmatchedTokens[0] : null);
         if (unmatched is not null && command.Subcommands.Count > 0 && !unmatched.StartsWith('-'))
         {
+            if (command.Parents.FirstOrDefault() is null && DockersAlone.Contains(unmatched))
+            {
+                error.WriteLine($"edgehost: {unmatched} is not in this version");
+                return ExitCode.Failed;
+            }
+
             error.WriteLine($"edgehost: unknown command: {name} {unmatched}");
             error.WriteLine();
             error.WriteLine($"Run '{name} --help' for more information");
@@ -179,6 +198,7 @@ public static class CliRoot
             ['-', _, ..] => $"unknown shorthand flag: '{unmatched[1]}' in {unmatched}",
             not null when command.Arguments.Count == 0 => $"edgehost: '{name}' accepts no arguments",
             not null => $"edgehost: '{name}' has too many arguments: {unmatched}",
+            null when wrong is { SymbolResult: OptionResult { Tokens: [var value, ..] } option } => $"edgehost: invalid argument \"{value.Value}\" for {option.Option.Name}: it is not a whole number",
             null when wrong is not null => $"edgehost: {wrong.Message}",
             null => $"edgehost: '{name}' requires {Required(command)}",
         });

@@ -14,7 +14,8 @@ internal static class EachContainer
     /// <param name="names">Whom it is done to.</param>
     /// <param name="act">Does it.</param>
     /// <param name="doing">What is said on a terminal meanwhile, as in <c>stopping</c>; null for what takes no time.</param>
-    internal static async Task<int> DoAsync(ParseResult parsed, IEnumerable<string> names, Func<DaemonClient, string, Task> act, string? doing = null)
+    /// <param name="mayBeGone">Whether one that is not there is said, but is no failure.</param>
+    internal static async Task<int> DoAsync(ParseResult parsed, IEnumerable<string> names, Func<DaemonClient, string, Task> act, string? doing = null, bool mayBeGone = false)
     {
         using var progress = new Progress(parsed.InvocationConfiguration.Error, doing is not null && Screen.IsLive(parsed.InvocationConfiguration.Error));
         string[] all = [.. names];
@@ -35,7 +36,7 @@ internal static class EachContainer
             catch (EdgeHostException e) when (e.Kind is not (ErrorKind.Unavailable or ErrorKind.Denied))
             {
                 progress.Step($"edgehost: {e.Message}");
-                exit = ExitCode.Failed;
+                exit = mayBeGone && e.Kind == ErrorKind.NotFound ? exit : ExitCode.Failed;
             }
         }
 

@@ -176,7 +176,7 @@ internal static class ImageCommand
                 catch (EdgeHostException e) when (e.Kind is ErrorKind.NotFound or ErrorKind.Conflict or ErrorKind.Invalid)
                 {
                     parsed.InvocationConfiguration.Error.WriteLine($"edgehost: {e.Message}");
-                    exit = ExitCode.Failed;
+                    exit = e.Kind == ErrorKind.NotFound && parsed.GetValue(force) ? exit : ExitCode.Failed;
                 }
             }
 

@@ -17,7 +17,7 @@ internal static class RmCommand
             using var response = await client.SendAsync(
                 HttpMethod.Delete,
                 $"containers/{DaemonClient.Escape(name)}" + EachContainer.Query(("force", parsed.GetValue(force) ? "1" : null), ("v", parsed.GetValue(volumes) ? "1" : null)));
-        }, "removing"));
+        }, "removing", mayBeGone: parsed.GetValue(force)));
         return command;
     }
 }

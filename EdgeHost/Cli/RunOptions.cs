@@ -54,6 +54,8 @@ internal sealed class RunOptions
 
     private Option<string?> RestartPolicy { get; } = new("--restart") { Description = "When to start it again: no, always, unless-stopped, on-failure[:most]", HelpName = "policy" };
 
+    private Option<string[]> LogOpt { get; } = new("--log-opt") { Description = "How much of its output is kept: max-size=SIZE of a file, max-file=NUMBER of them", HelpName = "option=value" };
+
     private Option<string?> User { get; } = new("--user", "-u") { Description = "User, and group (name|uid[:group|gid])", HelpName = "user" };
 
     private Option<string?> WorkDir { get; } = new("--workdir", "-w") { Description = "Working directory", HelpName = "directory" };
@@ -102,7 +104,7 @@ internal sealed class RunOptions
     {
         Option[] options =
         [
-            Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, MemoryReservation, Cpus, Pids, Cpuset, ReadBytes, WriteBytes, Reads, Writes, RestartPolicy,
+            Detach, Remove, Name, Pull, Env, EnvFile, Volume, Mount, Tmpfs, .. Networks.All, Memory, MemorySwap, MemoryReservation, Cpus, Pids, Cpuset, ReadBytes, WriteBytes, Reads, Writes, RestartPolicy, LogOpt,
             User, WorkDir, Entrypoint, Hostname, ReadOnly, Users, CapAdd, CapDrop, Device, DeviceRule, SecurityOpt, StopSignal, StopTimeout, .. Health.All, Label, Interactive, Tty,
             Attach, Keys, SignalProxy, Init, Privileged,
         ];
@@ -196,6 +198,20 @@ internal sealed class RunOptions
 
         json.WriteEndObject();
         Networks.WriteHost(json, parsed);
+        if (parsed.GetValue(LogOpt) is { Length: > 0 } logging)
+        {
+            json.WriteStartObject("LogConfig");
+            json.WriteStartObject("Config");
+            foreach (var option in logging)
+            {
+                var (name, value) = Cut(option, '=');
+                json.WriteString(name, value ?? string.Empty);
+            }
+
+            json.WriteEndObject();
+            json.WriteEndObject();
+        }
+
         if (parsed.GetValue(Memory) is { } memory)
         {
             json.WriteNumber("Memory", Humanly.ParseSize("--memory", memory));

@@ -265,7 +265,7 @@ public sealed partial class ContainerEngine
 
         switch (mount.Kind)
         {
-            case ContainerMountKind.Bind when !Path.Exists(mount.Source):
+            case ContainerMountKind.Bind when mount.MakesSource != true && !Path.Exists(mount.Source):
                 throw new EdgeHostException(ErrorKind.Invalid, $"bind source path does not exist: {mount.Source}");
             case ContainerMountKind.Volume when mount.Source.Length == 0:
                 var name = VolumeStore.NewAnonymousName();

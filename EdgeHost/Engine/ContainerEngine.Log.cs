@@ -72,6 +72,9 @@ public sealed partial class ContainerEngine
     [LoggerMessage(Message = "containers have the host's users unless they ask for their own: {Why}")]
     private static partial void LogHostUsers(ILogger log, LogLevel level, string why);
 
+    [LoggerMessage(Level = LogLevel.Warning, Message = "containers get users of their own, though this host could not be asked whether it can do that: {Why}")]
+    private static partial void LogUsersUntried(ILogger log, string why);
+
     [LoggerMessage(Level = LogLevel.Information, Message = "container {Name} has the host's users: {Right} is asked for, which means nothing in a user namespace")]
     private static partial void LogNeedsHostUsers(ILogger log, string name, string right);
 }

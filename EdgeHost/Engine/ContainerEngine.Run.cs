@@ -212,7 +212,7 @@ public sealed partial class ContainerEngine
                 record.Id,
                 plan,
                 cgroup.BirthDirectory,
-                new LogPolicy(_files.LogDirectory(record.Id), _options.LogSegmentBytes, _options.LogSegments),
+                LogLimits.PolicyOf(_files.LogDirectory(record.Id), record.Spec, _options),
                 record.StopSignal,
                 record.Spec.StopGrace ?? DefaultGrace,
                 StreamsOf(record.Spec, attaching)).ConfigureAwait(false);
@@ -344,12 +344,25 @@ public sealed partial class ContainerEngine
                 };
             default:
                 var source = mount.Kind == ContainerMountKind.Volume ? _volumes.Ensure(mount.Source) : mount.Source;
-                if (!Path.Exists(source))
+                if (!Path.Exists(source) && !(mount.MakesSource == true && TryMakeSource(source)))
                 {
                     throw new EdgeHostException(ErrorKind.Invalid, $"bind source path does not exist: {source}");
                 }
 
                 return new RuntimeMount { Destination = mount.Target, Type = "bind", Source = source, Options = ["rbind", mount.ReadOnly ? "rro" : "rw", .. mapIds && !mount.HostIds ? ["idmap"] : Array.Empty<string>()] };
+        }
+    }
+
+    private static bool TryMakeSource(string source)
+    {
+        try
+        {
+            Directory.CreateDirectory(source, (UnixFileMode)0x1ED);
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new EdgeHostException(ErrorKind.Infeasible, $"bind source path {source} does not exist and cannot be made: {e.Message}", e);
         }
     }
 

@@ -28,7 +28,17 @@ public sealed partial class ContainerEngine
             LogNoLayers(_log, _whyNoLayers);
         }
 
-        _whyNoUsers = UserProbe.Try(ImageStore.SnapshotsOf(_options.DataDirectory), _ranges.First);
+        // A disk that is full for a while is no reason to hand out the host's users from then on.
+        var failure = UserProbe.Try(ImageStore.SnapshotsOf(_options.DataDirectory), _ranges.First, out var isAnswer);
+        if (isAnswer)
+        {
+            _whyNoUsers = failure;
+        }
+        else if (!_options.HostUsers)
+        {
+            LogUsersUntried(_log, failure!);
+        }
+
         if (WhyHostUsers is { } why)
         {
             LogHostUsers(_log, _options.HostUsers ? LogLevel.Information : LogLevel.Warning, why);

@@ -48,7 +48,7 @@ public sealed record ContainerSpec
     /// <summary>Ports that are published.</summary>
     public IReadOnlyList<PortBinding> Ports { get; init; } = [];
 
-    /// <summary>Ports that it is said to listen at beside those of the image, as <c>80/tcp</c>; they matter to <see cref="PublishAll"/> only.</summary>
+    /// <summary>Ports that it is said to listen at beside those of the image, as <c>80/tcp</c>: they are shown, and <see cref="PublishAll"/> publishes them.</summary>
     public IReadOnlyList<string> Exposed { get; init; } = [];
 
     /// <summary>Whether all ports that it or its image is said to listen at are published, at ports that are free.</summary>
@@ -68,6 +68,12 @@ public sealed record ContainerSpec
 
     /// <summary>What it may use at most.</summary>
     public ResourceLimits Limits { get; init; } = new();
+
+    /// <summary>The size in bytes of one file of its output; null as for all.</summary>
+    public long? LogBytes { get; init; }
+
+    /// <summary>How many files of its output are kept; null as for all.</summary>
+    public int? LogFiles { get; init; }
 
     /// <summary>What happens when it ends.</summary>
     public RestartPolicy Restart { get; init; } = RestartPolicy.Never;
@@ -180,7 +186,8 @@ public enum ContainerMountKind
 /// <param name="Options">Mount options of a tmpfs, as in <c>size=16m,mode=1777</c>.</param>
 /// <param name="NoCopy">Whether an empty volume stays empty instead of getting what the image has there.</param>
 /// <param name="HostIds">Whether its files belong to the host's users in a user namespace as well, where those appear as 65534.</param>
-public sealed record ContainerMount(ContainerMountKind Kind, string Source, string Target, bool ReadOnly = false, string? Options = null, bool NoCopy = false, bool HostIds = false);
+/// <param name="MakesSource">Whether a directory of the host that is not there is made at the start.</param>
+public sealed record ContainerMount(ContainerMountKind Kind, string Source, string Target, bool ReadOnly = false, string? Options = null, bool NoCopy = false, bool HostIds = false, bool? MakesSource = null);
 
 /// <summary>What a container may use at most. Null is no limit of its own: the parent of all containers still has one.</summary>
 public sealed record ResourceLimits

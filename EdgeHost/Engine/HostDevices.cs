@@ -95,7 +95,7 @@ internal sealed class HostDevices
         var path = at > 0 ? rest[(at + 1)..] : isNamed ? string.Empty : source;
         return (isNamed || IsAbsolute(source)) && (path.Length == 0 || IsAbsolute(path))
             ? (source, path, access)
-            : throw new EdgeHostException(ErrorKind.Invalid, $"device \"{text}\" is not SOURCE[:PATH][:ACCESS] with absolute paths, or i2c=, spi=, gpiochip=, gpioline= or usb= and a name for the source, and an access of r, w and m");
+            : throw new EdgeHostException(ErrorKind.Invalid, $"device \"{text}\" is not SOURCE[:PATH][:ACCESS] with absolute paths, or i2c=, spi=, gpiochip=, gpioline=, usb= or tty= and a name for the source, and an access of r, w and m");
 
         static bool IsAbsolute(string path) => path.Length > 1 && path[0] == '/' && path[^1] != '/'
             && (!path.Contains(':', StringComparison.Ordinal) || path.Contains("/by-", StringComparison.Ordinal));

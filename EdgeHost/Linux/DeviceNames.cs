@@ -6,13 +6,14 @@ namespace EdgeHost.Linux;
 /// <summary>
 /// Names of devices that stay when the kernel numbers its nodes in another order: <c>i2c=ADAPTER</c>,
 /// <c>gpiochip=LABEL</c>, <c>gpioline=NAME</c> for the chip that has the line, each also by an alias of the device tree,
-/// <c>spi=CONTROLLER.SELECT</c>, and <c>usb=</c> a port, <c>VENDOR:PRODUCT</c> or a serial number.
+/// <c>spi=CONTROLLER.SELECT</c>, and <c>usb=</c> a port, <c>VENDOR:PRODUCT</c> or a serial number, with <c>tty=</c> for the
+/// serial line that such a device has, or one of the board's own.
 /// </summary>
 public static class DeviceNames
 {
     /// <summary>Whether a source is such a name, and no path.</summary>
     /// <param name="source">As in <c>i2c=i2c1</c>.</param>
-    public static bool Has(string source) => Split(source) is var (kind, name) && kind is "i2c" or "spi" or "gpiochip" or "gpioline" or "usb" && name.Length > 0;
+    public static bool Has(string source) => Split(source) is var (kind, name) && kind is "i2c" or "spi" or "gpiochip" or "gpioline" or "usb" or "tty" && name.Length > 0;
 
     /// <summary>The node of a source at this moment; null when there is none.</summary>
     /// <param name="source">Such a name, or a path.</param>
@@ -27,7 +28,7 @@ public static class DeviceNames
 
         var (kind, name) = Split(source);
         string? found = null;
-        foreach (var device in Entries(kind switch { "i2c" => $"{root}/sys/class/i2c-dev", "spi" => $"{root}/sys/class/spidev", "usb" => $"{root}/sys/bus/usb/devices", _ => $"{root}/sys/bus/gpio/devices" }))
+        foreach (var device in Entries(kind switch { "i2c" => $"{root}/sys/class/i2c-dev", "spi" => $"{root}/sys/class/spidev", "usb" => $"{root}/sys/bus/usb/devices", "tty" => $"{root}/sys/class/tty", _ => $"{root}/sys/bus/gpio/devices" }))
         {
             try
             {
@@ -62,6 +63,8 @@ public static class DeviceNames
 
         "spi" => IsSelected(Path.GetFileName(device), name, root),
 
+        "tty" => IsLineOf(device, name, root),
+
         // Its interfaces, which are listed beside it, have no number of their own.
         "usb" => File.Exists(Path.Combine(device, "devnum"))
             && (Path.GetFileName(device) == name || $"{Read(device, "idVendor")}:{Read(device, "idProduct")}" == name || Read(device, "serial") == name),
@@ -81,6 +84,25 @@ public static class DeviceNames
 
         var controller = $"{root}/sys/class/spi_master/spi{number[..number.IndexOf('.')]}/device";
         return HasAlias(controller, name[..select]) || Path.GetFileName(new FileInfo(controller).LinkTarget) == name[..select];
+    }
+
+    // What a line hangs on, as udev says it by links beneath /dev/serial where there is udev: the interface of a USB device, and
+    // that, or what of the board itself it is. Consoles hang on nothing.
+    private static bool IsLineOf(string line, string name, string root)
+    {
+        var above = Path.Exists(line + "/device") ? Directory.ResolveLinkTarget(line, returnFinalTarget: false)?.FullName : null;
+        var isUsb = false;
+        while (!isUsb && Path.GetDirectoryName(above) is { } next && Path.GetFileName(next) is not ("devices" or ""))
+        {
+            above = next;
+            isUsb = File.Exists(Path.Combine(above, "devnum"));
+            if (Path.GetFileName(above) == name || HasAlias(above, name) || IsCalled(above, "usb", name, root))
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private static bool HasAlias(string device, string name) =>

@@ -19,6 +19,11 @@ internal sealed class AddressBook
         _subnet = subnet;
         _range = subnet.Range ?? subnet.Subnet;
         _taken.Add(subnet.Gateway);
+        foreach (var address in subnet.Auxiliary?.Values ?? Enumerable.Empty<string>())
+        {
+            _taken.Add(IPAddress.Parse(address));
+        }
+
         if (_range.BaseAddress.Equals(subnet.Subnet.BaseAddress))
         {
             // The network itself, and in IPv6 the anycast address of its routers.

@@ -370,7 +370,15 @@ public sealed partial class NetworkHost : INetworks, IDisposable
             throw new EdgeHostException(ErrorKind.Invalid, $"network {spec.Name}: the range {range} is not in {subnet}");
         }
 
-        return new NetworkSubnet(subnet, given.Gateway ?? Subnet.At(subnet, 1), given.Range);
+        foreach (var (name, address) in given.Auxiliary ?? [])
+        {
+            if (!IPAddress.TryParse(address, out var parsed) || !subnet.Contains(parsed))
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"network {spec.Name}: the auxiliary address {name}={address} is not in {subnet}");
+            }
+        }
+
+        return new NetworkSubnet(subnet, given.Gateway ?? Subnet.At(subnet, 1), given.Range, given.Auxiliary);
     }
 
     /// <summary>A network and what is known of it while it runs.</summary>

@@ -31,7 +31,8 @@ public sealed record NetworkSpec
 /// <param name="Subnet">The network.</param>
 /// <param name="Range">Where addresses are taken from; null for all of it.</param>
 /// <param name="Gateway">The address of the host in it; null for the first.</param>
-public sealed record SubnetSpec(IPNetwork Subnet, IPNetwork? Range = null, IPAddress? Gateway = null);
+/// <param name="Auxiliary">Addresses that somebody else has, by any name: no container gets one.</param>
+public sealed record SubnetSpec(IPNetwork Subnet, IPNetwork? Range = null, IPAddress? Gateway = null, Dictionary<string, string>? Auxiliary = null);
 
 /// <summary>The kinds of networks.</summary>
 public static class NetworkDrivers
@@ -47,7 +48,8 @@ public static class NetworkDrivers
 /// <param name="Subnet">The network.</param>
 /// <param name="Gateway">The address of the host in it, or of the router of a macvlan.</param>
 /// <param name="Range">Where addresses are taken from; null for all of it.</param>
-public sealed record NetworkSubnet(IPNetwork Subnet, IPAddress Gateway, IPNetwork? Range = null);
+/// <param name="Auxiliary">Addresses that somebody else has, by any name: no container gets one.</param>
+public sealed record NetworkSubnet(IPNetwork Subnet, IPAddress Gateway, IPNetwork? Range = null, Dictionary<string, string>? Auxiliary = null);
 
 /// <summary>A network as it was made.</summary>
 public sealed record NetworkRecord

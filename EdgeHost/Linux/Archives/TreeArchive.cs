@@ -14,6 +14,9 @@ public static class TreeArchive
 
     private const int BufferBytes = 64 << 10;
 
+    /// <summary>The most of a file that the kernel makes when it is read.</summary>
+    private const int MaximumMade = 16 << 20;
+
     internal static readonly byte[] Capability = "security.capability"u8.ToArray();
 
     /// <summary>Writes a directory with all below it.</summary>
@@ -116,11 +119,11 @@ public static class TreeArchive
                 }
             }
 
-            WriteContent(parent, name, asName, buffer, tar, users, cancel);
+            WriteContent(parent, name, asName, isAskedFor: seen is null, buffer, tar, users, cancel);
         }
     }
 
-    private static void WriteContent(Fd parent, ReadOnlySpan<byte> name, byte[] asName, byte[] buffer, TarWriter tar, MappedUsers? users, CancellationToken cancel)
+    private static void WriteContent(Fd parent, ReadOnlySpan<byte> name, byte[] asName, bool isAskedFor, byte[] buffer, TarWriter tar, MappedUsers? users, CancellationToken cancel)
     {
         using var file = RootedDirectory.OpenNamedFile(parent, name);
 
@@ -129,6 +132,15 @@ public static class TreeArchive
         if (!facts.IsFile)
         {
             throw new EdgeHostException(ErrorKind.Conflict, $"{RootedDirectory.Shown(asName)} became something else while it was copied");
+        }
+
+        if (isAskedFor && (facts.Size == 0 || facts.Size == Environment.SystemPageSize) && DiskSpace.Of(file).TotalBytes == 0)
+        {
+            // Of /proc and /sys: the kernel makes it when it is read, and says 0 or a page of its size.
+            var made = ReadToEnd(file, asName, buffer, cancel);
+            tar.Begin(Entry(asName, [], TarType.File, facts, made.Length, [], users));
+            tar.Write(made);
+            return;
         }
 
         tar.Begin(Entry(asName, [], TarType.File, facts, facts.Size, RootedDirectory.GetAttribute(file, Capability) is { } value ? [KeyValuePair.Create(Capability, users?.CapabilitiesToContainer(value) ?? value)] : [], users));
@@ -144,6 +156,22 @@ public static class TreeArchive
             tar.Write(buffer.AsSpan(0, count));
             left -= count;
         }
+    }
+
+    private static byte[] ReadToEnd(Fd file, byte[] asName, byte[] buffer, CancellationToken cancel)
+    {
+        using var content = new MemoryStream();
+        while (Files.Read(file, buffer, RootedDirectory.Shown(asName)) is > 0 and var count)
+        {
+            cancel.ThrowIfCancellationRequested();
+            content.Write(buffer, 0, count);
+            if (content.Length > MaximumMade)
+            {
+                throw new EdgeHostException(ErrorKind.Infeasible, $"{RootedDirectory.Shown(asName)} does not end within {MaximumMade >> 20} MiB");
+            }
+        }
+
+        return content.ToArray();
     }
 
     private static TarEntry Entry(byte[] name, byte[] link, TarType type, FileFacts facts, long size, IReadOnlyList<KeyValuePair<byte[], byte[]>> attributes, MappedUsers? users) => new()

@@ -164,7 +164,10 @@ internal static unsafe partial class LaunchChild
         var error = Error(Call(
             Nr.move_mount, mount, (nint)Empty(), target, (nint)Empty(), (nint)(Libc.MOVE_MOUNT_F_EMPTY_PATH | Libc.MOVE_MOUNT_T_EMPTY_PATH)));
         Call(Nr.close, mount);
-        return error;
+
+        // Where mount(2) says ENOTDIR, because only one of the two is a directory, move_mount(2) says EINVAL; nothing
+        // else about what is mounted here is invalid.
+        return error == (int)Errno.EINVAL ? (int)Errno.ENOTDIR : error;
     }
 
     private static int MakeNode(int directory, byte* name, LaunchStep* step)

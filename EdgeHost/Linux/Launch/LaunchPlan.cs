@@ -208,6 +208,9 @@ public sealed partial class LaunchPlan
     /// <summary>Whether a step maps the ids of a mount.</summary>
     internal bool IsMapping(int index) => index >= 0 && index < StepCount && Steps[index].Op == LaunchOp.BindMapped;
 
+    /// <summary>Whether a step shows files of the host at a place of the container.</summary>
+    internal bool IsBind(int index) => index >= 0 && index < StepCount && Steps[index].Op is LaunchOp.Bind or LaunchOp.BindMapped;
+
     /// <summary>Whether a step maps the ids of all mounts beneath as well.</summary>
     internal bool MapsAll(int index) => Steps[index].C != 0;
 

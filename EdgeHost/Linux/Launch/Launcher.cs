@@ -233,6 +233,8 @@ public sealed class LaunchFailure
         ? new EdgeHostException(ErrorKind.CannotExecute, Message)
         : _plan.IsMapping(Step) && IsUnmappable
         ? new EdgeHostException(ErrorKind.Unsupported, $"{Cause}; give the mount idmap=none, and it shows the host's users as 65534, or run the container with --userns host")
+        : _plan.IsBind(Step) && Errno == Errno.ENOTDIR
+        ? new EdgeHostException(ErrorKind.Invalid, $"{_plan.Describe(Step)}: one of the two is a file and the other a directory; mount a file on a file, or a directory on a directory")
         : _plan.Confines(Step) && Errno == Errno.ENOENT
         ? new EdgeHostException(ErrorKind.Infeasible, $"{_plan.Describe(Step)}: it is not loaded; load it with apparmor_parser --replace FILE, or restart the daemon for the profile of ours")
         : new LinuxException(_plan.Describe(Step), Errno);

@@ -118,12 +118,13 @@ public abstract class Cgroup
     /// <summary>Where programs live that somebody starts in the container: beside its own processes when it is divided, else among them.</summary>
     public abstract CgroupEntry MakeExecEntry();
 
-    /// <summary>Kills what is in the directory of an entry, if anything is, and is still there.</summary>
-    internal static void KillEntry(string directory)
+    /// <summary>Kills what is in the directory of an entry, if that is still there.</summary>
+    /// <returns>Whether anything was in it, which is gone a moment later.</returns>
+    internal static bool KillEntry(string directory)
     {
         if (CgroupFile.IsEmpty(directory + "/cgroup.procs"))
         {
-            return;
+            return false;
         }
 
         if (File.Exists(directory + "/cgroup.kill"))
@@ -134,6 +135,8 @@ public abstract class Cgroup
         {
             KillBeneath(directory);
         }
+
+        return true;
     }
 
     /// <summary>Whether it exists.</summary>

@@ -13,6 +13,9 @@ internal sealed partial class Shepherd
 {
     private const int KillAgainMilliseconds = 1000;
 
+    // The end of what was killed is told by nothing where it is no child.
+    private const int FirstLookMilliseconds = 1;
+
     // What nobody keeps is read only so fast that it costs nothing: ten pipes full a second.
     private const int SlowReadMilliseconds = 100;
 
@@ -160,14 +163,19 @@ internal sealed partial class Shepherd
             check.ReadAt = Pipe.Read(check.Output, _buffer) == 0 ? null : now + SlowReadMilliseconds;
         }
 
-        if (now < check.KillAt)
+        if (now >= check.LookAt)
+        {
+            FinishCheck(check);
+        }
+
+        if (now < check.KillAt || !_checks.Contains(check))
         {
             return;
         }
 
-        if (check.Outcome != CheckOutcome.Exited)
+        if (check.Outcome != CheckOutcome.Exited || check.LookAt is not null)
         {
-            // It was killed before and is still there.
+            // It, or what it left, was killed before and is still there.
             AnswerCheck(check);
         }
         else
@@ -208,15 +216,16 @@ internal sealed partial class Shepherd
         KillWhatIsLeft(check);
     }
 
-    private static void KillWhatIsLeft(ShepherdCheck check)
+    private static bool KillWhatIsLeft(ShepherdCheck check)
     {
         try
         {
-            Cgroup.KillEntry(check.Directory);
+            return Cgroup.KillEntry(check.Directory);
         }
         catch (Exception e) when (e is EdgeHostException or IOException or UnauthorizedAccessException)
         {
             SingleThread.PrintError($"edgehost shepherd: what a check of container {ShortId(check.Container)} started may be left: {e.Message}\n");
+            return false;
         }
     }
 
@@ -249,10 +258,20 @@ internal sealed partial class Shepherd
             check.Outcome = CheckOutcome.Cancelled;
         }
 
-        KillWhatIsLeft(check);
+        var isAnythingLeft = KillWhatIsLeft(check);
         while (!check.Truncated && Pipe.Read(check.Output, _buffer) is > 0 and var count)
         {
             check.Keep(_buffer.AsSpan(0, count));
+        }
+
+        if (isAnythingLeft)
+        {
+            // Whoever freezes the container next would keep it.
+            var now = Environment.TickCount64;
+            check.KillAt = check.LookAt is null ? now + KillAgainMilliseconds : check.KillAt;
+            check.LookAgain = Math.Min(Math.Max(check.LookAgain * 2, FirstLookMilliseconds), KillAgainMilliseconds);
+            check.LookAt = now + check.LookAgain;
+            return;
         }
 
         AnswerCheck(check);

@@ -32,11 +32,17 @@ internal sealed class ShepherdCheck : ShepherdEntry
     /// <summary>When it is read again; null while whatever comes is read at once.</summary>
     internal long? ReadAt { get; set; }
 
+    /// <summary>When it is seen whether what it left behind is gone; null while it has not ended itself.</summary>
+    internal long? LookAt { get; set; }
+
+    /// <summary>How long it was until the last of these looks, in milliseconds.</summary>
+    internal int LookAgain { get; set; }
+
     internal bool Truncated { get; private set; }
 
     internal bool Answered { get; set; }
 
-    internal long? NextAt => ReadAt is { } read ? Math.Min(read, KillAt) : KillAt;
+    internal long? NextAt => Math.Min(Math.Min(ReadAt ?? KillAt, LookAt ?? KillAt), KillAt);
 
     internal ReadOnlySpan<byte> Kept => _kept.AsSpan(0, _length);
 
