@@ -55,6 +55,12 @@ public sealed class VolumeTests(SharedDaemon shared) : IClassFixture<SharedDaemo
     public async Task What_a_container_had_of_the_host_is_free_when_it_is_told_to_have_ended()
     {
         await Packages.NeedAsync("e2fsprogs", "util-linux");
+
+        // Whoever makes a mount namespace elsewhere in that moment would keep the file system, too.
+        await using var daemon = DaemonUnderTest.Make();
+        daemon.Before = ["unshare", "--mount"];
+        await daemon.StartAsync();
+        await daemon.LoadAsync("busybox");
         using var scratch = new TemporaryDirectory();
         var mounted = Directory.CreateDirectory(scratch.Sub("mounted")).FullName;
         await File.WriteAllBytesAsync(scratch.Sub("image"), new byte[4 << 20], TestContext.Current.CancellationToken);
@@ -65,9 +71,9 @@ public sealed class VolumeTests(SharedDaemon shared) : IClassFixture<SharedDaemo
             {
                 // mkfs opens the disk for itself alone: that fails while anything has its file system, in whatever namespace.
                 (await CommandRun.RunAsync("mkfs.ext4", ["-q", disk])).Succeeds();
-                (await CommandRun.RunAsync("mount", [disk, mounted])).Succeeds();
-                var run = await Daemon.DockerAsync("run", "--rm", "-v", mounted + ":/data", "busybox", "sh", "-c", "echo written > /data/file");
-                (await CommandRun.RunAsync("umount", [mounted])).Succeeds();
+                (await InsideAsync("mount", disk, mounted)).Succeeds();
+                var run = await daemon.DockerAsync("run", "--rm", "-v", mounted + ":/data", "busybox", "sh", "-c", "echo written > /data/file");
+                (await InsideAsync("umount", mounted)).Succeeds();
                 run.Succeeds();
             }
 
@@ -77,6 +83,8 @@ public sealed class VolumeTests(SharedDaemon shared) : IClassFixture<SharedDaemo
         {
             (await CommandRun.RunAsync("losetup", ["--detach", disk])).Succeeds();
         }
+
+        Task<CommandRun> InsideAsync(params string[] command) => CommandRun.RunAsync("nsenter", [$"--mount=/proc/{daemon.Pid}/ns/mnt", .. command]);
     }
 
     [Fact]
