@@ -18,6 +18,10 @@ public sealed class NameTests(SharedDaemon shared) : IClassFixture<SharedDaemon>
         var id = await Daemon.RunDetachedAsync("--name", "db", "--network", "names", "--network-alias", "storage", "--ip", "10.211.20.9", "busybox", "sleep", "1000");
         var asker = await Daemon.RunDetachedAsync("--name", "asker", "--network", "names", "busybox", "sleep", "1000");
 
+        // What makes a container anew from what it is shown gives it the address that was asked for, and no other.
+        Assert.Equal("""{"IPv4Address":"10.211.20.9"}""", await Daemon.InspectAsync(id, "{{json .NetworkSettings.Networks.names.IPAMConfig}}"));
+        Assert.Equal("null", await Daemon.InspectAsync(asker, "{{json .NetworkSettings.Networks.names.IPAMConfig}}"));
+
         foreach (var name in (string[])["db", "DB", "storage", id[..12], "db.names"])
         {
             Assert.Contains("10.211.20.9", await LookUpAsync(asker, name), StringComparison.Ordinal);

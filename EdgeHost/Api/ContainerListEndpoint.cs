@@ -204,11 +204,20 @@ internal sealed record NetworkSettingsView(Dictionary<string, EndpointView> Netw
     public string SandboxKey { get; init; } = string.Empty;
 }
 
+/// <summary>The addresses that a container's end in a network must have.</summary>
+internal sealed class EndpointAddressesView
+{
+    public string? IPv4Address { get; init; }
+
+    public string? IPv6Address { get; init; }
+}
+
 /// <summary>A container's end in a network; none and host have no address of their own.</summary>
 internal sealed class EndpointView
 {
+    /// <summary>The addresses that it was asked to have; null when any would do.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.Never)]
-    public string? IPAMConfig { get; init; }
+    public EndpointAddressesView? IPAMConfig { get; set; }
 
     public List<string>? Links { get; init; }
 

@@ -36,6 +36,14 @@ internal static class NetworkViews
             networks[endpoint.NetworkName] = ViewOf(container.Id, endpoint);
         }
 
+        foreach (var asked in container.Spec.Endpoints)
+        {
+            if ((asked.Address4 ?? asked.Address6) is not null && networks.TryGetValue(asked.Network, out var view))
+            {
+                view.IPAMConfig = new EndpointAddressesView { IPv4Address = asked.Address4?.ToString(), IPv6Address = asked.Address6?.ToString() };
+            }
+        }
+
         var first = container.Sandbox.Endpoints.Count > 0 ? networks[container.Sandbox.Endpoints[0].NetworkName] : new EndpointView();
         return new NetworkSettingsView(networks)
         {
