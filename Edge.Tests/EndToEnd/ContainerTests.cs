@@ -569,6 +569,9 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
             Assert.Equal("67108864\n", Daemon.CgroupFile(id, "memory", "memory.memsw.limit_in_bytes"));
         }
 
+        (await Daemon.DockerAsync("update", "--memory-swap", "80m", id)).Succeeds();
+        Assert.Equal("67108864 83886080", await Daemon.InspectAsync(id, "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}"));
+        Assert.Contains("cannot be less", (await Daemon.DockerAsync("update", "--memory-swap", "60m", id)).Exits(1).Error, StringComparison.Ordinal);
         Assert.Contains("cannot be less", (await Daemon.DockerAsync("update", "--memory", "64m", "--memory-swap", "32m", id)).Exits(1).Error, StringComparison.Ordinal);
         (await Daemon.DockerAsync("rm", "-f", id)).Succeeds();
     }

@@ -43,6 +43,11 @@ internal static class ContainerCreateTranslation
         RefuseRest("HostConfig.", host.Rest);
         RefuseUnmasked(host);
         RefuseOtherPlatform(platform);
+        if (host.MemorySwap is not 0 and not -1 && host.Memory == 0)
+        {
+            throw new EdgeHostException(ErrorKind.Invalid, "HostConfig.MemorySwap is given without Memory; set both");
+        }
+
         var spec = new ContainerSpec
         {
             Name = string.IsNullOrEmpty(name) ? null : name.TrimStart('/'),
@@ -244,19 +249,11 @@ internal static class ContainerCreateTranslation
         RefuseNegative("MemoryReservation", host.MemoryReservation);
         RefuseNegative("NanoCpus", host.NanoCpus);
         RefuseNegative("CpuPeriod", host.CpuPeriod);
-        if (host.MemorySwap != 0 && host.MemorySwap != -1)
+        if (host.MemorySwap is not 0 and not -1 && host.MemorySwap < host.Memory)
         {
-            if (host.Memory == 0)
-            {
-                throw new EdgeHostException(ErrorKind.Invalid, "HostConfig.MemorySwap is given without Memory; set both");
-            }
-
-            if (host.MemorySwap < host.Memory)
-            {
-                throw new EdgeHostException(
-                    ErrorKind.Invalid,
-                    $"HostConfig.MemorySwap={host.MemorySwap} is memory and swap together and cannot be less than Memory={host.Memory}");
-            }
+            throw new EdgeHostException(
+                ErrorKind.Invalid,
+                $"HostConfig.MemorySwap={host.MemorySwap} is memory and swap together and cannot be less than Memory={host.Memory}");
         }
 
         long? nano = host.NanoCpus > 0 ? host.NanoCpus : null;
