@@ -504,6 +504,38 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
         Assert.Contains("No space left", (await Daemon.RunAsync("--rm", "--tmpfs", "/scratch:size=1m", "busybox", "dd", "if=/dev/zero", "of=/scratch/x", "bs=64k", "count=32")).Exits(1).Error, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("size=1m,foo=bar", "invalid tmpfs option \"foo=bar\"; there are size,")]
+    [InlineData("size=", "option \"size=\" has a value that it cannot have")]
+    [InlineData("size=999999999999999999999", "option \"size=999999999999999999999\" has a value")]
+    [InlineData("mode=99", "option \"mode=99\" has a value")]
+    [InlineData("uid=nobody", "option \"uid=nobody\" has a value")]
+    public async Task Options_that_no_tmpfs_has_are_refused_before_anything_is_made(string options, string words)
+    {
+        Assert.Contains($"tmpfs on /scratch: {words}", (await Daemon.DockerAsync("create", "--name", "no-such-tmpfs", "--tmpfs", "/scratch:" + options, "busybox", "true")).Exits(1).Error, StringComparison.Ordinal);
+        (await Daemon.DockerAsync("inspect", "no-such-tmpfs")).Exits(1);
+    }
+
+    [Fact]
+    public async Task Every_option_of_a_tmpfs_is_taken_and_shown_by_the_kernel()
+    {
+        var mount = (await Daemon.RunAsync("--rm", "--tmpfs", "/scratch:rw,noexec,size=50%,nr_inodes=10k,mode=0700,uid=1000,gid=1000", "busybox", "sh", "-c", "grep ' /scratch ' /proc/mounts; stat -c '%a %u %g' /scratch")).Succeeds().Output;
+
+        Assert.Contains("noexec", mount, StringComparison.Ordinal);
+        Assert.Contains("nr_inodes=10240", mount, StringComparison.Ordinal);
+        Assert.EndsWith("700 1000 1000\n", mount, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_the_kernel_refuses_at_a_start_is_one_line_for_the_client_and_one_in_the_log()
+    {
+        var before = Daemon.Said.Length;
+        Assert.Contains("change directory to /etc/passwd: not a directory", (await Daemon.RunAsync("--rm", "-w", "/etc/passwd", "busybox", "true")).Error, StringComparison.Ordinal);
+
+        await Daemon.SaysAsync("failed: change directory to /etc/passwd: not a directory", before);
+        Assert.DoesNotContain("   at ", Daemon.Said[before..], StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_read_only_root_is_one_and_tmpfs_stays_writable()
     {

@@ -50,7 +50,8 @@ internal sealed partial class ApiApplication : IHttpApplication<ApiExchange>
         {
             if (e.Kind == ErrorKind.Internal)
             {
-                LogFailed(_log, context.Method, context.FullPath, e.Message, e);
+                // What the machine refuses is said in full by its words.
+                LogFailed(_log, context.Method, context.FullPath, e.Message, e.InnerException is null or IOException or UnauthorizedAccessException ? null : e);
             }
 
             await FailAsync(context, StatusOf(e.Kind), e.Message);
@@ -94,5 +95,5 @@ internal sealed partial class ApiApplication : IHttpApplication<ApiExchange>
     }
 
     [LoggerMessage(Level = LogLevel.Error, Message = "{Method} {Path} failed: {Reason}")]
-    private static partial void LogFailed(ILogger log, string method, string path, string reason, Exception e);
+    private static partial void LogFailed(ILogger log, string method, string path, string reason, Exception? e);
 }

@@ -1,7 +1,9 @@
+using System.Globalization;
 using EdgeHost.Errors;
 using EdgeHost.Linux;
 using EdgeHost.Oci;
 using EdgeHost.Runtime.Cgroups;
+using EdgeHost.Runtime.Launch;
 
 namespace EdgeHost.Engine;
 
@@ -39,8 +41,43 @@ internal static class ContainerSpecCheck
             HostDevices.ParseRule(rule);
         }
 
+        foreach (var mount in spec.Mounts)
+        {
+            if (mount is { Kind: ContainerMountKind.Tmpfs, Options: { } options })
+            {
+                CheckTmpfs(mount.Target, options);
+            }
+        }
+
         CheckLimits(spec.Limits);
         CheckHealth(spec.Health);
+    }
+
+    // The kernel says of all of them together that something is wrong (tmpfs(5)).
+    private static void CheckTmpfs(string target, string options)
+    {
+        foreach (var option in MountOptions.Parse(new RuntimeMount { Destination = target, Options = options.Split(',', StringSplitOptions.RemoveEmptyEntries) }).Data)
+        {
+            var equals = option.IndexOf('=', StringComparison.Ordinal);
+            var value = option[(equals + 1)..];
+            var isRight = option[..Math.Max(equals, 0)] switch
+            {
+                "size" => IsNumber(value.TrimEnd('%') == value ? Unscaled(value) : value[..^1]),
+                "nr_blocks" or "nr_inodes" => IsNumber(Unscaled(value)),
+                "mode" => value.Length is > 0 and <= 5 && !value.AsSpan().ContainsAnyExceptInRange('0', '7'),
+                "uid" or "gid" => uint.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out _),
+                "mpol" or "huge" => value.Length > 0,
+                _ => throw new EdgeHostException(ErrorKind.Invalid, $"tmpfs on {target}: invalid tmpfs option \"{option}\"; there are size, nr_blocks, nr_inodes, mode, uid, gid, mpol and huge with a value, and those of every mount, as noexec"),
+            };
+            if (!isRight)
+            {
+                throw new EdgeHostException(ErrorKind.Invalid, $"tmpfs on {target}: option \"{option}\" has a value that it cannot have; right are size=64m, nr_inodes=10k, mode=1777, uid=1000");
+            }
+        }
+
+        static string Unscaled(string value) => value.Length > 1 && "kKmMgG".Contains(value[^1], StringComparison.Ordinal) ? value[..^1] : value;
+
+        static bool IsNumber(string value) => long.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out _);
     }
 
     // Docker's rules and words; of a test that is not known, which Docker never runs, it says nothing.
@@ -109,7 +146,7 @@ internal static class ContainerSpecCheck
 
         if (limits.MemoryAndSwapBytes is { } both and not -1 && !(both >= limits.MemoryBytes))
         {
-            throw new EdgeHostException(ErrorKind.Invalid, $"limit of memory and swap {both} bytes: it cannot be less than that of memory, {limits.MemoryBytes?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "which is not given"}");
+            throw new EdgeHostException(ErrorKind.Invalid, $"limit of memory and swap {both} bytes: it cannot be less than that of memory, {limits.MemoryBytes?.ToString(CultureInfo.InvariantCulture) ?? "which is not given"}");
         }
 
         if (limits.MemoryReservationBytes is { } kept && (kept < 0 || kept > limits.MemoryBytes))
