@@ -424,6 +424,7 @@ public sealed class ContainerTests(SharedDaemon shared) : IClassFixture<SharedDa
     [InlineData("""{"Image":"busybox","Cmd":["true"],"HostConfig":{"Mounts":[null]}}""", "Mounts has a null")]
     [InlineData("""{"Image":"busybox","Cmd":["true"],"Hostname":"a\nb"}""", "hostname")]
     [InlineData("""{"Image":"busybox","Cmd":["true"],"HostConfig":{"CpuQuota":9223372036854775807,"CpuPeriod":1000}}""", "CPU limit")]
+    [InlineData("""{"Image":"busybox","Cmd":["true"],"HostConfig":{"PidsLimit":99999999999999}}""", "process limit 99999999999999: a kernel has 4194304 at most")]
     public async Task What_no_container_can_have_is_refused_before_it_is_made(string body, string words)
     {
         var answer = await CommandRun.RunAsync("curl", ["-s", "-w", " %{http_code}", "--unix-socket", Daemon.Socket, "-d", body, "http://edgehost/containers/create"]);

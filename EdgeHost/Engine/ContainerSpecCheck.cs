@@ -12,6 +12,9 @@ internal static class ContainerSpecCheck
 {
     private const long SmallestNanoCpus = 10_000_000;
 
+    // PID_MAX_LIMIT of the kernel; its pids controller takes no more.
+    private const long MostPids = 4 * 1024 * 1024;
+
     // sethostname(2) takes 64 bytes.
     private const int LongestHostname = 64;
 
@@ -167,9 +170,9 @@ internal static class ContainerSpecCheck
             }
         }
 
-        if (limits.Pids is < 1)
+        if (limits.Pids is < 1 or > MostPids)
         {
-            throw new EdgeHostException(ErrorKind.Invalid, $"process limit {limits.Pids}: at least 1 is needed");
+            throw new EdgeHostException(ErrorKind.Invalid, limits.Pids < 1 ? $"process limit {limits.Pids}: at least 1 is needed" : $"process limit {limits.Pids}: a kernel has {MostPids} at most; leave it out for none");
         }
 
         if (limits.CpusetCpus is { } list && !Cgroup.ExpandList(list).IsSubsetOf(Enumerable.Range(0, Environment.ProcessorCount)))
