@@ -62,7 +62,7 @@ internal sealed class IdMaps
             }
         }
 
-        throw Invalid($"{name}: {id} is in none of the maps of the user namespace; map it, or run it with the host's users (--userns host)");
+        throw Invalid($"{name}: {id} is in none of the maps of the user namespace");
     }
 
     private static void Check(string name, IReadOnlyList<RuntimeIdMapping> map)
