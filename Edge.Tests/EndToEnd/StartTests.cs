@@ -95,12 +95,7 @@ public sealed class StartTests
     public async Task A_full_disk_is_a_clear_error_and_what_runs_goes_on()
     {
         await using var daemon = DaemonUnderTest.Make();
-        var small = Path.Combine(Path.GetDirectoryName(daemon.ConfigFile)!, "small");
-        Directory.CreateDirectory(small);
-        (await CommandRun.RunAsync("mount", ["-t", "tmpfs", "-o", "size=120m", "small", small])).Succeeds();
-        daemon.Data = Path.Combine(small, "data");
-        await daemon.StartAsync();
-        await daemon.LoadAsync("busybox");
+        var small = await StartOnSmallDiskAsync(daemon);
         var id = await daemon.RunDetachedAsync("--restart", "always", "busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done");
         var pid = await daemon.PidOfAsync(id);
         await daemon.LineAsync(id, line => line == "3");
@@ -126,12 +121,7 @@ public sealed class StartTests
     public async Task A_disk_that_is_full_at_the_start_gives_no_container_the_hosts_users()
     {
         await using var daemon = DaemonUnderTest.Make();
-        var small = Path.Combine(Path.GetDirectoryName(daemon.ConfigFile)!, "small");
-        Directory.CreateDirectory(small);
-        (await CommandRun.RunAsync("mount", ["-t", "tmpfs", "-o", "size=120m", "small", small])).Succeeds();
-        daemon.Data = Path.Combine(small, "data");
-        await daemon.StartAsync();
-        await daemon.LoadAsync("busybox");
+        var small = await StartOnSmallDiskAsync(daemon);
         await daemon.StopAsync();
         (await CommandRun.RunAsync("sh", ["-c", $"cat /dev/zero > {small}/ballast"])).Exits(1);
 
@@ -140,5 +130,17 @@ public sealed class StartTests
         File.Delete(small + "/ballast");
         var map = (await daemon.RunAsync("--rm", "--network", "none", "busybox", "cat", "/proc/self/uid_map")).Succeeds().Output;
         Assert.NotEqual("0", map.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]);
+    }
+
+    // With the busybox image loaded; where it is mounted.
+    private static async Task<string> StartOnSmallDiskAsync(DaemonUnderTest daemon)
+    {
+        var small = Path.Combine(Path.GetDirectoryName(daemon.ConfigFile)!, "small");
+        Directory.CreateDirectory(small);
+        (await CommandRun.RunAsync("mount", ["-t", "tmpfs", "-o", "size=120m", "small", small])).Succeeds();
+        daemon.Data = Path.Combine(small, "data");
+        await daemon.StartAsync();
+        await daemon.LoadAsync("busybox");
+        return small;
     }
 }
