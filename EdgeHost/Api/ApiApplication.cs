@@ -51,7 +51,7 @@ internal sealed partial class ApiApplication : IHttpApplication<ApiExchange>
             if (e.Kind == ErrorKind.Internal)
             {
                 // What the machine refuses is said in full by its words.
-                LogFailed(_log, context.Method, context.FullPath, e.Message, e.InnerException is null or IOException or UnauthorizedAccessException ? null : e);
+                LogFailed(_log, context.Method, context.FullPath, e.Message, e.InnerException is null or EdgeHostException or IOException or UnauthorizedAccessException ? null : e);
             }
 
             await FailAsync(context, StatusOf(e.Kind), e.Message);
